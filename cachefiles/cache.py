@@ -1,0 +1,177 @@
+"""Bind a directory as a cache: check that it can hold one, lock it, hand out its volumes.
+
+The directory belongs to one process at a time (flock on ``lock``, kept until :meth:`Cache.close`;
+the kernel drops it with the process). The file ``version`` names the format of everything below
+``volumes``; what another version of this library left is renamed, never read and never removed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+
+from cachefiles.backing import Filesystem
+from cachefiles.errors import CacheBusy, CacheError, CacheUnusable, translated
+from cachefiles.faults import Faults
+from cachefiles.key import file_name
+from cachefiles.probe import probe
+from cachefiles.volume import Volume
+
+VERSION = b"cachefiles 1\n"
+_WORD = b"cachefiles "
+_VOLUMES = "volumes"
+_OURS = frozenset({"lock", "version", "version.new", _VOLUMES, "probe", "lost+found"})
+VOLUME_XATTR = "user.cachefiles.volume"
+"""On a volume's directory: its key, or the first 512 bytes of it, for people and for listing."""
+
+
+class Cache:
+    """A bound directory. Safe to use from several threads. Made by :meth:`bind`.
+
+    ``set_aside`` is the folder that holds what another version left, if this bind found any.
+    """
+
+    def __init__(self, directory: Path, filesystem: Filesystem) -> None:
+        self.directory = directory
+        self.set_aside: Path | None = None
+        self._filesystem = filesystem
+        self._lock = Lock()
+        self._lock_fd = -1
+        self._top = -1
+        self._folder = -1
+        self._volumes: dict[bytes, Volume] = {}
+
+    @classmethod
+    def bind(cls, directory: Path, faults: Faults | None = None) -> Cache:
+        """Use ``directory``, which is made (0700) if it is missing.
+
+        Raises ``CacheBusy`` when another process has it, ``CacheUnusable`` with the reason when
+        it cannot hold a cache: not ours, writable by others, holding something else, read-only,
+        without extended attributes or holes, or full before anything was stored. A cache that
+        filled up later can be bound, to be read.
+        """
+        cache = cls(directory, Filesystem(faults))
+        try:
+            cache._bind()
+        except OSError as error:
+            cache.close()
+            reason = error.strerror or str(error)
+            raise CacheUnusable(f"cannot use {directory} as a cache: {reason}") from error
+        except BaseException:
+            cache.close()
+            raise
+        return cache
+
+    def volume(self, key: bytes) -> Volume:
+        """The volume ``key``, made if it is new; the same object for the same key."""
+        with self._lock, translated("opening a cache volume"):
+            if self._folder < 0:
+                raise CacheError("the cache is closed")
+            volume = self._volumes.get(key)
+            if volume is None:
+                name = file_name(key)
+                self._filesystem.make_folder(name, self._folder)
+                folder = self._filesystem.open_folder(name, self._folder)
+                with suppress(OSError):  # only people read it
+                    self._filesystem.set_xattr(folder, VOLUME_XATTR, key[:512])
+                volume = self._volumes[key] = Volume(self._filesystem, key, folder)
+            return volume
+
+    def close(self) -> None:
+        """Close the volumes and give the directory free for others. Idempotent."""
+        with self._lock:
+            for volume in self._volumes.values():
+                volume.close()
+            self._volumes.clear()
+            for fd in (self._folder, self._top, self._lock_fd):
+                if fd >= 0:
+                    self._filesystem.close(fd)
+            self._folder = self._top = self._lock_fd = -1
+
+    def _unusable(self, reason: str) -> CacheUnusable:
+        return CacheUnusable(f"cannot use {self.directory} as a cache: {reason}")
+
+    def _bind(self) -> None:
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            self.directory.mkdir(mode=0o700)
+        self._top = self._filesystem.open_folder(os.fspath(self.directory))
+        self._check_owner()
+        self._check_content()
+        self._take_lock()
+        known = self._check_version()
+        try:
+            reason = probe(self._filesystem, self._top)
+        except OSError as error:
+            if not known or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            reason = None  # it passed when it was made; full now, it can still be read
+        if reason is not None:
+            raise self._unusable(reason)
+        self._filesystem.make_folder(_VOLUMES, self._top)
+        self._folder = self._filesystem.open_folder(_VOLUMES, self._top)
+
+    def _check_owner(self) -> None:
+        about = os.fstat(self._top)
+        if about.st_uid != os.geteuid():
+            raise self._unusable(f"it belongs to user {about.st_uid}")
+        if stat.S_IMODE(about.st_mode) & 0o022:
+            raise self._unusable("others can write to it")
+
+    def _check_content(self) -> None:
+        """Keep out of somebody's home directory, and make what is ours private."""
+        if not self._read_version().startswith(_WORD):
+            for name in os.listdir(self._top):
+                if name not in _OURS and not name.startswith(_VOLUMES + "."):
+                    raise self._unusable("it holds other files")
+        if stat.S_IMODE(os.fstat(self._top).st_mode) != 0o700:
+            os.fchmod(self._top, 0o700)
+
+    def _take_lock(self) -> None:
+        self._lock_fd = self._filesystem.create("lock", self._top, exclusive=False)
+        if not self._filesystem.lock(self._lock_fd):
+            raise CacheBusy(f"the cache in {self.directory} is in use by another process")
+
+    def _read_version(self) -> bytes:
+        try:
+            fd = self._filesystem.open("version", self._top)
+        except FileNotFoundError:
+            return b""
+        try:
+            text = bytearray(100)
+            return bytes(text[: self._filesystem.read_into(fd, memoryview(text), 0)])
+        finally:
+            self._filesystem.close(fd)
+
+    def _check_version(self) -> bool:
+        """Whether this is a cache of our format. If not, it is one (empty) afterwards."""
+        version = self._read_version()
+        if version == VERSION:
+            return True
+        if _VOLUMES in os.listdir(self._top):
+            self._set_aside(version)
+        self._filesystem.unlink("version.new", self._top)
+        fd = self._filesystem.create("version.new", self._top)
+        try:
+            self._filesystem.write_all(fd, VERSION, 0)
+            self._filesystem.sync(fd)  # or a power loss leaves an empty file: all set aside
+        finally:
+            self._filesystem.close(fd)
+        self._filesystem.rename("version.new", "version", self._top)
+        return False
+
+    def _set_aside(self, version: bytes) -> None:
+        text = version.removeprefix(_WORD).strip().decode("ascii", "replace")[:16]
+        label = "".join(c if c.isascii() and c.isalnum() else "_" for c in text) or "unknown"
+        taken = set(os.listdir(self._top))
+        name = f"{_VOLUMES}.{label}"
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{_VOLUMES}.{label}.{number}"
+        self._filesystem.rename(_VOLUMES, name, self._top)
+        self.set_aside = self.directory / name

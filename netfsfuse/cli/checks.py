@@ -1,0 +1,87 @@
+"""What can be known to stand in the way before a server is asked. Each failure is one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from pathlib import Path
+
+from netfsfuse.cli.choices import Invoker
+from netfsfuse.cli.detach import detach
+from netfsfuse.cli.mountinfo import mount_at, read_mounts
+from netfsfuse.cli.probe import Answer, probe
+from netfsfuse.cli.programs import find_program
+from netfsfuse.errors import MountError
+
+STAT_TIMEOUT = 5.0  # seconds until a mount point counts as hung
+FUSE_DEVICE = "/dev/fuse"
+FUSE_CONF = "/etc/fuse.conf"
+_STACKED_LIMIT = 8  # dead mounts on top of each other that one command clears away
+
+
+def ready_mountpoint(path: str, invoker: Invoker) -> Path:
+    """The resolved mount point, free to mount on.
+
+    A mount of ours that its daemon left dead is detached first. Raises :class:`MountError`.
+    """
+    for _ in range(_STACKED_LIMIT):
+        answer = probe(os.path.abspath(path), timeout=STAT_TIMEOUT)
+        if answer is None:
+            raise MountError(
+                f"mount point {path} does not answer; `netfsfuse umount --lazy {path}` "
+                "takes a hung mount away"
+            )
+        mount = mount_at(answer.real, read_mounts())
+        if mount is None or not mount.is_ours:
+            _check_directory(path, answer, invoker)
+            return Path(answer.real)
+        if not answer.is_dead:
+            raise MountError(f"{answer.real} is already mounted ({mount.source})")
+        detach(answer.real, lazy=True)
+    raise MountError(f"mount point {path}: too many dead mounts on top of each other")
+
+
+def _check_directory(path: str, answer: Answer, invoker: Invoker) -> None:
+    if answer.errno == errno.ENOENT:
+        raise MountError(f"mount point {path} does not exist")
+    if answer.errno:
+        raise MountError(f"mount point {path}: {os.strerror(answer.errno)}")
+    if not stat.S_ISDIR(answer.mode):
+        raise MountError(f"mount point {path} is not a directory")
+    if not invoker.is_root and not os.access(answer.real, os.W_OK):
+        raise MountError(f"mount point {path} must be a directory that you may write to")
+
+
+def check_fuse(invoker: Invoker, *, allow_other: bool) -> None:
+    """Whether this user can make a FUSE mount here at all. Raises :class:`MountError`."""
+    try:
+        os.close(os.open(FUSE_DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        raise MountError(_explain_device(error)) from None
+    if invoker.is_root:
+        return
+    if find_program("fusermount3") is None:
+        raise MountError("fusermount3 not found: install the package fuse3")
+    if allow_other and not _others_permitted():
+        raise MountError(f"allow_other needs a line user_allow_other in {FUSE_CONF}")
+
+
+def _explain_device(error: OSError) -> str:
+    if error.errno == errno.ENOENT:
+        return f"{FUSE_DEVICE} is missing: load the kernel module with `modprobe fuse`"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return (
+            f"{FUSE_DEVICE} may not be opened by this user: its mode should be 0666, "
+            "and in a container the device must be passed in"
+        )
+    return f"{FUSE_DEVICE} cannot be opened: {error.strerror}; is the module fuse loaded?"
+
+
+def _others_permitted() -> bool:
+    try:
+        text = Path(FUSE_CONF).read_text(errors="replace")
+    except OSError:
+        return False
+    return re.search(r"^\s*user_allow_other\s*$", text, re.MULTILINE) is not None

@@ -1,0 +1,142 @@
+"""What the ``-o`` options chose, and how that lands in a :class:`MountConfig`. Pure.
+
+``options`` fills a :class:`Choices`, later options overwriting earlier ones; :func:`build_config`
+adds what does not come from options: the source, the mount point, the resolved credentials, and
+who is asking.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from netfsfuse.cli.source import Source
+from netfsfuse.config import (
+    CacheConfig,
+    Credentials,
+    MountConfig,
+    ReadConfig,
+    ServerConfig,
+    ShownConfig,
+)
+
+SMB_PORT = 445
+DEFAULT_ACTIMEO = ShownConfig().actimeo
+
+
+@dataclass(slots=True)
+class Choices:
+    """Options as given; None where the default depends on something else."""
+
+    # login
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    domain: str | None = None
+    credentials_file: str | None = None
+    guest: bool = False
+    anonymous: bool = False
+    mechanism: str = "negotiate"
+    # server
+    port: int | None = None
+    address: str | None = None
+    dialect: str | None = None
+    sign: bool = False  # sign
+    sec_sign: bool = False  # sec=...i
+    seal: bool = False
+    max_credits: int = ServerConfig("", "").max_credits
+    # reading and cache
+    rsize: int = ReadConfig().rsize
+    rasize: int = ReadConfig().rasize
+    fsc: bool = True
+    cachedir: str | None = None
+    # how it looks
+    uid: int | None = None
+    gid: int | None = None
+    file_mode: int = ShownConfig().file_mode
+    dir_mode: int = ShownConfig().dir_mode
+    file_lifetime: float = DEFAULT_ACTIMEO
+    dir_lifetime: float = DEFAULT_ACTIMEO
+    mfsymlinks: bool = True
+    writable: bool = False  # rw was asked for
+    allow_other: bool = False
+    default_permissions: bool | None = None
+    mount_flags: dict[str, None] = field(default_factory=dict)  # an ordered set
+    # ourselves
+    log: str | None = None
+    debug: bool = False
+    sloppy: bool = False
+    # about the options themselves
+    notices: list[str] = field(default_factory=list)
+    public: list[str] = field(default_factory=list)  # the options again, without any secret
+    withheld: bool = False  # ``public`` lacks something: a secret, or what sloppy ignored
+    exposed: bool = False  # a password stood among the options
+
+
+@dataclass(frozen=True, slots=True)
+class Invoker:
+    """Who runs the command and from where: relative paths in options count from ``cwd``."""
+
+    uid: int
+    gid: int
+    cwd: Path
+
+    @property
+    def is_root(self) -> bool:
+        """Whether the kernel lets this user mount without fusermount3."""
+        return self.uid == 0
+
+
+def build_config(
+    choices: Choices,
+    source: Source,
+    mountpoint: Path,
+    credentials: Credentials,
+    invoker: Invoker,
+    *,
+    foreground: bool,
+) -> MountConfig:
+    """The whole configuration of one mount. ``mountpoint`` must be absolute."""
+    allow_other = choices.allow_other or invoker.is_root
+    permissions = choices.default_permissions
+    return MountConfig(
+        source=source.shown,
+        mountpoint=mountpoint,
+        server=_server(choices, source, credentials),
+        read=replace(ReadConfig(), rsize=choices.rsize, rasize=choices.rasize),
+        cache=CacheConfig(enabled=choices.fsc, directory=_path(choices.cachedir, invoker)),
+        shown=ShownConfig(
+            uid=invoker.uid if choices.uid is None else choices.uid,
+            gid=invoker.gid if choices.gid is None else choices.gid,
+            file_mode=choices.file_mode,
+            dir_mode=choices.dir_mode,
+            actimeo=min(choices.file_lifetime, choices.dir_lifetime),
+            mfsymlinks=choices.mfsymlinks,
+        ),
+        allow_other=allow_other,
+        # Who lets others in wants the shown modes to count, as on cifs.
+        default_permissions=allow_other if permissions is None else permissions,
+        mount_flags=tuple(choices.mount_flags),
+        foreground=foreground,
+        log=_path(choices.log, invoker),
+        debug=choices.debug,
+    )
+
+
+def _server(choices: Choices, source: Source, credentials: Credentials) -> ServerConfig:
+    return ServerConfig(
+        host=source.host,
+        share=source.share,
+        port=choices.port or source.port or SMB_PORT,
+        subdir=source.subdir,
+        address=choices.address,
+        credentials=credentials,
+        dialect=choices.dialect,
+        sign=choices.sign or choices.sec_sign,
+        seal=choices.seal,
+        max_credits=choices.max_credits,
+    )
+
+
+def _path(text: str | None, invoker: Invoker) -> Path | None:
+    return None if text is None else invoker.cwd / os.path.expanduser(text)

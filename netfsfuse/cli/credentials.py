@@ -1,0 +1,166 @@
+"""Who logs in: from options, the credentials file, the environment, or a prompt.
+
+A password is looked for in this order: ``pass=``, the credentials file, PASSWD, PASSWD_FD,
+PASSWD_FILE, a prompt when there is a terminal. A user: ``user=``, the credentials file, USER
+(``name`` or ``name%password``), the local user's name. Nothing is asked for with ``guest``,
+``sec=none`` and Kerberos.
+
+In a credentials file a password is everything after ``=`` to the end of the line, spaces included;
+mount.cifs loses leading spaces there. Errors name files and line numbers, never contents.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from netfsfuse.cli.choices import Choices
+from netfsfuse.cli.values import split_login
+from netfsfuse.config import Credentials
+from netfsfuse.errors import MountError
+
+SECRET_VARIABLES = ("PASSWD", "PASSWD_FD", "PASSWD_FILE")
+_FILE_LIMIT = 64 * 1024  # bytes; a credentials file is a few lines
+_KEYS = {
+    "username": "username",
+    "user": "username",
+    "password": "password",
+    "pass": "password",
+    "domain": "domain",
+    "dom": "domain",
+    "workgroup": "domain",
+}
+
+Ask = Callable[[str], str | None]
+"""Prompts with a text and returns the password, or None when there is no terminal."""
+
+
+@dataclass(slots=True)
+class Login:
+    """What a credentials file holds."""
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    domain: str | None = None
+
+
+def parse_credentials(text: str, shown: str) -> Login:
+    """Read the lines of a credentials file; ``shown`` is its name for errors (MountError)."""
+    login = Login()
+    for number, line in enumerate(text.split("\n"), start=1):
+        line = line.removesuffix("\r")
+        key, equals, value = line.partition("=")
+        key = key.strip()
+        if not line.strip() or key.startswith("#"):
+            continue
+        if not equals:
+            raise MountError(f"{shown}, line {number}: expected key=value")
+        if key not in _KEYS:
+            raise MountError(
+                f"{shown}, line {number}: unknown key (known: username, password, domain)"
+            )
+        attribute = _KEYS[key]
+        setattr(login, attribute, value if attribute == "password" else value.strip())
+    if login.username and login.domain is None:
+        login.domain, login.username, _ = split_login(login.username.replace("%", "\0"))
+        login.username = login.username.replace("\0", "%")
+    return login
+
+
+def read_credentials_file(path: Path) -> tuple[Login, list[str]]:
+    """The login in the file and notices about it. Raises MountError in one line."""
+    shown = f"credentials file {path}"
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            content = file.read(_FILE_LIMIT + 1)
+    except OSError as error:
+        raise MountError(f"cannot read {shown}: {error.strerror}") from None
+    if len(content) > _FILE_LIMIT:
+        raise MountError(f"{shown} is too large to be one")
+    notices = []
+    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+        notices.append(f"{shown} is open to other users: chmod 600 it")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise MountError(f"{shown} is not UTF-8 text") from None
+    return parse_credentials(text, shown), notices
+
+
+def password_from_environment(environ: Mapping[str, str]) -> str | None:
+    """PASSWD, then the first line behind PASSWD_FD, then of PASSWD_FILE; None when none is set."""
+    if "PASSWD" in environ:
+        return environ["PASSWD"]
+    if "PASSWD_FD" in environ:
+        try:
+            with open(int(environ["PASSWD_FD"]), "rb", closefd=False) as file:
+                return _first_line(file.read(_FILE_LIMIT), "PASSWD_FD")
+        except (OSError, ValueError):
+            raise MountError("cannot read the password: PASSWD_FD is no open file") from None
+    if "PASSWD_FILE" in environ:
+        path = environ["PASSWD_FILE"]
+        try:
+            with open(path, "rb") as file:
+                return _first_line(file.read(_FILE_LIMIT), "PASSWD_FILE")
+        except OSError as error:
+            raise MountError(f"cannot read PASSWD_FILE {path}: {error.strerror}") from None
+    return None
+
+
+def _first_line(content: bytes, origin: str) -> str:
+    try:
+        return content.split(b"\n", 1)[0].removesuffix(b"\r").decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise MountError(f"the password in {origin} is not UTF-8 text") from None
+
+
+def resolve_credentials(
+    choices: Choices, environ: Mapping[str, str], cwd: Path, ask: Ask
+) -> tuple[Credentials, list[str]]:
+    """Who logs in, and notices for the user.
+
+    Raises :class:`MountError` when a file cannot be read, or when a password is needed and there
+    is neither one nor a terminal.
+    """
+    login = Login()
+    notices: list[str] = []
+    if choices.credentials_file is not None:
+        path = cwd / os.path.expanduser(choices.credentials_file)
+        login, notices = read_credentials_file(path)
+    if choices.anonymous:
+        return Credentials(anonymous=True, mechanism=choices.mechanism), notices
+    username = choices.username or login.username
+    domain = choices.domain or login.domain
+    if choices.guest:
+        return Credentials(username or "guest", "", domain, guest=True), notices
+    password = login.password if choices.password is None else choices.password
+    if choices.mechanism == "kerberos":
+        return Credentials(username, password, domain, mechanism="kerberos"), notices
+    if username is None:
+        user_domain, username, user_password = split_login(_local_user(environ))
+        domain = domain or user_domain
+        password = user_password if password is None else password
+    if password is None:
+        password = password_from_environment(environ)
+    if password is None:
+        password = ask(f"Password for {username}: ")
+    if password is None:
+        raise MountError(
+            f"no password for {username}: use credentials=FILE, PASSWD, PASSWD_FILE or guest"
+        )
+    return Credentials(username, password, domain, mechanism=choices.mechanism), notices
+
+
+def _local_user(environ: Mapping[str, str]) -> str:
+    name = environ.get("USER", "")
+    if name:
+        return name
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        raise MountError("no user name: give one with -o user=NAME") from None

@@ -1,0 +1,62 @@
+"""The mounts of this namespace, from /proc/self/mountinfo. Reading it touches no filesystem."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+FSTYPE = "fuse.netfsfuse"
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line: where it is, what it is, and what the mounter called it."""
+
+    path: str
+    fstype: str
+    source: str
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether netfsfuse made it."""
+        return self.fstype == FSTYPE
+
+
+def parse_mountinfo(text: str) -> list[Mount]:
+    """The mounts in the order of the kernel: a later one on the same path covers an earlier."""
+    mounts = []
+    for line in text.split("\n"):
+        before, separator, after = line.partition(" - ")
+        fields, tail = before.split(" "), after.split(" ")
+        if separator and len(fields) >= 6 and len(tail) >= 2:
+            mounts.append(Mount(_unescape(fields[4]), tail[0], _unescape(tail[1])))
+    return mounts
+
+
+def read_mounts() -> list[Mount]:
+    """The mounts now."""
+    path = Path("/proc/self/mountinfo")
+    return parse_mountinfo(path.read_bytes().decode(errors="surrogateescape"))
+
+
+def mount_at(path: str, mounts: list[Mount]) -> Mount | None:
+    """The uppermost mount on exactly ``path``, or None."""
+    return next((mount for mount in reversed(mounts) if mount.path == path), None)
+
+
+def mount_holding(path: str, mounts: list[Mount]) -> Mount | None:
+    """The mount that the absolute ``path`` lies in, by name alone."""
+    holding = [
+        mount
+        for mount in mounts
+        if path == mount.path or path.startswith(mount.path.rstrip("/") + "/")
+    ]
+    longest = max((len(mount.path) for mount in holding), default=0)
+    return next((mount for mount in reversed(holding) if len(mount.path) == longest), None)
+
+
+def _unescape(text: str) -> str:
+    """Undo the kernel's octal escapes (space, tab, newline, backslash; ``#`` in sources)."""
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)

@@ -1,0 +1,230 @@
+"""The table of ``-o`` options: names, values, meanings and help. Pure.
+
+Names are mount.cifs's. Each entry writes what it means into a
+:class:`~netfsfuse.cli.choices.Choices`; names that need nothing of us are in :mod:`foreign`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from netfsfuse.cli import values
+from netfsfuse.cli.choices import Choices
+from netfsfuse.config import MIB
+from netfsfuse.errors import UsageError
+from netfsfuse.types import CACHE_BLOCK
+
+Apply = Callable[[Choices, str], None]
+
+_MAX_RSIZE = 8 * MIB  # Samba's and Windows' largest MaxReadSize
+_MAX_RASIZE = 64 * MIB  # leaves room for a second reader in the 96 MiB of buffers
+
+_DIALECTS = {
+    "2.1": "2.1",
+    "3.0": "3.0",
+    "3.0.2": "3.0.2",
+    "3.02": "3.0.2",
+    "3.1.1": "3.1.1",
+    "3.11": "3.1.1",
+    "3": None,
+    "default": None,
+}
+_REFUSED_DIALECTS = {
+    "1.0": "SMB1 is insecure and many servers have removed it",
+    "2.0": "it has no large reads and no credits worth the name",
+    "2": "it has no large reads and no credits worth the name",
+}
+_MECHANISMS = {"ntlmssp": "ntlm", "ntlmv2": "ntlm", "krb5": "kerberos"}
+_REFUSED_SEC = {
+    "ntlm": "NTLMv1 is broken; use sec=ntlmssp",
+    "ntlmi": "NTLMv1 is broken; use sec=ntlmsspi",
+    "lanman": "LANMAN hashes are broken; use sec=ntlmssp",
+    "krb5p": "use sec=krb5 with seal",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its names (the first is shown), its value in the help, and what it does."""
+
+    names: tuple[str, ...]
+    value: str  # what follows "=" in the help; "" for a flag
+    apply: Apply
+    help: str
+
+
+def _text(_: str, text: str) -> str:
+    return text
+
+
+def _valued(
+    names: str, value: str, field: str, help: str, parse: Callable[[str, str], object] = _text
+) -> Option:
+    first, *aliases = names.split()
+
+    def apply(choices: Choices, text: str) -> None:
+        setattr(choices, field, parse(first, text))
+
+    return Option((first, *aliases), value, apply, help)
+
+
+def _flag(names: str, help: str, **chosen: object) -> Option:
+    def apply(choices: Choices, _: str) -> None:
+        for field, value in chosen.items():
+            setattr(choices, field, value)
+
+    return Option(tuple(names.split()), "", apply, help)
+
+
+def _kernel_flag(negative: str, positive: str) -> tuple[Option, Option]:
+    """``nosuid`` reaches the kernel. ``suid`` only takes it back: FUSE mounts are born without."""
+
+    def on(choices: Choices, _: str) -> None:
+        choices.mount_flags[negative] = None
+
+    def off(choices: Choices, _: str) -> None:
+        choices.mount_flags.pop(negative, None)
+
+    return Option((negative,), "", on, ""), Option((positive,), "", off, "")
+
+
+def _user(choices: Choices, text: str) -> None:
+    domain, user, password = values.split_login(text)
+    if not user:
+        raise UsageError("user= needs a name (or use guest, or sec=none)")
+    choices.username = user
+    if domain is not None:
+        choices.domain = domain
+    if password is not None:
+        choices.password = password
+
+
+def _sec(choices: Choices, text: str) -> None:
+    if text in _REFUSED_SEC:
+        raise UsageError(f"sec={text}: {_REFUSED_SEC[text]}")
+    signed = text.endswith("i") and text[:-1] in _MECHANISMS
+    plain = text[:-1] if signed else text
+    if plain != "none" and plain not in _MECHANISMS:
+        known = ", ".join([*_MECHANISMS, *(f"{name}i" for name in _MECHANISMS), "none"])
+        raise UsageError(f"sec={text}: must be one of {known}")
+    choices.anonymous = plain == "none"
+    choices.mechanism = _MECHANISMS.get(plain, "negotiate")
+    choices.sec_sign = signed
+
+
+def _dialect(name: str, text: str) -> str | None:
+    if text in _REFUSED_DIALECTS:
+        raise UsageError(f"{name}={text} is not supported: {_REFUSED_DIALECTS[text]}")
+    if text not in _DIALECTS:
+        raise UsageError(f"{name}={text}: must be one of {', '.join(_DIALECTS)}")
+    return _DIALECTS[text]
+
+
+def _actimeo(choices: Choices, text: str) -> None:
+    choices.file_lifetime = choices.dir_lifetime = values.seconds("actimeo", text)
+
+
+def _cache(choices: Choices, text: str) -> None:
+    if text not in ("strict", "none", "loose", "ro", "singleclient"):
+        raise UsageError(f"cache={text}: must be strict, none or loose")
+    choices.fsc = choices.fsc and text != "none"
+    if text not in ("strict", "none"):
+        choices.notices.append(f"cache={text} behaves as cache=strict")
+
+
+def _iocharset(choices: Choices, text: str) -> None:
+    if text.lower() not in ("utf8", "utf-8"):
+        raise UsageError(f"iocharset={text}: names are always UTF-8 here")
+
+
+def _max_channels(choices: Choices, text: str) -> None:
+    if values.whole_number("max_channels", text, 1, 16) > 1:
+        raise UsageError(f"max_channels={text}: more than one connection is not supported yet")
+
+
+def _rsize(name: str, text: str) -> int:
+    return values.block_size(name, text, CACHE_BLOCK, _MAX_RSIZE)
+
+
+def _rasize(name: str, text: str) -> int:
+    return values.block_size(name, text, CACHE_BLOCK, _MAX_RASIZE)
+
+
+def _port(name: str, text: str) -> int:
+    return values.whole_number(name, text, 1, 65535)
+
+
+def _credits(name: str, text: str) -> int:
+    return values.whole_number(name, text, 20, 60000)
+
+
+LOGIN = (
+    Option(("user", "username"), "[DOMAIN/]NAME", _user, "log in as NAME (default: $USER)"),
+    _valued("pass password", "PASSWORD", "password", "password; better in a file or PASSWD"),
+    _valued("domain dom workgroup", "NAME", "domain", "domain or workgroup of the user"),
+    _valued("credentials cred", "FILE", "credentials_file", "username=, password=, domain= lines"),
+    _flag("guest", "log in without a password", guest=True),
+    Option(("sec",), "MECHANISM", _sec, "ntlmssp, ntlmv2, krb5 (an i at the end signs), none"),
+)
+SERVER = (
+    _valued("port", "N", "port", "TCP port (default: 445)", _port),
+    _valued("ip addr", "ADDRESS", "address", "connect here instead of looking HOST up"),
+    _valued("vers", "VERSION", "dialect", "2.1, 3.0, 3.0.2, 3.1.1 (default: the best)", _dialect),
+    _flag("sign", "demand signed messages", sign=True),
+    _flag("seal", "demand encryption", seal=True),
+    _valued("max_credits", "N", "max_credits", "ask for at most N credits (20-60000)", _credits),
+    Option(("max_channels",), "N", _max_channels, "connections; only 1 so far"),
+)
+READING = (
+    _valued("rsize", "SIZE", "rsize", "largest read request (64K-8M, default: 1M)", _rsize),
+    _valued("rasize", "SIZE", "rasize", "largest readahead (64K-64M, default: 8M)", _rasize),
+    _flag("fsc", "keep what was read in the disk cache (default)", fsc=True),
+    _flag("nofsc", "no disk cache", fsc=False),
+    _valued("cachedir", "DIR", "cachedir", "where the disk cache is"),
+    Option(("cache",), "MODE", _cache, "strict (default); none is nofsc; loose acts as strict"),
+)
+SHOWN = (
+    _flag("ro", "read-only (always so, for now)", writable=False),
+    _flag("rw", "accepted; the mount is read-only all the same", writable=True),
+    _valued("uid", "USER", "uid", "shown owner, name or number", values.user_id),
+    _valued("gid", "GROUP", "gid", "shown group, name or number", values.group_id),
+    _valued("file_mode", "MODE", "file_mode", "shown mode of files (0755)", values.mode),
+    _valued("dir_mode dirmode", "MODE", "dir_mode", "shown mode of directories", values.mode),
+    Option(("actimeo",), "SECONDS", _actimeo, "how long attributes are trusted (default: 1)"),
+    _flag("noac", "the same as actimeo=0", file_lifetime=0.0, dir_lifetime=0.0),
+    _valued("acregmax", "SECONDS", "file_lifetime", "of files; the smaller counts", values.seconds),
+    _valued("acdirmax", "SECONDS", "dir_lifetime", "of directories", values.seconds),
+    _flag("allow_other", "let other users in (default for root)", allow_other=True),
+    _flag("default_permissions perm", "the kernel checks modes", default_permissions=True),
+    _flag("noperm", "the kernel does not check modes", default_permissions=False),
+    _flag("mfsymlinks", "show Minshall+French symlinks (default)", mfsymlinks=True),
+    _flag("nomfsymlinks", "show them as files", mfsymlinks=False),
+)
+OURSELVES = (
+    _valued("log", "FILE", "log", "append the log to FILE instead of syslog"),
+    _flag("debug", "log more", debug=True),
+    _flag("sloppy", "ignore unknown options, with a notice", sloppy=True),
+)
+_GENERIC = (
+    *_kernel_flag("nosuid", "suid"),
+    *_kernel_flag("nodev", "dev"),
+    *_kernel_flag("noexec", "exec"),
+    *_kernel_flag("noatime", "atime"),
+    *_kernel_flag("nodiratime", "diratime"),
+    Option(("iocharset",), "CHARSET", _iocharset, ""),
+)
+GROUPS = {
+    "Login": LOGIN,
+    "Server": SERVER,
+    "Reading and cache": READING,
+    "How it looks": SHOWN,
+    "Log and options": OURSELVES,
+}
+OPTIONS: dict[str, Option] = {
+    name: option
+    for group in (*GROUPS.values(), _GENERIC)
+    for option in group
+    for name in option.names
+}
+"""Every option by each of its names."""

@@ -1,0 +1,129 @@
+"""``netfsfuse umount``: take the mount away, and return when its daemon is gone.
+
+The daemon is found before unmounting: the mount itself tells its pid, or else /proc does. A pidfd
+is opened and the process behind it checked, so that a reused pid is never waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import select
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from netfsfuse.cli.detach import detach
+from netfsfuse.cli.mountinfo import mount_at, read_mounts
+from netfsfuse.cli.probe import probe
+from netfsfuse.cli.stats import XATTR
+from netfsfuse.errors import MountError
+
+_STAT_TIMEOUT = 5.0  # seconds to resolve a path that is no mount point by its own name
+_ASK_TIMEOUT = 2.0  # seconds for the mount to tell its pid
+_GONE_TIMEOUT = 60.0  # seconds for stores to be flushed
+_LAZY_TIMEOUT = 2.0  # seconds: with files still open the daemon lives on, rightly
+_FOREGROUND = re.compile(r"-[a-z]*f|--foreground")
+
+
+@click.command("umount")
+@click.argument("mountpoint", type=click.Path())
+@click.option("-l", "--lazy", is_flag=True, help="Detach now even if in use.")
+def umount_command(mountpoint: str, lazy: bool) -> None:
+    """Unmount, and return when the daemon is gone."""
+    path = _our_mount(mountpoint)
+    answer = probe(path, XATTR, timeout=_ASK_TIMEOUT)
+    dead = answer is not None and answer.is_dead
+    with contextlib.ExitStack() as stack:
+        daemons = []
+        for pid in _daemon_pids(path, answer.value if answer else None):
+            pidfd = _open_daemon(pid, path)
+            if pidfd is not None:
+                stack.callback(os.close, pidfd)
+                daemons.append((pid, pidfd))
+        detach(path, lazy=lazy or dead)
+        for pid, pidfd in daemons:
+            _wait_gone(path, pid, pidfd, lazy=lazy)
+
+
+def _our_mount(mountpoint: str) -> str:
+    """The mount point's resolved name. Raises :class:`MountError` if it is not one of ours."""
+    path = os.path.abspath(mountpoint)
+    mounts = read_mounts()
+    mount = mount_at(path, mounts)
+    if mount is None:  # perhaps a symlink, or below one
+        answer = probe(path, timeout=_STAT_TIMEOUT)
+        path = answer.real if answer else path
+        mount = mount_at(path, mounts)
+    if mount is None:
+        raise MountError(f"{mountpoint} is not mounted")
+    if not mount.is_ours:
+        raise MountError(f"{mountpoint} is a mount of type {mount.fstype}, not ours")
+    return path
+
+
+def _daemon_pids(path: str, stats: str | None) -> list[int]:
+    """The daemon's pid as the mount tells it, else those of processes that look like it."""
+    try:
+        return [int(json.loads(stats or "")["daemon"]["pid"])]
+    except (ValueError, KeyError, TypeError):
+        return [pid for pid in _pids() if _serves(pid, path)]
+
+
+def _pids() -> Iterator[int]:
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            yield int(name)
+
+
+def _serves(pid: int, path: str) -> bool:
+    """Whether the process is a netfsfuse in the foreground with this mount point."""
+    try:
+        content = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    words = content.decode(errors="surrogateescape").split("\0")
+    return is_daemon(words, path, lambda: os.readlink(f"/proc/{pid}/cwd"))
+
+
+def is_daemon(words: list[str], path: str, cwd: Callable[[], str]) -> bool:
+    """Whether a command line is that of the daemon of ``path``.
+
+    ``cwd`` gives the directory that relative arguments count from; it may raise OSError.
+    """
+    if not any(os.path.basename(word) == "netfsfuse" for word in words):
+        return False
+    if not any(_FOREGROUND.fullmatch(word) for word in words):
+        return False
+    if path in words:
+        return True
+    try:
+        start = cwd()
+    except OSError:
+        return False
+    return any(word and os.path.normpath(os.path.join(start, word)) == path for word in words)
+
+
+def _open_daemon(pid: int, path: str) -> int | None:
+    """A pidfd of the daemon, or None when there is no such process (any more)."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    if _serves(pid, path):
+        return pidfd
+    os.close(pidfd)
+    return None
+
+
+def _wait_gone(path: str, pid: int, pidfd: int, *, lazy: bool) -> None:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    if not poll.poll((_LAZY_TIMEOUT if lazy else _GONE_TIMEOUT) * 1000) and not lazy:
+        raise MountError(
+            f"{path} is unmounted, but its daemon (pid {pid}) is still running "
+            f"after {_GONE_TIMEOUT:g} seconds"
+        )

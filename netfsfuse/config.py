@@ -1,0 +1,88 @@
+"""Frozen option records with defaults and the reason for each. Imports nothing of ours.
+
+``cli/options.py`` makes these from the command line; ``mount.py`` hands each layer its part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who logs in. ``repr`` never shows the password."""
+
+    username: str | None = None  # None: whatever pyspnego's mechanism finds (Kerberos)
+    password: str | None = field(default=None, repr=False)
+    domain: str | None = None
+    guest: bool = False  # the server's guest account: user "guest" without a password
+    anonymous: bool = False  # sec=none: a null session
+    mechanism: str = "negotiate"  # pyspnego's protocol: negotiate, ntlm, kerberos
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Where and how to connect."""
+
+    host: str
+    share: str
+    port: int = 445
+    subdir: str = ""  # below the share, "/" between components, no leading or trailing "/"
+    address: str | None = None  # ip=: connect here, keep ``host`` as the name
+    credentials: Credentials = field(default_factory=Credentials)
+    dialect: str | None = None  # vers=: "2.1" "3.0" "3.0.2" "3.1.1"; None: the best both know
+    sign: bool = False  # demand signing
+    seal: bool = False  # demand encryption
+    max_credits: int = 8192  # Samba's own default limit; 64 KiB each
+    connect_timeout: float = 10.0  # seconds for TCP, negotiate, login and tree connect in all
+    idle_deadline: float = 20.0  # seconds of silence with a request outstanding: connection dead
+
+
+@dataclass(frozen=True, slots=True)
+class ReadConfig:
+    """How the helper library reads."""
+
+    rsize: int = MIB  # largest READ, bytes; multiple of 64 KiB; also capped by MaxReadSize
+    rasize: int = 8 * MIB  # largest readahead window of a handle, bytes
+    buffers: int = 96 * MIB  # byte budget of all buffers of the mount
+
+
+@dataclass(frozen=True, slots=True)
+class CacheConfig:
+    """The persistent cache."""
+
+    enabled: bool = True  # fsc / nofsc
+    directory: Path | None = None  # cachedir=; None: the user's cache directory
+
+
+@dataclass(frozen=True, slots=True)
+class ShownConfig:
+    """How the mount looks to local programs."""
+
+    uid: int = 0
+    gid: int = 0
+    file_mode: int = 0o755  # mount.cifs's defaults
+    dir_mode: int = 0o755
+    actimeo: float = 1.0  # seconds an attribute or name is trusted
+    mfsymlinks: bool = True  # show Minshall+French symlink files as symlinks
+
+
+@dataclass(frozen=True, slots=True)
+class MountConfig:
+    """Everything one mount needs to know."""
+
+    source: str  # as shown in /proc/mounts: //HOST/SHARE
+    mountpoint: Path
+    server: ServerConfig
+    read: ReadConfig = field(default_factory=ReadConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    shown: ShownConfig = field(default_factory=ShownConfig)
+    allow_other: bool = False
+    default_permissions: bool = False
+    mount_flags: tuple[str, ...] = ()  # nosuid nodev noexec noatime ... handed to the kernel
+    foreground: bool = False
+    log: Path | None = None  # log=: a file instead of journald / syslog
+    debug: bool = False

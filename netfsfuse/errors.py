@@ -1,0 +1,84 @@
+"""The one error tree.
+
+NTSTATUS is mapped to these in ``smb/status.py`` and these to an errno in ``fuse/errnos.py``, and
+nowhere else. A class says whose fault it was and whether asking again can help; the message says
+what happened in words for the log. Imports nothing.
+"""
+
+from __future__ import annotations
+
+
+class NetfsError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class NotFound(NetfsError):
+    """The name does not exist on the server (ENOENT)."""
+
+
+class NotADirectory(NetfsError):
+    """A directory was asked for and the name is something else (ENOTDIR)."""
+
+
+class IsADirectory(NetfsError):
+    """A file was asked for and the name is a directory (EISDIR)."""
+
+
+class AccessDenied(NetfsError):
+    """The server refuses this user (EACCES)."""
+
+
+class NameTooLong(NetfsError):
+    """The name is longer than the server can hold (ENAMETOOLONG)."""
+
+
+class InvalidName(NetfsError):
+    """The name cannot exist on the server (ENOENT for a look-up)."""
+
+
+class InvalidArgument(NetfsError):
+    """A call with arguments that make no sense here (EINVAL)."""
+
+
+class ReadOnly(NetfsError):
+    """A writing call on a read-only mount (EROFS)."""
+
+
+class NotSupported(NetfsError):
+    """The server cannot do this (EOPNOTSUPP)."""
+
+
+class Stale(NetfsError):
+    """The handle's or inode's file is no longer what it was (ESTALE)."""
+
+
+class Locked(NetfsError):
+    """Another client holds the file or range (EAGAIN / EBUSY)."""
+
+
+class ServerBusy(NetfsError):
+    """The server is short of resources; asking again later may help (EIO)."""
+
+
+class ServerError(NetfsError):
+    """An answer that fits no other class (EIO)."""
+
+
+class ProtocolError(NetfsError):
+    """The peer broke the protocol, or a signature did not fit; the connection is dropped (EIO)."""
+
+
+class Disconnected(NetfsError):
+    """The connection is gone. Retryable once on a new connection (EIO when that failed too)."""
+
+
+class DeadlineExceeded(NetfsError):
+    """An answer did not come in time (EIO)."""
+
+
+class MountError(NetfsError):
+    """Mounting is impossible. The message is the one line that the user sees, without a secret."""
+
+
+class UsageError(MountError):
+    """The command line is wrong (exit status 2)."""

@@ -1,0 +1,14 @@
+"""The persistent cache as the helper library sees it: ``CacheOps`` over ``cachefiles``.
+
+``cookie`` (pure) makes keys and coherency bytes of what the server says, ``health`` (pure) judges
+errors, ``io`` is the cache itself and the one place where blocking file I/O goes to threads,
+``binding`` finds and binds the directory. May import ``netfsfuse.netfs`` (its interface), the leaf
+modules and ``cachefiles``.
+
+Invariant: nothing here raises into a read. A cache that fails says "not stored".
+"""
+
+from netfsfuse.fscache.binding import default_directory, open_cache
+from netfsfuse.fscache.io import FsCache
+
+__all__ = ["FsCache", "default_directory", "open_cache"]

@@ -1,0 +1,54 @@
+"""Find the cache directory and bind it; say in one line when there is no cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+import trio
+
+import cachefiles
+from netfsfuse.config import CacheConfig
+from netfsfuse.fscache.cookie import volume_key
+from netfsfuse.fscache.io import FsCache
+from netfsfuse.stats import CacheStats
+
+
+def default_directory() -> Path:
+    """Where the cache is unless ``cachedir=`` says otherwise: the system's for root."""
+    if os.geteuid() == 0:
+        return Path("/var/cache/netfsfuse")
+    return platformdirs.user_cache_path("netfsfuse")
+
+
+async def open_cache(
+    config: CacheConfig, host: str, port: int, share: str, stats: CacheStats
+) -> tuple[FsCache, str | None]:
+    """The cache for one share, and a line for user and log if there is something to say.
+
+    A directory that is in use or unusable gives an ``FsCache`` that stores nothing and the reason;
+    the mount works without. Close the ``FsCache`` either way. The directory stays locked as long as
+    the process that calls this lives and has not closed it: call it in the process that serves
+    the mount, after it went to the background.
+    """
+    if not config.enabled:
+        return FsCache(None, None, stats), None
+    directory = (config.directory or default_directory()).absolute()
+
+    def bind() -> tuple[cachefiles.Cache, cachefiles.Volume]:
+        cache = cachefiles.Cache.bind(directory)
+        try:
+            return cache, cache.volume(volume_key(host, port, share))
+        except BaseException:
+            cache.close()
+            raise
+
+    try:
+        cache, volume = await trio.to_thread.run_sync(bind)
+    except cachefiles.CacheError as error:
+        return FsCache(None, None, stats), f"{error}; reading without a cache"
+    notice = None
+    if cache.set_aside is not None:
+        notice = f"the cache of another version was set aside as {cache.set_aside}"
+    return FsCache(cache, volume, stats), notice

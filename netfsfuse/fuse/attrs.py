@@ -1,0 +1,94 @@
+"""FileAttr -> EntryAttributes, VolumeStat -> StatvfsData."""
+
+from __future__ import annotations
+
+import stat
+
+import pyfuse3
+
+from netfsfuse.config import ShownConfig
+from netfsfuse.types import FileKind, VolumeStat
+from netfsfuse.vfs.inodes import Inode
+
+BLKSIZE = 1024 * 1024
+"""st_blksize, bytes: cp and cat take it as their buffer size and so read in large pieces."""
+
+_EPOCH_TICKS = 116_444_736_000_000_000  # 100 ns from 1601 to 1970
+_ATTRIBUTE_READONLY = 0x01
+_WRITE_BITS = 0o222
+
+
+def _nanoseconds(ticks: int) -> int:
+    """FILETIME -> ns since 1970; the epoch for a time that the server does not have."""
+    return max(ticks - _EPOCH_TICKS, 0) * 100
+
+
+def mode_of(inode: Inode, shown: ShownConfig) -> int:
+    """st_mode: type and permission bits. As with cifs, the DOS read-only flag takes w away."""
+    if inode.kind is FileKind.DIRECTORY:
+        return stat.S_IFDIR | shown.dir_mode
+    if inode.kind is FileKind.SYMLINK:
+        return stat.S_IFLNK | 0o777
+    mode = shown.file_mode
+    if inode.attr.attributes & _ATTRIBUTE_READONLY:
+        mode &= ~_WRITE_BITS
+    return stat.S_IFREG | mode
+
+
+def entry_of(inode: Inode, shown: ShownConfig) -> pyfuse3.EntryAttributes:
+    """All that the kernel wants to know of an inode."""
+    attr = inode.attr
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = pyfuse3.InodeT(inode.number)
+    entry.generation = inode.generation
+    entry.entry_timeout = shown.actimeo
+    entry.attr_timeout = shown.actimeo
+    entry.st_mode = pyfuse3.ModeT(mode_of(inode, shown))
+    entry.st_nlink = 2 if inode.kind is FileKind.DIRECTORY else 1
+    entry.st_uid = shown.uid
+    entry.st_gid = shown.gid
+    entry.st_rdev = 0
+    if inode.target is None:
+        entry.st_size = attr.size
+        entry.st_blocks = -(-attr.allocation // 512)
+    else:
+        entry.st_size = len(encode_target(inode.target))
+        entry.st_blocks = 0
+    entry.st_blksize = BLKSIZE
+    entry.st_atime_ns = _nanoseconds(attr.access)
+    entry.st_mtime_ns = _nanoseconds(attr.write)
+    entry.st_ctime_ns = _nanoseconds(attr.change or attr.write)
+    return entry
+
+
+def negative_entry(shown: ShownConfig) -> pyfuse3.EntryAttributes:
+    """ "There is no such name", which the kernel may remember for ``actimeo``."""
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = pyfuse3.InodeT(0)
+    entry.entry_timeout = shown.actimeo
+    return entry
+
+
+def statvfs_of(volume: VolumeStat) -> pyfuse3.StatvfsData:
+    """The server's figures in the server's unit."""
+    data = pyfuse3.StatvfsData()
+    data.f_bsize = BLKSIZE
+    data.f_frsize = volume.unit
+    data.f_blocks = volume.total
+    data.f_bfree = volume.free
+    data.f_bavail = volume.available
+    data.f_namemax = 255
+    return data
+
+
+def encode_name(name: str) -> bytes:
+    """A name for the kernel: UTF-8, lone surrogates of the server's included."""
+    return name.encode("utf-8", "surrogatepass")
+
+
+def encode_target(target: str) -> bytes:
+    """A symlink's target for the kernel: the very bytes that an mfsymlink holds."""
+    try:
+        return target.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return target.encode("utf-8", "surrogatepass")

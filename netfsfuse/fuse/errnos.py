@@ -1,0 +1,32 @@
+"""The only errors -> errno table."""
+
+from __future__ import annotations
+
+import errno
+
+from netfsfuse import errors
+
+_TABLE: dict[type[errors.NetfsError], int] = {
+    errors.NotFound: errno.ENOENT,
+    errors.InvalidName: errno.ENOENT,
+    errors.NotADirectory: errno.ENOTDIR,
+    errors.IsADirectory: errno.EISDIR,
+    errors.AccessDenied: errno.EACCES,
+    errors.NameTooLong: errno.ENAMETOOLONG,
+    errors.InvalidArgument: errno.EINVAL,
+    errors.ReadOnly: errno.EROFS,
+    errors.NotSupported: errno.EOPNOTSUPP,
+    errors.Stale: errno.ESTALE,
+    errors.Locked: errno.EBUSY,
+}
+
+EXPECTED = frozenset(_TABLE)
+"""Errors that are an answer like another; all others are worth a line in the log."""
+
+
+def errno_of(error: errors.NetfsError) -> int:
+    """The errno a program sees; EIO for whatever has none of its own."""
+    for kind in type(error).__mro__:
+        if kind in _TABLE:
+            return _TABLE[kind]
+    return errno.EIO

@@ -1,0 +1,189 @@
+"""The handlers that pyfuse3 calls: each hands over to ``vfs`` and translates the answer."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyfuse3
+from pyfuse3 import FileHandleT, FileInfo, FileNameT, FlagT, InodeT, RequestContext
+
+from netfsfuse.config import ShownConfig
+from netfsfuse.errors import NotFound, ReadOnly
+from netfsfuse.fuse.attrs import (
+    encode_name,
+    encode_target,
+    entry_of,
+    negative_entry,
+    statvfs_of,
+)
+from netfsfuse.fuse.guard import guarded, never_raises
+from netfsfuse.stats import Stats
+from netfsfuse.types import DirEntry
+from netfsfuse.vfs.filesystem import FileSystem
+
+log = logging.getLogger(__name__)
+
+STATS_XATTR = b"user.netfsfuse.stats"
+"""On the root: the statistics as JSON. An attribute needs no socket that could be left behind."""
+
+_FIRST_ENTRY = 2  # readdir offsets 1 and 2 lie behind "." and ".."
+
+
+class Operations(pyfuse3.Operations):
+    """See the module. ``describe`` returns what ``netfsfuse stats`` shows."""
+
+    supports_dot_lookup = False
+    enable_writeback_cache = False
+    enable_acl = False
+
+    def __init__(
+        self,
+        filesystem: FileSystem,
+        shown: ShownConfig,
+        stats: Stats,
+        describe: Callable[[], dict[str, Any]],
+    ) -> None:
+        super().__init__()
+        self.stats = stats
+        self._filesystem = filesystem
+        self._shown = shown
+        self._describe = describe
+
+    # -- names and attributes -----------------------------------------------------------------
+
+    @guarded
+    async def lookup(
+        self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        try:
+            inode = await self._filesystem.lookup(parent_inode, name)
+        except NotFound:
+            return negative_entry(self._shown)
+        inode.nlookup += 1
+        return entry_of(inode, self._shown)
+
+    @never_raises
+    async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
+        for number, nlookup in inode_list:
+            self._filesystem.forget(number, nlookup)
+
+    @guarded
+    async def getattr(self, inode: InodeT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
+        return entry_of(await self._filesystem.getattr(inode), self._shown)
+
+    @guarded
+    async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
+        return FileNameT(encode_target(self._filesystem.readlink(inode)))
+
+    @guarded
+    async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
+        return statvfs_of(await self._filesystem.statfs())
+
+    @guarded
+    async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
+        if inode == pyfuse3.ROOT_INODE and name == STATS_XATTR:
+            return json.dumps(self._describe()).encode()
+        raise pyfuse3.FUSEError(pyfuse3.ENOATTR)
+
+    @guarded
+    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[bytes]:
+        return ()
+
+    # -- files --------------------------------------------------------------------------------
+
+    @guarded
+    async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
+        if flags & (os.O_ACCMODE | os.O_TRUNC | os.O_CREAT):
+            raise ReadOnly("open for writing")
+        opened = await self._filesystem.open(inode)
+        if opened.attributes_changed:
+            _invalidate_attributes(inode)
+        return FileInfo(fh=FileHandleT(opened.fh), keep_cache=opened.keep_cache)
+
+    @guarded
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        # A memoryview of the receive buffer: pyfuse3 takes any buffer and writes it uncopied.
+        return await self._filesystem.read(fh, off, size)  # type: ignore[return-value]
+
+    @guarded
+    async def release(self, fh: FileHandleT) -> None:
+        await self._filesystem.release(fh)
+
+    @guarded
+    async def flush(self, fh: FileHandleT) -> None:
+        """Nothing is ever dirty on a read-only mount."""
+
+    @guarded
+    async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
+        """Nothing is ever dirty on a read-only mount."""
+
+    # -- directories --------------------------------------------------------------------------
+
+    @guarded
+    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
+        return FileHandleT(await self._filesystem.opendir(inode))
+
+    @guarded
+    async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        directory = self._filesystem.directory_inode(fh)
+        parent = directory.parent or directory
+        for offset, name, inode in ((1, b".", directory), (2, b"..", parent)):
+            if start_id < offset:
+                entry = entry_of(inode, self._shown)
+                if not pyfuse3.readdir_reply(token, FileNameT(name), entry, offset):
+                    return
+        position = max(start_id - _FIRST_ENTRY, 0)
+        while batch := await self._filesystem.readdir(fh, position):
+            for listed, position in batch:
+                if not await self._reply_entry(token, directory, listed, position):
+                    return
+
+    async def _reply_entry(
+        self, token: pyfuse3.ReaddirToken, directory: Any, listed: DirEntry, position: int
+    ) -> bool:
+        """One entry into the reply; False when it is full, and the kernel not told of it."""
+        inode = await self._filesystem.bind_entry(directory, listed)
+        entry = entry_of(inode, self._shown)
+        name = FileNameT(encode_name(listed.name))
+        if pyfuse3.readdir_reply(token, name, entry, position + _FIRST_ENTRY):
+            inode.nlookup += 1
+            return True
+        self._filesystem.inodes.discard_unknown(inode)
+        return False
+
+    @guarded
+    async def releasedir(self, fh: FileHandleT) -> None:
+        await self._filesystem.releasedir(fh)
+
+    # -- writing: not yet ---------------------------------------------------------------------
+
+    @guarded
+    async def _refuse(self, *arguments: Any) -> Any:
+        raise ReadOnly("the mount is read-only")
+
+    setattr: Any = _refuse
+    mknod: Any = _refuse
+    mkdir: Any = _refuse
+    unlink: Any = _refuse
+    rmdir: Any = _refuse
+    symlink: Any = _refuse
+    rename: Any = _refuse
+    link: Any = _refuse
+    create: Any = _refuse
+    write: Any = _refuse
+    setxattr: Any = _refuse
+    removexattr: Any = _refuse
+
+
+def _invalidate_attributes(inode: InodeT) -> None:
+    """Make the kernel ask for attributes again. Safe inside a handler, for attributes alone."""
+    try:
+        pyfuse3.invalidate_inode(inode, attr_only=True)
+    except OSError as failed:
+        if failed.errno != errno.ENOENT:  # the kernel has just forgotten the inode
+            raise

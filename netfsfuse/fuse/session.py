@@ -1,0 +1,117 @@
+"""One FUSE session: mount, main loop, unmount."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pyfuse3
+import trio
+
+from netfsfuse.config import MountConfig
+from netfsfuse.errors import MountError
+from netfsfuse.fuse.operations import Operations
+from netfsfuse.fuse.readable import never_blocking
+from netfsfuse.fuse.tuning import tune
+
+log = logging.getLogger(__name__)
+
+_MIN_TASKS = 8
+_MAX_TASKS = 1000
+"""Handlers at a time: a thousand readers wait for the server, not for each other."""
+
+_KERNEL_FLAGS = frozenset({"nosuid", "nodev", "noexec", "noatime", "nodiratime", "suid", "dev"})
+_ANSWER_SECONDS = 20.0
+_GRACE = 2.0
+
+
+def mount_options(config: MountConfig) -> set[str]:
+    """What libfuse is told. A comma or backslash in the source is escaped for it."""
+    shown = config.source.encode("ascii", "replace").decode()
+    shown = shown.replace("\\", "\\\\").replace(",", "\\,")
+    options = {f"fsname={shown}", "subtype=netfsfuse", "ro"}
+    options.update(flag for flag in config.mount_flags if flag in _KERNEL_FLAGS)
+    if config.allow_other:
+        options.add("allow_other")
+    if config.default_permissions:
+        options.add("default_permissions")
+    return options
+
+
+class FuseSession:
+    """A mounted session. ``wait_ended`` returns when somebody unmounted it."""
+
+    def __init__(self, config: MountConfig) -> None:
+        self._config = config
+        self._ended = trio.Event()
+        self._scope = trio.CancelScope()
+
+    async def serve(self) -> None:
+        """pyfuse3's main loop. Never raises but Cancelled."""
+        try:
+            with self._scope:
+                await pyfuse3.main(min_tasks=_MIN_TASKS, max_tasks=_MAX_TASKS)
+        except Exception:
+            log.exception("the FUSE main loop ended unexpectedly")
+        finally:
+            self._ended.set()
+
+    async def wait_ended(self) -> None:
+        """Until the main loop is over."""
+        await self._ended.wait()
+
+    async def wait_answering(self) -> None:
+        """Until the mount has answered its first request, and is tuned. Raises MountError."""
+        with trio.move_on_after(_ANSWER_SECONDS):
+            await trio.to_thread.run_sync(tune, self._config.mountpoint, abandon_on_cancel=True)
+            return
+        raise MountError(f"the mount on {self._config.mountpoint} does not answer")
+
+    async def stop(self) -> None:
+        """End the main loop: requests under way get a moment, stuck ones are cancelled."""
+        if not self._ended.is_set():
+            pyfuse3.terminate()
+            with trio.move_on_after(_GRACE, shield=True):
+                await self._ended.wait()
+            self._scope.cancel()
+            with trio.CancelScope(shield=True):
+                await self._ended.wait()
+
+
+def _fuse_descriptor(before: set[int]) -> int:
+    """The descriptor of /dev/fuse that appeared since ``before``: pyfuse3 does not tell it."""
+    for fd in _open_descriptors() - before:
+        try:
+            if os.readlink(f"/proc/self/fd/{fd}") == "/dev/fuse":
+                return fd
+        except OSError:
+            continue
+    raise MountError("no descriptor of /dev/fuse was found after mounting")
+
+
+def _open_descriptors() -> set[int]:
+    return {int(name) for name in os.listdir("/proc/self/fd")}
+
+
+@asynccontextmanager
+async def mounted(
+    operations: Operations, config: MountConfig, nursery: trio.Nursery
+) -> AsyncIterator[FuseSession]:
+    """Mount, and serve in ``nursery``; unmounted on the way out. Raises MountError."""
+    before = _open_descriptors()
+    try:
+        pyfuse3.init(operations, str(config.mountpoint), mount_options(config))
+    except RuntimeError as failed:
+        raise MountError(f"cannot mount on {config.mountpoint}: {failed}") from failed
+    session = FuseSession(config)
+    try:
+        with never_blocking(_fuse_descriptor(before)):
+            nursery.start_soon(session.serve)
+            try:
+                yield session
+            finally:
+                await session.stop()
+    finally:
+        pyfuse3.close(unmount=True)

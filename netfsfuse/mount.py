@@ -1,0 +1,148 @@
+"""Composition root: one mount from its configuration to its end.
+
+Order of start: server, cache, netfs, vfs, FUSE; each needs the ones before. Order of stop is the
+reverse: no more requests from the kernel, handles closed, stores behind readers finished, cache
+closed, logged off. The service nursery opened here owns every task that outlives the call that
+started it: receive loops, subrequests, stores, the FUSE main loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+import netfsfuse
+from netfsfuse.config import MountConfig
+from netfsfuse.errors import MountError, NetfsError, NotFound
+from netfsfuse.fscache import open_cache
+from netfsfuse.fuse.operations import Operations
+from netfsfuse.fuse.session import mounted
+from netfsfuse.netfs import Netfs
+from netfsfuse.smb.namespace import SmbNamespace
+from netfsfuse.smb.session import Session
+from netfsfuse.stats import Stats
+from netfsfuse.types import CACHE_BLOCK, FileAttr
+from netfsfuse.vfs.contents import Contents
+from netfsfuse.vfs.filesystem import FileSystem
+
+log = logging.getLogger(__name__)
+
+Announce = Callable[[list[str]], None]
+
+_DRAIN_SECONDS = 30.0
+
+
+def run(config: MountConfig, announce: Announce) -> None:
+    """Mount and serve until unmounted, SIGTERM or SIGINT. Blocking; main thread.
+
+    ``announce(notices)`` is called once the mount answers; notices are lines for the user. Raises
+    MountError, one line, when it cannot be mounted; nothing is left mounted then.
+    """
+    try:
+        trio.run(_serve, config, announce)
+    except* MountError as failed:
+        raise _first(failed) from failed
+
+
+def _first(group: BaseExceptionGroup[MountError]) -> MountError:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def _serve(config: MountConfig, announce: Announce) -> None:
+    stats = Stats()
+    async with trio.open_nursery() as service:
+        # A signal ends what is below in order; the service tasks go on until that is done.
+        with trio.CancelScope() as scope:
+            service.start_soon(_cancel_on_signal, scope)
+            session = Session(config.server, nursery=service, stats=stats.server)
+            await _mount(config, announce, service, session, stats)
+        service.cancel_scope.cancel()
+
+
+async def _mount(
+    config: MountConfig,
+    announce: Announce,
+    service: trio.Nursery,
+    session: Session,
+    stats: Stats,
+) -> None:
+    try:
+        established = await session.connect()
+        namespace = SmbNamespace(
+            session, subdir=config.server.subdir, mfsymlinks=config.shown.mfsymlinks
+        )
+        root = await _stat_root(namespace, config)
+        server = config.server
+        cache, notice = await open_cache(
+            config.cache, server.host, server.port, server.share, stats.cache
+        )
+        try:
+            rsize = min(config.read.rsize, established.max_read) // CACHE_BLOCK * CACHE_BLOCK
+            netfs = Netfs(nursery=service, config=config.read, stats=stats, rsize=rsize)
+            filesystem = FileSystem(
+                root=root,
+                namespace=namespace,
+                contents=Contents(netfs, cache),
+                actimeo=config.shown.actimeo,
+                server_time=session.server_time,
+                stats=stats.vfs,
+            )
+            operations = Operations(
+                filesystem, config.shown, stats, lambda: _describe(config, stats)
+            )
+            try:
+                async with mounted(operations, config, service) as fuse:
+                    await fuse.wait_answering()
+                    announce([notice] if notice else [])
+                    await fuse.wait_ended()
+            finally:
+                await _wind_down(filesystem, netfs)
+        finally:
+            with trio.CancelScope(shield=True):
+                await cache.aclose()
+    finally:
+        await session.aclose()
+
+
+async def _wind_down(filesystem: FileSystem, netfs: Netfs) -> None:
+    """Close what the kernel left open, and let the stores behind the readers finish."""
+    with trio.move_on_after(_DRAIN_SECONDS, shield=True) as scope:
+        await filesystem.aclose()
+        await netfs.drain()
+    if scope.cancelled_caught:
+        log.warning("gave up waiting for the cache after %g s", _DRAIN_SECONDS)
+
+
+async def _stat_root(namespace: SmbNamespace, config: MountConfig) -> FileAttr:
+    """The folder to be mounted. Raises MountError when it is not there or no folder."""
+    where = f"//{config.server.host}/{config.server.share}/{config.server.subdir}".rstrip("/")
+    try:
+        root = await namespace.stat("")
+    except NotFound:
+        raise MountError(f"there is no folder {where}") from None
+    except NetfsError as failed:
+        raise MountError(f"cannot read {where}: {failed}") from failed
+    if not root.is_directory:
+        raise MountError(f"{where} is not a folder")
+    return root
+
+
+def _describe(config: MountConfig, stats: Stats) -> dict[str, Any]:
+    """What ``netfsfuse stats`` shows."""
+    return stats.snapshot() | {
+        "daemon": {"pid": os.getpid(), "version": netfsfuse.__version__},
+        "mount": {"source": config.source, "mountpoint": str(config.mountpoint)},
+    }
+
+
+async def _cancel_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("ending on %s", signal.Signals(number).name)
+            scope.cancel()

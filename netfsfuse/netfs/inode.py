@@ -1,0 +1,83 @@
+"""A file as its handles share it: opened under one coherency record, given up as a whole.
+
+Life: made by :meth:`Netfs.inode`, opened any number of times, perhaps retired, closed by the one
+who made it when the last handle is gone.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from netfsfuse.netfs.contents import Contents
+from netfsfuse.netfs.issue import Issuer
+from netfsfuse.netfs.ops import CacheObject, ServerFile
+from netfsfuse.netfs.read import NetfsFile
+from netfsfuse.netfs.readahead import ReadaheadConfig, ReadaheadWindow
+
+
+class NetfsInode(Contents):
+    """One file. Owns ``cache`` from here on and closes it."""
+
+    def __init__(
+        self,
+        issuer: Issuer,
+        readahead: ReadaheadConfig,
+        *,
+        i_size: int,
+        cache: CacheObject | None,
+        debug_name: str,
+    ) -> None:
+        super().__init__(
+            i_size=i_size,
+            cache=cache,
+            pool=issuer.pool,
+            nursery=issuer.nursery,
+            watch=issuer.watch,
+            debug_name=debug_name,
+        )
+        self._issuer = issuer
+        self._readahead = readahead
+        self._closed: trio.Event | None = None
+
+    def open(self, file: ServerFile) -> NetfsFile:
+        """A handle that asks the server through ``file``, which the caller closes afterwards."""
+        if self._closed is not None:
+            raise RuntimeError("open on a closed inode")
+        self.readers += 1
+        return NetfsFile(self, self._issuer, file, ReadaheadWindow(self._readahead))
+
+    def retire(self) -> None:
+        """The server's file is another now: drop what is in memory, leave the cache alone.
+
+        Readers that wait already may still be answered by what they wait for. From here on every
+        read goes straight to the server through its own handle, is not cut at ``i_size``, and is
+        kept nowhere. Idempotent.
+        """
+        self.retired = True
+        self.table.clear()
+
+    async def aclose(self) -> None:
+        """All handles are closed: wait for the stores, free the buffers, close the cache object.
+
+        Idempotent. Cancelled: it goes on in the service nursery.
+        """
+        if self._closed is not None:
+            await self._closed.wait()
+            return
+        self._closed = closed = trio.Event()
+        self.table.clear()
+        if self._tasks:
+            self._issuer.nursery.start_soon(self._finish, closed)
+            await closed.wait()
+        else:
+            await self._finish(closed)
+
+    async def _finish(self, closed: trio.Event) -> None:
+        try:
+            await self.wait_idle()
+        finally:
+            try:
+                if self.cache is not None:
+                    await self.cache.aclose()
+            finally:
+                closed.set()

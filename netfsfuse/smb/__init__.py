@@ -1,0 +1,19 @@
+"""SMB3 under netfs and vfs: ServerOps and the namespace of one share.
+
+Who does what::
+
+    bridge      smbprotocol in a thread: negotiate, authenticate, derive keys, connect the tree;
+                then hands over the socket, the keys, the next MessageId and the credits
+    wire/       PURE: structs of the hot messages ([MS-SMB2] 2.2), bytes in and out
+    names, reparse, status, credits, crypto     PURE
+    transport   one TCP connection on the trio loop: pending table, receiving into buffers
+    session     the connection that is live now; makes it again when it was lost
+    file        one open handle (netfs.ops.ServerFile)
+    directory   one listing
+    namespace   paths -> attributes, handles, listings (vfs.ops.Namespace)
+
+Task ownership: each transport's receive loop and writer live in the service nursery that
+``mount.py`` opens. A caller that is cancelled leaves its request behind as an abandoned entry in
+the pending table; the entry keeps the receive buffer and is removed, with its credits, by the reply
+or by the end of the connection.
+"""

@@ -1,0 +1,81 @@
+"""Plain values of the transport: requests, replies, and who waits for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import trio
+
+from netfsfuse.errors import ProtocolError
+from netfsfuse.netfs.buffer import Buffer
+from netfsfuse.smb.wire.header import Command, Header
+from netfsfuse.smb.wire.read import parse_read
+
+
+@dataclass(slots=True)
+class Sink:
+    """Where the payload of a READ goes: ``buffer.payload[at : at + length]``."""
+
+    buffer: Buffer
+    at: int
+    length: int
+
+    def fill(self, message: memoryview) -> int:
+        """Copy the payload of a READ reply that could not be received in place."""
+        offset, transferred = parse_read(message)
+        if transferred > self.length:
+            raise ProtocolError("a READ reply longer than was asked for")
+        target = self.buffer.payload[self.at : self.at + transferred]
+        target[:] = message[offset : offset + transferred]
+        return transferred
+
+
+@dataclass(slots=True)
+class Request:
+    """One message of an exchange: its body without header, and its CreditCharge."""
+
+    command: Command
+    body: bytes
+    charge: int = 1
+    sink: Sink | None = None
+
+
+@dataclass(slots=True)
+class Reply:
+    """A final reply. ``message`` is the whole of it, header included; for a sink only the header
+    and ``transferred``, the payload's bytes, are of use.
+    """
+
+    header: Header
+    message: memoryview
+    transferred: int = 0
+
+    @property
+    def status(self) -> int:
+        """The NTSTATUS."""
+        return self.header.status
+
+
+@dataclass(slots=True)
+class Exchange:
+    """The requests that one caller waits for together."""
+
+    replies: list[Reply | None]
+    missing: int
+    done: trio.Event = field(default_factory=trio.Event)
+
+    @classmethod
+    def of(cls, count: int) -> Exchange:
+        """An exchange of ``count`` requests, none answered."""
+        return cls([None] * count, count)
+
+
+@dataclass(slots=True)
+class Pending:
+    """An entry of the pending table. ``exchange`` is None once nobody waits any more."""
+
+    request: Request
+    exchange: Exchange | None
+    index: int
+    sent_at: float
+    interim: bool = False

@@ -1,0 +1,119 @@
+"""The names below the mounted folder of a share: vfs's Namespace over SMB3.
+
+Each question about a path is one related compound, one round trip: CREATE, what is asked, CLOSE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from netfsfuse.errors import InvalidArgument, NotSupported
+from netfsfuse.smb import status
+from netfsfuse.smb.directory import SmbListing
+from netfsfuse.smb.exchange import Reply, Request
+from netfsfuse.smb.file import SmbFile
+from netfsfuse.smb.names import decode_name, path_to_server
+from netfsfuse.smb.reparse import (
+    MFSYMLINK_SIZE,
+    is_link_tag,
+    parse_mfsymlink,
+    parse_reparse,
+)
+from netfsfuse.smb.session import Session
+from netfsfuse.smb.wire.create import (
+    FILE_OPEN_REPARSE_POINT,
+    FILE_READ_ATTRIBUTES,
+    FILE_READ_DATA,
+    SYNCHRONIZE,
+    pack_close,
+    pack_create,
+    parse_create,
+)
+from netfsfuse.smb.wire.header import RELATED_FILE_ID, Command
+from netfsfuse.smb.wire.query import (
+    FSCTL_GET_REPARSE_POINT,
+    pack_ioctl,
+    pack_query_full_size,
+    parse_full_size,
+    parse_ioctl,
+)
+from netfsfuse.smb.wire.read import pack_read, parse_read
+from netfsfuse.types import FileAttr, VolumeStat
+
+_STAT_ACCESS = FILE_READ_ATTRIBUTES | SYNCHRONIZE
+_REPARSE_ROOM = 16 * 1024  # [MS-FSCC] 2.1.2: MAXIMUM_REPARSE_DATA_BUFFER_SIZE
+_CLOSE = Request(Command.CLOSE, pack_close(RELATED_FILE_ID))
+
+
+class SmbNamespace:
+    """Implements ``vfs.ops.Namespace``. ``mfsymlinks``: take Minshall+French files for links."""
+
+    def __init__(self, session: Session, *, subdir: str = "", mfsymlinks: bool = True) -> None:
+        self._session = session
+        self._subdir = subdir
+        self._mfsymlinks = mfsymlinks
+
+    def _server_path(self, path: str) -> str:
+        return path_to_server(f"{self._subdir}/{path}")
+
+    def decode_name(self, raw: bytes) -> str:
+        """See ``Namespace.decode_name``."""
+        return decode_name(raw)
+
+    async def _compound(
+        self,
+        path: str,
+        *middle: Request,
+        access: int = _STAT_ACCESS,
+        options: int = FILE_OPEN_REPARSE_POINT,
+    ) -> list[Reply]:
+        """CREATE, ``middle``, CLOSE. Raises when the CREATE or one of the middle is refused."""
+        name = self._server_path(path)
+        create = Request(Command.CREATE, pack_create(name, access=access, options=options))
+        requests: Sequence[Request] = (create, *middle, _CLOSE)
+        replies = await self._session.exchange(lambda _: requests)
+        for request, reply in zip(requests[:-1], replies, strict=False):
+            if reply.status not in (status.SUCCESS, status.BUFFER_OVERFLOW):
+                raise status.error_of(reply.status, f"{request.command.name} {name!r}")
+        return replies
+
+    async def stat(self, path: str) -> FileAttr:
+        """See ``Namespace.stat``."""
+        replies = await self._compound(path)
+        return parse_create(replies[0].message).attr
+
+    def may_be_link(self, attr: FileAttr) -> bool:
+        """See ``Namespace.may_be_link``."""
+        if attr.is_reparse:
+            return not attr.reparse_tag or is_link_tag(attr.reparse_tag)
+        return self._mfsymlinks and attr.size == MFSYMLINK_SIZE and not attr.is_directory
+
+    async def read_link(self, path: str, attr: FileAttr) -> str | None:
+        """See ``Namespace.read_link``."""
+        if attr.is_reparse:
+            ioctl = pack_ioctl(RELATED_FILE_ID, FSCTL_GET_REPARSE_POINT, _REPARSE_ROOM)
+            try:
+                replies = await self._compound(path, Request(Command.IOCTL, ioctl))
+            except (InvalidArgument, NotSupported):
+                return None
+            return parse_reparse(parse_ioctl(replies[1].message))
+        read = Request(Command.READ, pack_read(RELATED_FILE_ID, 0, MFSYMLINK_SIZE + 1))
+        replies = await self._compound(
+            path, read, access=_STAT_ACCESS | FILE_READ_DATA, options=FILE_OPEN_REPARSE_POINT
+        )
+        offset, length = parse_read(replies[1].message)
+        return parse_mfsymlink(bytes(replies[1].message[offset : offset + length]))
+
+    async def open(self, path: str) -> SmbFile:
+        """See ``Namespace.open``."""
+        return await SmbFile.open(self._session, self._server_path(path))
+
+    async def list(self, path: str) -> SmbListing:
+        """See ``Namespace.list``."""
+        return await SmbListing.open(self._session, self._server_path(path))
+
+    async def stat_volume(self) -> VolumeStat:
+        """See ``Namespace.stat_volume``."""
+        query = Request(Command.QUERY_INFO, pack_query_full_size(RELATED_FILE_ID))
+        replies = await self._compound("", query, options=0)
+        return parse_full_size(replies[1].message)

@@ -1,0 +1,164 @@
+"""The live connection to one share, made again when it was lost.
+
+A request that meets a dead connection waits for one new attempt (all such requests share it) and is
+sent once more; if that fails too, its caller gets Disconnected. Every connection has a number: a
+handle that was opened on an earlier one must be opened again (``file.py``).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import trio
+
+from netfsfuse.config import ServerConfig
+from netfsfuse.errors import AccessDenied, Disconnected, MountError, ProtocolError
+from netfsfuse.smb.bridge import Established, Handshake
+from netfsfuse.smb.exchange import Reply, Request
+from netfsfuse.smb.status import error_of
+from netfsfuse.smb.transport import Transport
+from netfsfuse.smb.wire.header import Command
+from netfsfuse.stats import ServerStats
+
+log = logging.getLogger(__name__)
+
+_TEARDOWN_BODY = b"\x04\0\0\0"
+_TEARDOWN_SECONDS = 2.0
+_RESOLVE_SECONDS = 2.0
+
+Handshaker = Callable[[ServerConfig], Handshake]
+
+
+class Session:
+    """One share on one server. ``nursery`` owns the receive tasks of all its connections."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        *,
+        nursery: trio.Nursery,
+        stats: ServerStats,
+        handshaker: Handshaker = Handshake,
+    ) -> None:
+        self.config = config
+        self.number = 0
+        self.clock_offset = 0.0
+        self._nursery = nursery
+        self._stats = stats
+        self._handshaker = handshaker
+        self._transport: Transport | None = None
+        self._connecting = trio.Lock()
+        self._failures = 0  # attempts to reconnect that failed: those who waited share it
+        self._closed = False
+
+    async def connect(self) -> Established:
+        """Make the first connection. Raises MountError, one line for the user."""
+        transport = await self._dial()
+        return transport.established
+
+    async def transport(self) -> Transport:
+        """The live connection, made anew if need be.
+
+        Raises Disconnected when that fails, AccessDenied when the server refuses the login.
+        """
+        current = self._transport
+        if current is not None and current.error is None:
+            return current
+        failures = self._failures
+        async with self._connecting:
+            current = self._transport
+            if current is not None and current.error is None:
+                return current
+            if self._failures != failures:
+                raise Disconnected("the server cannot be reached")
+            return await self._redial()
+
+    async def _redial(self) -> Transport:
+        if self._closed:
+            raise Disconnected("the mount is going away")
+        log.info("connecting again to //%s/%s", self.config.host, self.config.share)
+        try:
+            transport = await self._dial()
+        except MountError as failed:
+            self._failures += 1
+            if isinstance(failed.__cause__, AccessDenied):
+                raise AccessDenied(str(failed)) from failed
+            raise Disconnected(str(failed)) from failed
+        self._stats.reconnects += 1
+        return transport
+
+    async def _dial(self) -> Transport:
+        established = await self._shake_hands()
+        self.clock_offset = established.server_clock_offset
+        transport = Transport(
+            established,
+            ceiling=self.config.max_credits,
+            idle_deadline=self.config.idle_deadline,
+            stats=self._stats,
+        )
+        self._nursery.start_soon(transport.run)
+        self._transport = transport
+        self.number += 1
+        return transport
+
+    async def _shake_hands(self) -> Established:
+        """Run the handshake in a thread, for the connect timeout at most (a name server may take
+        longer). Cancelled or late, it is aborted and its thread ends by itself.
+        """
+        handshake = self._handshaker(self.config)
+        try:
+            with trio.fail_after(self.config.connect_timeout + _RESOLVE_SECONDS):
+                return await trio.to_thread.run_sync(handshake.run, abandon_on_cancel=True)
+        except trio.TooSlowError:
+            raise MountError(f"{self.config.host} does not answer") from None
+        finally:
+            handshake.abort_unless_done()
+
+    async def exchange(
+        self, requests: Callable[[Transport], Sequence[Request]], *, urgent: bool = True
+    ) -> list[Reply]:
+        """``Transport.exchange`` on the live connection, once more on a new one if that one died.
+
+        ``requests`` is called for each attempt. A reply that says that the session is gone counts
+        as a dead connection.
+        """
+        for last in (False, True):
+            transport = await self.transport()
+            try:
+                replies = await transport.exchange(requests(transport), urgent=urgent)
+            except (Disconnected, ProtocolError) as failed:
+                if last:
+                    raise
+                log.info("request failed (%s), trying once more", failed)
+                continue
+            lost = next((r for r in replies if self.lost(r, transport)), None)
+            if lost is None or last:
+                return replies
+        raise Disconnected("unreachable")
+
+    def lost(self, reply: Reply, transport: Transport) -> bool:
+        """Whether ``reply`` says that session or tree are gone; ends the connection if so."""
+        if reply.status and isinstance(error := error_of(reply.status, "session"), Disconnected):
+            transport.fail(error)
+            return True
+        return False
+
+    def server_time(self) -> float:
+        """The server's clock, seconds since the epoch, as far as we know it."""
+        return time.time() + self.clock_offset
+
+    async def aclose(self) -> None:
+        """Leave the tree and log off, politely but briefly, and end the connection."""
+        self._closed = True
+        transport = self._transport
+        if transport is None or transport.error is not None:
+            return
+        with trio.move_on_after(_TEARDOWN_SECONDS, shield=True):
+            try:
+                for command in (Command.TREE_DISCONNECT, Command.LOGOFF):
+                    await transport.exchange([Request(command, _TEARDOWN_BODY)])
+            except (Disconnected, ProtocolError) as failed:
+                log.debug("teardown: %s", failed)
+        transport.fail(Disconnected("the mount was unmounted"))

@@ -1,0 +1,95 @@
+"""PURE: the only NTSTATUS -> errors table ([MS-ERREF] 2.3.1)."""
+
+from __future__ import annotations
+
+from netfsfuse import errors
+from netfsfuse.errors import NetfsError
+
+SUCCESS = 0x00000000
+PENDING = 0x00000103
+BUFFER_OVERFLOW = 0x80000005
+NO_MORE_FILES = 0x80000006
+STOPPED_ON_SYMLINK = 0x8000002D
+NO_SUCH_FILE = 0xC000000F
+ACCESS_DENIED = 0xC0000022
+END_OF_FILE = 0xC0000011
+LOGON_FAILURE = 0xC000006D
+BAD_NETWORK_NAME = 0xC00000CC
+FILE_CLOSED = 0xC0000128
+USER_SESSION_DELETED = 0xC0000203
+
+_TABLE: dict[int, tuple[str, type[NetfsError]]] = {
+    STOPPED_ON_SYMLINK: ("STOPPED_ON_SYMLINK", errors.NotFound),
+    0xC0000002: ("NOT_IMPLEMENTED", errors.NotSupported),
+    0xC0000008: ("INVALID_HANDLE", errors.Stale),
+    0xC000000D: ("INVALID_PARAMETER", errors.InvalidArgument),
+    0xC000000E: ("NO_SUCH_DEVICE", errors.NotFound),
+    NO_SUCH_FILE: ("NO_SUCH_FILE", errors.NotFound),
+    0xC0000010: ("INVALID_DEVICE_REQUEST", errors.NotSupported),
+    ACCESS_DENIED: ("ACCESS_DENIED", errors.AccessDenied),
+    0xC0000033: ("OBJECT_NAME_INVALID", errors.InvalidName),
+    0xC0000034: ("OBJECT_NAME_NOT_FOUND", errors.NotFound),
+    0xC0000039: ("OBJECT_PATH_INVALID", errors.NotFound),
+    0xC000003A: ("OBJECT_PATH_NOT_FOUND", errors.NotFound),
+    0xC000003B: ("OBJECT_PATH_SYNTAX_BAD", errors.NotFound),
+    0xC0000043: ("SHARING_VIOLATION", errors.Locked),
+    0xC0000054: ("FILE_LOCK_CONFLICT", errors.AccessDenied),
+    0xC0000056: ("DELETE_PENDING", errors.NotFound),
+    0xC0000061: ("PRIVILEGE_NOT_HELD", errors.AccessDenied),
+    LOGON_FAILURE: ("LOGON_FAILURE", errors.AccessDenied),
+    0xC000009A: ("INSUFFICIENT_RESOURCES", errors.ServerBusy),
+    0xC00000B5: ("IO_TIMEOUT", errors.ServerBusy),
+    0xC00000BA: ("FILE_IS_A_DIRECTORY", errors.IsADirectory),
+    0xC00000BB: ("NOT_SUPPORTED", errors.NotSupported),
+    0xC00000C9: ("NETWORK_NAME_DELETED", errors.Disconnected),
+    BAD_NETWORK_NAME: ("BAD_NETWORK_NAME", errors.NotFound),
+    0xC0000103: ("NOT_A_DIRECTORY", errors.NotADirectory),
+    0xC0000106: ("NAME_TOO_LONG", errors.NameTooLong),
+    0xC0000120: ("CANCELLED", errors.ServerError),
+    0xC0000123: ("FILE_DELETED", errors.Stale),
+    FILE_CLOSED: ("FILE_CLOSED", errors.Stale),
+    0xC0000201: ("NETWORK_OPEN_RESTRICTION", errors.AccessDenied),
+    USER_SESSION_DELETED: ("USER_SESSION_DELETED", errors.Disconnected),
+    0xC0000205: ("INSUFF_SERVER_RESOURCES", errors.ServerBusy),
+    0xC000020C: ("CONNECTION_DISCONNECTED", errors.Disconnected),
+    0xC000020D: ("CONNECTION_RESET", errors.Disconnected),
+    0xC0000275: ("NOT_A_REPARSE_POINT", errors.InvalidArgument),
+    0xC000035C: ("NETWORK_SESSION_EXPIRED", errors.Disconnected),
+    0xC0000466: ("SERVER_UNAVAILABLE", errors.ServerBusy),
+}
+
+_LOGIN = {
+    ACCESS_DENIED: "the server denies access",
+    0xC0000064: "wrong user name or password",
+    0xC000006A: "wrong user name or password",
+    LOGON_FAILURE: "wrong user name or password",
+    0xC000006E: "the account is restricted",
+    0xC000006F: "the account may not log in at this time",
+    0xC0000070: "the account may not log in from this machine",
+    0xC0000071: "the password has expired",
+    0xC0000072: "the account is disabled",
+    0xC000015B: "the account may not log in over the network",
+    0xC0000193: "the account has expired",
+    0xC0000224: "the password must be changed first",
+    0xC0000234: "the account is locked out",
+    0xC000005E: "no logon server is available",
+    0xC0000388: "the server detected a downgrade attack",
+}
+
+
+def name_of(status: int) -> str:
+    """A word for the log, ``STATUS_...`` or the number."""
+    known = _TABLE.get(status)
+    return f"STATUS_{known[0]}" if known else f"NTSTATUS 0x{status:08X}"
+
+
+def error_of(status: int, what: str) -> NetfsError:
+    """The error for a failed request; ``what`` names the request and its object for the log."""
+    known = _TABLE.get(status)
+    kind = known[1] if known else errors.ServerError
+    return kind(f"{what}: {name_of(status)}")
+
+
+def login_failure(status: int) -> str:
+    """Why a login failed, in words for the user."""
+    return _LOGIN.get(status, f"the server refuses the login ({name_of(status)})")

@@ -1,0 +1,119 @@
+"""SMB2 QUERY_DIRECTORY, QUERY_INFO and IOCTL ([MS-SMB2] 2.2.31 to 2.2.38)."""
+
+from __future__ import annotations
+
+import struct
+
+from netfsfuse.errors import ProtocolError
+from netfsfuse.smb.wire.header import HEADER_SIZE
+from netfsfuse.types import DirEntry, FileAttr, VolumeStat
+
+_DIRECTORY = struct.Struct("<HBBI16sHHI")
+_INFO = struct.Struct("<HBBIHHIII16s")
+_IOCTL = struct.Struct("<HHI16sIIIIIIII")
+_REPLY = struct.Struct("<HHI")
+_IOCTL_REPLY = struct.Struct("<HHI16sIIII")
+
+FILE_ID_FULL_DIRECTORY_INFORMATION = 38  # [MS-FSCC] 2.4.18
+_ENTRY = struct.Struct("<IIQQQQQQIIIIQ")
+_FULL_SIZE = struct.Struct("<QQQII")  # [MS-FSCC] 2.5.4 FileFsFullSizeInformation
+_BASIC = struct.Struct("<QQQQII")  # [MS-FSCC] 2.4.7 FileBasicInformation
+_STANDARD = struct.Struct("<QQIBBH")  # [MS-FSCC] 2.4.41 FileStandardInformation
+_INTERNAL = struct.Struct("<Q")
+
+FSCTL_GET_REPARSE_POINT = 0x000900A8
+
+
+def pack_query_directory(handle: bytes, room: int, *, restart: bool) -> bytes:
+    """Body asking for the next entries, all names, in at most ``room`` bytes."""
+    pattern = "*".encode("utf-16-le")
+    offset = HEADER_SIZE + _DIRECTORY.size
+    flags = 0x01 if restart else 0
+    head = _DIRECTORY.pack(
+        33, FILE_ID_FULL_DIRECTORY_INFORMATION, flags, 0, handle, offset, len(pattern), room
+    )
+    return head + pattern
+
+
+def _output(message: memoryview) -> memoryview:
+    if len(message) < HEADER_SIZE + _REPLY.size:
+        raise ProtocolError("a query reply is too short")
+    _, offset, length = _REPLY.unpack_from(message, HEADER_SIZE)
+    output = message[offset : offset + length]
+    if len(output) != length:
+        raise ProtocolError("a query reply points outside itself")
+    return output
+
+
+def parse_query_directory(message: memoryview) -> list[DirEntry]:
+    """The entries of one page, names as the server has them, "." and ".." left out."""
+    output = _output(message)
+    entries = []
+    at = 0
+    while output:
+        if at + _ENTRY.size > len(output):
+            raise ProtocolError("a directory entry is cut short")
+        (following, _, creation, access, write, change, size, allocation) = _ENTRY.unpack_from(
+            output, at
+        )[:8]
+        attributes, name_length, ea_size, _, file_id = _ENTRY.unpack_from(output, at)[8:]
+        name_at = at + _ENTRY.size
+        if name_at + name_length > len(output):
+            raise ProtocolError("a directory entry's name is cut short")
+        name = str(output[name_at : name_at + name_length], "utf-16-le", "surrogatepass")
+        if name not in (".", ".."):
+            tag = ea_size if attributes & 0x400 else 0
+            attr = FileAttr(
+                file_id, creation, access, write, change, size, allocation, attributes, tag
+            )
+            entries.append(DirEntry(name, attr))
+        if not following:
+            break
+        at += following
+    return entries
+
+
+def pack_query_full_size(handle: bytes) -> bytes:
+    """Body of a QUERY_INFO for FileFsFullSizeInformation."""
+    return _INFO.pack(41, 2, 7, _FULL_SIZE.size, 0, 0, 0, 0, 0, handle) + b"\0"
+
+
+def parse_full_size(message: memoryview) -> VolumeStat:
+    """Space on the volume."""
+    output = _output(message)
+    if len(output) < _FULL_SIZE.size:
+        raise ProtocolError("a volume size is cut short")
+    total, available, free, sectors, sector = _FULL_SIZE.unpack_from(output)
+    return VolumeStat(sectors * sector, total, free, available)
+
+
+def pack_query_all(handle: bytes) -> bytes:
+    """Body of a QUERY_INFO for FileAllInformation ([MS-FSCC] 2.4.2), its name cut off."""
+    return _INFO.pack(41, 1, 18, 4096, 0, 0, 0, 0, 0, handle) + b"\0"
+
+
+def parse_all(message: memoryview) -> FileAttr:
+    """Attributes of an open handle."""
+    output = _output(message)
+    if len(output) < _BASIC.size + _STANDARD.size + _INTERNAL.size:
+        raise ProtocolError("file information is cut short")
+    creation, access, write, change, attributes, _ = _BASIC.unpack_from(output)
+    allocation, size = _STANDARD.unpack_from(output, _BASIC.size)[:2]
+    (file_id,) = _INTERNAL.unpack_from(output, _BASIC.size + _STANDARD.size)
+    return FileAttr(file_id, creation, access, write, change, size, allocation, attributes)
+
+
+def pack_ioctl(handle: bytes, code: int, room: int) -> bytes:
+    """Body of an FSCTL without input that may answer with ``room`` bytes."""
+    return _IOCTL.pack(57, 0, code, handle, 0, 0, 0, 0, 0, room, 1, 0) + b"\0"
+
+
+def parse_ioctl(message: memoryview) -> bytes:
+    """The output of an FSCTL."""
+    if len(message) < HEADER_SIZE + _IOCTL_REPLY.size:
+        raise ProtocolError("an IOCTL reply is too short")
+    offset, length = _IOCTL_REPLY.unpack_from(message, HEADER_SIZE)[6:8]
+    output = message[offset : offset + length]
+    if len(output) != length:
+        raise ProtocolError("an IOCTL reply points outside itself")
+    return bytes(output)

@@ -1,0 +1,94 @@
+"""Counters of one mount. Layers add to them; ``netfsfuse stats`` shows :meth:`Stats.snapshot`.
+
+All counters live on the trio loop: no locks. Every field is documented by its comment; nested
+groups become nested JSON objects.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class ApplicationStats:
+    """What programs on the mount asked for."""
+
+    bytes: int = 0  # bytes answered to reads
+    reads: int = 0  # read calls answered
+    joined: int = 0  # reads that straddled two buffers, the one payload copy we make
+    errors: int = 0  # handlers that answered an unexpected EIO
+
+
+@dataclass(slots=True)
+class ServerStats:
+    """What went over the wire."""
+
+    bytes: int = 0  # payload bytes of READ replies
+    reads: int = 0  # READ requests sent
+    in_flight: int = 0  # READ requests sent and not answered now
+    in_flight_peak: int = 0
+    channels: int = 0  # TCP connections now
+    credits: int = 0  # credits on hand now
+    round_trip_ms: float = 0.0  # smoothed round trip of small requests
+    reconnects: int = 0
+    wire_received: int = 0  # all bytes received on the established connections
+    wire_sent: int = 0
+    messages: dict[str, int] = field(default_factory=dict)  # requests sent, by SMB2 command
+
+
+@dataclass(slots=True)
+class CacheStats:
+    """What the disk cache gave and took."""
+
+    enabled: bool = False
+    bytes_read: int = 0
+    bytes_stored: int = 0
+    misses: int = 0  # cache reads that turned out not to be usable and went to the server
+    errors: int = 0  # I/O errors of the cache, each survived
+    invalidated: int = 0  # objects dropped because the server's file changed
+
+
+@dataclass(slots=True)
+class MemoryStats:
+    """Buffers of the data plane."""
+
+    buffers_bytes: int = 0
+    buffers_bytes_peak: int = 0
+
+
+@dataclass(slots=True)
+class VfsStats:
+    """What the kernel holds of us."""
+
+    inodes: int = 0
+    handles: int = 0
+
+
+@dataclass(slots=True)
+class Stats:
+    """All counters of a mount."""
+
+    application: ApplicationStats = field(default_factory=ApplicationStats)
+    server: ServerStats = field(default_factory=ServerStats)
+    cache: CacheStats = field(default_factory=CacheStats)
+    memory: MemoryStats = field(default_factory=MemoryStats)
+    vfs: VfsStats = field(default_factory=VfsStats)
+    _debug_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def next_debug_id(self) -> int:
+        """A number for one request, so that its log lines can be tied together."""
+        return next(self._debug_ids)
+
+    def snapshot(self) -> dict[str, Any]:
+        """A deep copy as plain dicts, ready for JSON."""
+        whole = {
+            "application": asdict(self.application),
+            "server": asdict(self.server),
+            "cache": asdict(self.cache),
+            "memory": asdict(self.memory),
+            "vfs": asdict(self.vfs),
+        }
+        whole["server"]["round_trip_ms"] = round(self.server.round_trip_ms, 3)
+        return whole

@@ -1,0 +1,133 @@
+"""The data side of open files: one netfs inode for all handles of a file under one record.
+
+An open that finds the server's file as it was known joins the content that is there. One that finds
+it changed retires the old content first, before a byte is served: handles that have it go on by
+their own server handles, straight to the server; and takes a new one. An open of a file whose last
+change is so fresh that its times prove nothing gets a content of its own, which is never shared and
+never cached.
+
+The table outlives inodes: a content whose last handle is gone may still be storing when the kernel
+has forgotten the inode, and its cache object must be closed before it is opened again.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+
+from netfsfuse.netfs import Netfs, NetfsInode
+from netfsfuse.netfs.ops import CacheObject
+from netfsfuse.types import Coherency, FileAttr, coherency_of, same_content
+
+
+class CacheOps(Protocol):
+    """What this layer asks of the cache."""
+
+    async def acquire(self, attr: FileAttr, path: str) -> CacheObject:
+        """The cache object for a file just opened. Never raises but for cancellation."""
+        ...
+
+
+class Content:
+    """One netfs inode and how many handles use it."""
+
+    __slots__ = ("netfs", "record", "users")
+
+    def __init__(self, netfs: NetfsInode, record: Coherency | None) -> None:
+        self.netfs = netfs
+        self.record = record
+        self.users = 0
+
+
+class _Slot:
+    """The current content of one inode number. ``lock`` orders opening and closing of it."""
+
+    __slots__ = ("content", "lock", "waiting")
+
+    def __init__(self) -> None:
+        self.content: Content | None = None
+        self.lock = trio.Lock()
+        self.waiting = 0
+
+
+class Contents:
+    """Inode number -> content."""
+
+    def __init__(self, netfs: Netfs, cache: CacheOps) -> None:
+        self._netfs = netfs
+        self._cache = cache
+        self._slots: dict[int, _Slot] = {}
+
+    async def acquire(self, number: int, attr: FileAttr, path: str, *, settled: bool) -> Content:
+        """The content for one more handle of a file just opened as ``attr``; give it back with
+        ``release``.
+        """
+        slot = self._slots.setdefault(number, _Slot())
+        slot.waiting += 1
+        try:
+            async with slot.lock:
+                current = slot.content
+                if current is None or not _fits(current, attr):
+                    if current is not None:
+                        current.netfs.retire()
+                        slot.content = None
+                    current = await self._open(attr, path, settled)
+                    if settled:
+                        slot.content = current
+                current.users += 1
+                return current
+        finally:
+            slot.waiting -= 1
+            self._forget_slot(number, slot)
+
+    async def _open(self, attr: FileAttr, path: str, settled: bool) -> Content:
+        cache = await self._cache.acquire(attr, path) if settled else None
+        netfs = self._netfs.inode(i_size=attr.size, cache=cache, debug_name=path)
+        return Content(netfs, coherency_of(attr))
+
+    async def release(self, number: int, content: Content) -> None:
+        """A handle is gone; the last one closes the content, stores included."""
+        content.users -= 1
+        if content.users:
+            return
+        slot = self._slots.setdefault(number, _Slot())
+        slot.waiting += 1
+        try:
+            async with slot.lock:
+                if content.users:
+                    return
+                try:
+                    await content.netfs.aclose()
+                finally:
+                    if slot.content is content:
+                        slot.content = None
+        finally:
+            slot.waiting -= 1
+            self._forget_slot(number, slot)
+
+    def retire(self, number: int) -> None:
+        """The server's file changed, or another one has its number now."""
+        slot = self._slots.get(number)
+        if slot is not None and slot.content is not None:
+            slot.content.netfs.retire()
+            slot.content = None
+            self._forget_slot(number, slot)
+
+    def changed(self, number: int, attr: FileAttr) -> None:
+        """The server described the file anew: a content of another record must not go on."""
+        slot = self._slots.get(number)
+        if slot is not None and slot.content is not None and not _fits(slot.content, attr):
+            self.retire(number)
+
+    def _forget_slot(self, number: int, slot: _Slot) -> None:
+        if slot.content is None and not slot.waiting and self._slots.get(number) is slot:
+            del self._slots[number]
+
+
+def _fits(content: Content, attr: FileAttr) -> bool:
+    return (
+        not content.netfs.retired
+        and content.record is not None
+        and same_content(content.record, attr)
+    )

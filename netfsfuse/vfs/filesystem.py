@@ -1,0 +1,304 @@
+"""The calls of a read-only file system. Raises ``NetfsError`` only.
+
+Every answer of the server passes :meth:`FileSystem._bind` or :meth:`FileSystem._accept`, which hold
+it against the inode that the kernel means: a changed file retires its content, and a name that has
+become another file raises Stale (getattr, open), upon which the kernel looks the name up anew, or
+gets a new generation (look-up, listing), upon which it drops the old inode's pages and handles.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from netfsfuse.errors import (
+    AccessDenied,
+    Disconnected,
+    IsADirectory,
+    NetfsError,
+    NotADirectory,
+    NotFound,
+    Stale,
+)
+from netfsfuse.stats import VfsStats
+from netfsfuse.types import DirEntry, FileAttr, FileKind, VolumeStat, same_content
+from netfsfuse.types import coherency_of as record_of
+from netfsfuse.vfs.contents import Contents
+from netfsfuse.vfs.handles import DirectoryHandle, FileHandle, HandleTable
+from netfsfuse.vfs.identity import inode_number, is_settled, surely_same_file
+from netfsfuse.vfs.inodes import Inode, InodeTable
+from netfsfuse.vfs.ops import Namespace
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Answer to an open. ``keep_cache``: the kernel's pages are still right.
+    ``attributes_changed``: the kernel's idea of the attributes is not, tell it so first.
+    """
+
+    fh: int
+    keep_cache: bool
+    attributes_changed: bool
+
+
+class FileSystem:
+    """See the module. ``server_time``: the server's clock, seconds since 1970."""
+
+    def __init__(
+        self,
+        *,
+        root: FileAttr,
+        namespace: Namespace,
+        contents: Contents,
+        actimeo: float,
+        server_time: Callable[[], float],
+        stats: VfsStats,
+    ) -> None:
+        self._namespace = namespace
+        self._contents = contents
+        self._actimeo = actimeo
+        self._server_time = server_time
+        self._stats = stats
+        self.inodes = InodeTable(root, stats)
+        self._files: HandleTable[FileHandle] = HandleTable()
+        self._directories: HandleTable[DirectoryHandle] = HandleTable()
+
+    # -- names and attributes -----------------------------------------------------------------
+
+    async def lookup(self, parent: int, raw_name: bytes) -> Inode:
+        """The inode a name leads to. The caller counts the look-up once the kernel is told.
+
+        Raises NotFound for a name that is not there.
+        """
+        directory = self.inodes.get(parent)
+        name = self._namespace.decode_name(raw_name)
+        path = f"{directory.path}/{name}" if directory.parent else name
+        attr = await self._namespace.stat(path)
+        return await self._bind(directory, name, path, attr)
+
+    async def _bind(self, parent: Inode, name: str, path: str, attr: FileAttr) -> Inode:
+        """The inode for what the server says is at ``path``, its attributes now ``attr``."""
+        target = await self._link_target(path, attr)
+        number = inode_number(attr, path)
+        inode = self.inodes.find(number)
+        if inode is None:
+            inode = self.inodes.add(Inode(number, parent, name, attr))
+        else:
+            if not await self._is_same(inode, attr):
+                log.debug("inode %d is another file now: %s", number, path)
+                inode.generation = attr.creation
+                inode.pages = None
+                self._contents.retire(number)
+            inode.parent, inode.name = parent, name
+        inode.target = target
+        self._learn(inode, attr)
+        return inode
+
+    async def _link_target(self, path: str, attr: FileAttr) -> str | None:
+        """The target if ``path`` is a symlink. A link we may not read is shown as a file."""
+        if not self._namespace.may_be_link(attr):
+            return None
+        try:
+            return await self._namespace.read_link(path, attr)
+        except (AccessDenied, NotFound) as failed:
+            log.debug("reading a possible link: %s", failed)
+            return None
+
+    def _learn(self, inode: Inode, attr: FileAttr) -> None:
+        inode.attr = attr
+        inode.attr_until = trio.current_time() + self._actimeo
+        self._contents.changed(inode.number, attr)
+
+    async def _is_same(self, inode: Inode, attr: FileAttr) -> bool:
+        """Whether ``attr``, which has the inode's number, describes the inode's file still."""
+        if surely_same_file(inode.attr, attr):
+            return True
+        for handle in self._files.all():
+            if handle.inode is inode:
+                try:
+                    now = await handle.file.query()
+                except NetfsError as failed:
+                    log.debug("asking an open handle: %s", failed)
+                    continue
+                if same_content(record_of(now), attr):
+                    return True
+        return False
+
+    async def _accept(self, inode: Inode, attr: FileAttr) -> None:
+        """Hold what is at the inode's path now against the inode. Raises Stale if it is another."""
+        if inode is not self.inodes.root:
+            if inode_number(attr, inode.path) != inode.number:
+                raise Stale(f"{inode.path!r} is another file now")
+            if not await self._is_same(inode, attr):
+                raise Stale(f"{inode.path!r} was made anew")
+            if not same_content(record_of(inode.attr), attr):
+                await self._accept_target(inode, attr)
+        self._learn(inode, attr)
+
+    async def _accept_target(self, inode: Inode, attr: FileAttr) -> None:
+        """A changed file may have become a symlink, or one that leads elsewhere."""
+        target = await self._link_target(inode.path, attr)
+        if (target is None) != (inode.target is None):
+            raise Stale(f"{inode.path!r} is of another kind now")
+        inode.target = target
+
+    async def getattr(self, number: int) -> Inode:
+        """The inode with attributes not older than ``actimeo``.
+
+        The root is answered from memory while the server cannot be reached.
+        """
+        inode = self.inodes.get(number)
+        if trio.current_time() < inode.attr_until:
+            return inode
+        try:
+            attr = await self._namespace.stat(inode.path)
+        except NotFound:
+            await self._accept_removed(inode)
+            return inode
+        except Disconnected:
+            if inode is self.inodes.root:
+                return inode
+            raise
+        await self._accept(inode, attr)
+        return inode
+
+    async def _accept_removed(self, inode: Inode) -> None:
+        """The path is gone. A file that is still open here has attributes all the same."""
+        for handle in self._files.all():
+            if handle.inode is inode:
+                self._learn(inode, await handle.file.query())
+                return
+        raise Stale(f"{inode.path!r} is gone")
+
+    def readlink(self, number: int) -> str:
+        """The target of a symlink that was looked up."""
+        target = self.inodes.get(number).target
+        if target is None:
+            raise Stale(f"inode {number} is no symlink any more")
+        return target
+
+    def forget(self, number: int, nlookup: int) -> None:
+        """The kernel lets go. Never raises."""
+        self.inodes.forget(number, nlookup)
+
+    async def statfs(self) -> VolumeStat:
+        """Space on the server's volume."""
+        return await self._namespace.stat_volume()
+
+    # -- files --------------------------------------------------------------------------------
+
+    async def open(self, number: int) -> Opened:
+        """Open for reading what is at the inode's path now, if that is still the inode's file."""
+        inode = self.inodes.get(number)
+        if inode.kind is FileKind.DIRECTORY:
+            raise IsADirectory(inode.path)
+        try:
+            file = await self._namespace.open(inode.path)
+        except NotFound as gone:
+            raise Stale(f"{inode.path!r} is gone") from gone
+        content = None
+        try:
+            before = record_of(inode.attr)
+            await self._accept(inode, file.attr)
+            settled = is_settled(file.attr, self._server_time())
+            content = await self._contents.acquire(number, file.attr, inode.path, settled=settled)
+            keep = inode.pages is not None and same_content(record_of(inode.pages), file.attr)
+            inode.pages = file.attr if settled else None
+            handle = FileHandle(inode, file, content, content.netfs.open(file))
+            opened = Opened(self._files.add(handle), keep, before != record_of(file.attr))
+        except BaseException:
+            if content is not None:
+                with trio.CancelScope(shield=True):
+                    await self._contents.release(number, content)
+            await file.aclose()
+            raise
+        self._count_handles()
+        return opened
+
+    async def read(self, fh: int, start: int, size: int) -> memoryview | bytes:
+        """The bytes; fewer than ``size`` only at the end of the file."""
+        return await self._files.get(fh).reader.read(start, size)
+
+    async def release(self, fh: int) -> None:
+        """Close a file handle."""
+        handle = self._files.pop(fh)
+        if handle is None:
+            return
+        self._count_handles()
+        with trio.CancelScope(shield=True):
+            try:
+                await handle.reader.aclose()
+            finally:
+                await handle.file.aclose()
+                await self._contents.release(handle.inode.number, handle.content)
+
+    def _count_handles(self) -> None:
+        self._stats.handles = len(self._files) + len(self._directories)
+
+    # -- directories --------------------------------------------------------------------------
+
+    async def opendir(self, number: int) -> int:
+        """Open a directory; returns its fh."""
+        inode = self.inodes.get(number)
+        if inode.kind is not FileKind.DIRECTORY:
+            raise NotADirectory(inode.path)
+        try:
+            listing = await self._namespace.list(inode.path)
+        except NotFound as gone:
+            raise Stale(f"{inode.path!r} is gone") from gone
+        fh = self._directories.add(DirectoryHandle(inode, listing))
+        self._count_handles()
+        return fh
+
+    async def readdir(self, fh: int, position: int) -> list[tuple[DirEntry, int]]:
+        """Some entries from ``position`` on, each with the position behind it; [] at the end.
+
+        Position 0 after the first reading (rewinddir) lists anew.
+        """
+        handle = self._directories.get(fh)
+        async with handle.lock:
+            if position == 0 and handle.used:
+                listing = await self._namespace.list(handle.inode.path)
+                await handle.listing.aclose()
+                handle.listing, handle.entries, handle.complete = listing, [], False
+            handle.used = True
+            while position >= len(handle.entries) and not handle.complete:
+                page = await handle.listing.next_page()
+                handle.entries.extend(page)
+                handle.complete = not page
+            batch = handle.entries[position : position + _BATCH]
+        return [(entry, position + index + 1) for index, entry in enumerate(batch)]
+
+    def directory_inode(self, fh: int) -> Inode:
+        """The inode of an open directory."""
+        return self._directories.get(fh).inode
+
+    async def bind_entry(self, directory: Inode, entry: DirEntry) -> Inode:
+        """The inode of a listed entry. The caller counts the look-up once the kernel is told, or
+        calls ``inodes.discard_unknown``.
+        """
+        path = f"{directory.path}/{entry.name}" if directory.parent else entry.name
+        return await self._bind(directory, entry.name, path, entry.attr)
+
+    async def releasedir(self, fh: int) -> None:
+        """Close a directory handle."""
+        handle = self._directories.pop(fh)
+        if handle is not None:
+            self._count_handles()
+            await handle.listing.aclose()
+
+    async def aclose(self) -> None:
+        """Close all handles that the kernel has left behind."""
+        for fh in self._files.numbers():
+            await self.release(fh)
+        for fh in self._directories.numbers():
+            await self.releasedir(fh)
+
+
+_BATCH = 128
+"""Entries handed out at a time: about what one FUSE reply holds, so little is bound in vain."""

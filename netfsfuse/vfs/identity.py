@@ -1,0 +1,55 @@
+"""PURE: decisions about whether two descriptions mean the same file, or the same content."""
+
+from __future__ import annotations
+
+import zlib
+
+from netfsfuse.types import FileAttr, coherency_of, same_content
+
+ROOT_INODE = 1
+_OWN = 1 << 63
+_NO_FILE_ID = (0, 0xFFFFFFFFFFFFFFFF)
+
+_TICKS = 10_000_000  # FILETIME ticks in a second
+_EPOCH = 11_644_473_600  # seconds from 1601 to 1970
+_SETTLED_FINE = 0.05
+"""Seconds after which a further change must show in the times, where the server's clock is fine:
+Linux stamps files with its tick (4 to 10 ms); the rest is for our guess at the server's clock."""
+_SETTLED_COARSE = 2.0
+"""The same where times are whole seconds (FAT, ext3, HFS+)."""
+
+
+def inode_number(attr: FileAttr, path: str) -> int:
+    """The number shown for a file: its FileId, but for those that mean something else to FUSE
+    (0 none, 1 the root), and a number of our own, from the path, where the server has none.
+    """
+    if attr.file_id in _NO_FILE_ID:
+        encoded = path.encode("utf-8", "surrogatepass")
+        return _OWN | zlib.crc32(encoded) << 31 | zlib.adler32(encoded) & 0x7FFFFFFF
+    if attr.file_id == ROOT_INODE:
+        return _OWN | ROOT_INODE
+    return attr.file_id
+
+
+def surely_same_file(known: FileAttr, now: FileAttr) -> bool:
+    """Whether two descriptions with one inode number mean one file, as far as they can tell.
+
+    A creation time that moved speaks against it, unless nothing else moved: see
+    ``types.same_content``. A server that derives creation times moves them in a living file too;
+    whoever holds the file open can ask the handle then.
+    """
+    if known.is_directory != now.is_directory:
+        return False
+    return known.creation == now.creation or same_content(coherency_of(known), now)
+
+
+def is_settled(attr: FileAttr, server_time: float) -> bool:
+    """Whether the file's last change is so long ago that a further one cannot carry the same times.
+
+    Until then equal times prove nothing ("racily clean", as git calls it), and data read now must
+    not be taken for the file's content later. ``server_time``: seconds since 1970.
+    """
+    last = max(attr.change, attr.write)
+    coarse = attr.change % _TICKS == 0 and attr.write % _TICKS == 0
+    age = server_time - (last / _TICKS - _EPOCH)
+    return age > (_SETTLED_COARSE if coarse else _SETTLED_FINE)

@@ -1,0 +1,55 @@
+"""Cache directories on the disk and in memory, and a file's content to put into them."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from cachefiles import BLOCK, Cache
+
+
+@pytest.fixture(params=["disk", "tmpfs"])
+def cachedir(request, tmp_path):
+    """A directory that does not exist yet, on two kinds of filesystem."""
+    if request.param == "disk":
+        yield tmp_path / "cache"
+        return
+    memory = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    yield memory / "cache"
+    shutil.rmtree(memory)
+
+
+@pytest.fixture
+def cache(cachedir):
+    bound = Cache.bind(cachedir)
+    yield bound
+    bound.close()
+
+
+@pytest.fixture
+def volume(cache):
+    return cache.volume(b"//server:445/share")
+
+
+def content_of(size: int, seed: int = 1) -> memoryview:
+    return memoryview(random.Random(seed).randbytes(size))
+
+
+def read_all(file) -> bytes | None:
+    """The whole file from the cache, or None."""
+    target = memoryview(bytearray(file.size))
+    return bytes(target) if file.read(0, target) else None
+
+
+def backing_files(cachedir: Path) -> tuple[Path, Path]:
+    """The backing file and the map of the only object."""
+    files = sorted(path for path in cachedir.glob("volumes/*/*/*"))
+    assert len(files) == 2, files
+    return files[0], files[1]
+
+
+SIZE = 4 * BLOCK + 1000

@@ -1,0 +1,163 @@
+"""Who logs in: the order of the sources, the file's grammar, and errors without contents."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netfsfuse.cli.credentials import (
+    Login,
+    parse_credentials,
+    read_credentials_file,
+    resolve_credentials,
+)
+from netfsfuse.cli.options import parse_options
+from netfsfuse.config import Credentials
+from netfsfuse.errors import MountError
+
+
+def never_ask(prompt: str) -> str | None:
+    raise AssertionError(f"asked: {prompt}")
+
+
+def no_terminal(prompt: str) -> str | None:
+    return None
+
+
+def resolve(text: str, environ: dict[str, str], cwd: Path, ask=never_ask) -> Credentials:
+    return resolve_credentials(parse_options([text]), environ, cwd, ask)[0]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "cred"
+    path.write_text("username=carl\npassword=from file\ndomain=FILE\n")
+    path.chmod(0o600)
+    return path
+
+
+def test_file_grammar():
+    text = "# a comment\n\n  username = bob \r\n\tpassword=  a=b%c, \r\ndom=D\n"
+    assert parse_credentials(text, "f") == Login("bob", "  a=b%c, ", "D")
+
+
+def test_file_with_a_domain_before_the_name():
+    assert parse_credentials("user=D\\bob%x\n", "f") == Login("bob%x", None, "D")
+    assert parse_credentials("user=D/bob\ndomain=E\n", "f") == Login("D/bob", None, "E")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("username=bob\npasswort=geheim\n", "line 2: unknown key"),
+        ("username=bob\n\ngeheim\n", "line 3: expected key=value"),
+    ],
+)
+def test_file_errors_name_the_line_and_not_what_it_says(text: str, said: str):
+    with pytest.raises(MountError, match=said) as caught:
+        parse_credentials(text, "credentials file f")
+    assert "geheim" not in str(caught.value)
+    assert "credentials file f" in str(caught.value)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"])))
+def test_a_password_is_kept_verbatim(password: str):
+    login = parse_credentials(f"user=x\npassword={password}\n", "f")
+    assert login.password == password
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+def test_warns_when_others_can_read_the_file(file: Path, mode: int):
+    assert read_credentials_file(file)[1] == []
+    file.chmod(mode)
+    (notice,) = read_credentials_file(file)[1]
+    assert "chmod 600" in notice
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path):
+    for path, said in ((tmp_path / "none", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(MountError, match=said):
+            read_credentials_file(path)
+
+
+def test_a_file_that_is_no_credentials_file(tmp_path: Path):
+    path = tmp_path / "cred"
+    path.write_bytes(b"username=\xff\xfe")
+    with pytest.raises(MountError, match="UTF-8"):
+        read_credentials_file(path)
+    path.write_bytes(b"#" * 70000)
+    with pytest.raises(MountError, match="too large"):
+        read_credentials_file(path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path):
+    path = tmp_path / "cred"
+    path.write_bytes("\ufeffusername=bob\npassword=x\n".encode())
+    path.chmod(0o600)
+    assert read_credentials_file(path) == (Login("bob", "x", None), [])
+
+
+def test_order_of_password_sources(file: Path, tmp_path: Path):
+    passwd_file = tmp_path / "pw"
+    passwd_file.write_text("from passwd_file\nsecond line")
+    read, write = os.pipe()
+    os.write(write, b"from fd\nmore")
+    os.close(write)
+    environ = {"PASSWD": "from env", "PASSWD_FD": str(read), "PASSWD_FILE": str(passwd_file)}
+    with_file = f"user=bob,cred={file.name}"
+    assert resolve(f"{with_file},pass=opt", environ, tmp_path).password == "opt"
+    assert resolve(with_file, environ, tmp_path).password == "from file"
+    assert resolve("user=bob", environ, tmp_path).password == "from env"
+    del environ["PASSWD"]
+    assert resolve("user=bob", environ, tmp_path).password == "from fd"
+    os.close(read)
+    del environ["PASSWD_FD"]
+    assert resolve("user=bob", environ, tmp_path).password == "from passwd_file"
+    assert resolve("user=bob", {}, tmp_path, lambda _: "typed").password == "typed"
+
+
+def test_an_empty_password_is_a_password(tmp_path: Path):
+    assert resolve("user=bob,pass=", {"PASSWD": "x"}, tmp_path).password == ""
+    assert resolve("user=bob", {"PASSWD": ""}, tmp_path).password == ""
+
+
+def test_options_win_over_the_file(file: Path, tmp_path: Path):
+    found = resolve(f"cred={file},user=bob,dom=OPT", {}, tmp_path)
+    assert found == Credentials("bob", "from file", "OPT")
+    assert resolve(f"cred={file}", {}, tmp_path) == Credentials("carl", "from file", "FILE")
+
+
+def test_user_from_the_environment(tmp_path: Path):
+    found = resolve("ro", {"USER": "D/dora%pw"}, tmp_path)
+    assert found == Credentials("dora", "pw", "D")
+    assert resolve("user=bob", {"USER": "dora%pw", "PASSWD": "x"}, tmp_path).password == "x"
+
+
+def test_user_from_the_local_user(tmp_path: Path):
+    assert resolve("pass=x", {}, tmp_path).username
+
+
+def test_nothing_is_asked_for_without_need(tmp_path: Path):
+    guest = resolve("guest", {}, tmp_path)
+    assert (guest.username, guest.password, guest.guest) == ("guest", "", True)
+    assert resolve("sec=none", {}, tmp_path).anonymous
+    kerberos = resolve("sec=krb5", {}, tmp_path)
+    assert (kerberos.mechanism, kerberos.username, kerberos.password) == ("kerberos", None, None)
+
+
+def test_no_password_and_no_terminal(tmp_path: Path):
+    with pytest.raises(MountError, match=r"no password for bob: use credentials=FILE, PASSWD"):
+        resolve("user=bob", {}, tmp_path, no_terminal)
+
+
+@pytest.mark.parametrize(
+    "environ", [{"PASSWD_FD": "77777"}, {"PASSWD_FD": "x"}, {"PASSWD_FILE": "/nonexistent"}]
+)
+def test_broken_password_sources(environ: dict[str, str], tmp_path: Path):
+    with pytest.raises(MountError, match="PASSWD_F"):
+        resolve("user=bob", environ, tmp_path)

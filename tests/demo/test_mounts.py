@@ -1,0 +1,49 @@
+"""What /proc says about mounts and daemons."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from netfsfuse.demo import mounts
+
+MOUNTINFO = """\
+22 27 0:20 / /sys rw,nosuid - sysfs sysfs rw
+98 27 0:55 / /mnt/my\\040share ro,nosuid,nodev shared:9 master:2 - fuse.netfsfuse //h/a\\011b ro
+99 27 0:56 / /x rw - ext4 /dev/vda rw
+"""
+
+
+def test_parses_escapes_and_any_number_of_optional_fields() -> None:
+    first, second, third = mounts.parse_mountinfo(MOUNTINFO)
+    assert (first.type, third.mountpoint) == ("sysfs", Path("/x"))
+    assert second == mounts.MountEntry(
+        "0:55", Path("/mnt/my share"), "ro,nosuid,nodev", "fuse.netfsfuse", "//h/a\tb"
+    )
+
+
+def test_finds_daemons_by_their_words(tmp_path: Path) -> None:
+    sleeper = [sys.executable, "-c", "input()", "netfsfuse"]
+    cases = {
+        "daemon": [*sleeper, "//h/s", str(tmp_path)],
+        "elsewhere": [*sleeper, "//h/s", str(tmp_path / "other")],
+    }
+    running = {
+        name: subprocess.Popen(words, stdin=subprocess.PIPE) for name, words in cases.items()
+    }
+    try:
+        assert mounts.daemons(tmp_path) == [running["daemon"].pid]
+        mounts.remove(tmp_path)
+        assert running["daemon"].wait() < 0
+        assert running["elsewhere"].poll() is None
+    finally:
+        for process in running.values():
+            process.kill()
+            process.communicate()
+
+
+def test_no_mount_is_nothing_to_wait_for(tmp_path: Path) -> None:
+    assert not mounts.is_mounted(tmp_path)
+    assert mounts.wait_gone(tmp_path, 0.0)
+    mounts.detach(tmp_path)

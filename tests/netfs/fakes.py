@@ -1,0 +1,225 @@
+"""A server and a cache that misbehave on demand, on trio's clock, and record what was asked."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import trio
+import trio.testing
+
+from netfsfuse.config import ReadConfig
+from netfsfuse.errors import Stale
+from netfsfuse.netfs import PAGE, Buffer, Netfs, NetfsInode
+from netfsfuse.stats import Stats
+from netfsfuse.types import CACHE_BLOCK, ByteRange
+
+KIB = 1024
+MIB = 1024 * KIB
+NOISE = random.Random(20210101).randbytes(16 * MIB)
+
+
+@dataclass
+class Asked:
+    """One READ as the server saw it."""
+
+    start: int
+    length: int
+    urgent: bool
+
+
+class FakeServer:
+    """One file. ``latency`` in virtual seconds; ``short(start, length)`` says how many bytes to
+    give; ``fail(start)`` returns an exception to raise, or None; ``gate`` holds all answers."""
+
+    def __init__(self, content: bytes, *, latency: float = 0.01) -> None:
+        self.content = content
+        self.latency = latency
+        self.short: Callable[[int, int], int] = lambda start, length: length
+        self.fail: Callable[[int], Exception | None] = lambda start: None
+        self.gate: trio.Event | None = None
+        self.asked: list[Asked] = []
+        self.in_flight = 0
+        self.in_flight_peak = 0
+        self.cancelled = 0
+
+    @property
+    def bytes_asked(self) -> int:
+        return sum(one.length for one in self.asked)
+
+    def open(self) -> FakeServerFile:
+        return FakeServerFile(self)
+
+
+class FakeServerFile:
+    """A handle of it. Using it after ``closed`` is set is a failure of the library."""
+
+    def __init__(self, server: FakeServer) -> None:
+        self.server = server
+        self.closed = False
+        self.reads = 0
+
+    async def read(self, start: int, length: int, buffer: Buffer, at: int, *, urgent: bool) -> int:
+        server = self.server
+        assert not self.closed, "ServerFile used after its handle was closed"
+        assert length > 0
+        assert at + length <= buffer.capacity
+        assert buffer.references > 0
+        self.reads += 1
+        server.asked.append(Asked(start, length, urgent))
+        server.in_flight += 1
+        server.in_flight_peak = max(server.in_flight_peak, server.in_flight)
+        try:
+            if server.gate is not None:
+                await server.gate.wait()
+            await trio.sleep(server.latency)
+        except trio.Cancelled:
+            server.cancelled += 1
+            raise
+        finally:
+            server.in_flight -= 1
+        assert not self.closed, "ServerFile closed with a read in flight"
+        failure = server.fail(start)
+        if failure is not None:
+            raise failure
+        data = server.content[start : start + length]
+        data = data[: max(1, server.short(start, len(data)))] if data else b""
+        # A header is received just below the payload; what was there before is put back.
+        low = PAGE + at - 64
+        saved = bytes(buffer.memory[low : PAGE + at])
+        buffer.memory[low : PAGE + at] = bytes(64)
+        buffer.payload[at : at + len(data)] = data
+        buffer.memory[low : PAGE + at] = saved
+        return len(data)
+
+
+@dataclass
+class FakeCache:
+    """One cached file of ``size`` bytes. ``lies``: blocks it says it has and cannot read.
+
+    ``store_gate`` / ``read_gate`` / ``query_gate``: while not None, the operation hangs on it.
+    """
+
+    size: int
+    blocks: dict[int, bytes] = field(default_factory=dict)
+    lies: set[int] = field(default_factory=set)
+    refuse: bool = False
+    error: Exception | None = None
+    store_delay: float = 0.0
+    store_gate: trio.Event | None = None
+    read_gate: trio.Event | None = None
+    query_gate: trio.Event | None = None
+    queries: int = 0
+    reads: list[ByteRange] = field(default_factory=list)
+    writes: list[ByteRange] = field(default_factory=list)
+    writing: int = 0
+    writing_peak: int = 0
+    closed: int = 0
+
+    def fill(self, content: bytes, start: int = 0, end: int | None = None) -> None:
+        """Store ``content``'s blocks of ``[start, end)``."""
+        for block in range(start // CACHE_BLOCK, -(-(end or len(content)) // CACHE_BLOCK)):
+            self.blocks[block] = content[block * CACHE_BLOCK : (block + 1) * CACHE_BLOCK]
+
+    def _raise(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    async def query_occupancy(self, start: int, end: int) -> list[ByteRange]:
+        assert not self.closed
+        assert start % CACHE_BLOCK == 0
+        assert end % CACHE_BLOCK == 0 or end == self.size
+        self.queries += 1
+        if self.query_gate is not None:
+            await self.query_gate.wait()
+        await trio.lowlevel.checkpoint()
+        self._raise()
+        there = sorted(set(self.blocks) | self.lies)
+        return [
+            ByteRange(block * CACHE_BLOCK, min((block + 1) * CACHE_BLOCK, self.size))
+            for block in there
+            if start <= block * CACHE_BLOCK < end
+        ]
+
+    def _check(self, start: int, data: memoryview) -> range:
+        assert not self.closed
+        end = start + len(data)
+        assert start % CACHE_BLOCK == 0
+        assert end % CACHE_BLOCK == 0 or end == self.size
+        return range(start // CACHE_BLOCK, -(-end // CACHE_BLOCK))
+
+    async def read(self, start: int, target: memoryview) -> bool:
+        blocks = self._check(start, target)
+        self.reads.append(ByteRange(start, start + len(target)))
+        if self.read_gate is not None:
+            with trio.CancelScope(shield=True):  # a thread with the caller's buffer
+                await self.read_gate.wait()
+        await trio.lowlevel.checkpoint()
+        self._raise()
+        for block in blocks:
+            at = block * CACHE_BLOCK - start
+            room = target[at : at + CACHE_BLOCK]
+            if block in self.lies or block not in self.blocks:
+                room[:] = b"\xee" * len(room)  # undefined, and must never be seen
+                return False
+            room[:] = self.blocks[block]
+        return True
+
+    async def write(self, start: int, data: memoryview) -> bool:
+        blocks = self._check(start, data)
+        self.writes.append(ByteRange(start, start + len(data)))
+        self.writing += 1
+        self.writing_peak = max(self.writing_peak, self.writing)
+        try:
+            if self.store_gate is not None:
+                with trio.CancelScope(shield=True):
+                    await self.store_gate.wait()
+            await trio.sleep(self.store_delay)
+        finally:
+            self.writing -= 1
+        self._raise()
+        if self.refuse:
+            return False
+        for block in blocks:
+            at = block * CACHE_BLOCK - start
+            self.blocks[block] = bytes(data[at : at + CACHE_BLOCK])
+            self.lies.discard(block)
+        return True
+
+    async def aclose(self) -> None:
+        assert not self.writing, "closed with a store in flight"
+        self.closed += 1
+
+
+@dataclass
+class Mounted:
+    """A Netfs with its statistics, for a test."""
+
+    netfs: Netfs
+    stats: Stats
+
+    def inode(self, size: int, cache: FakeCache | None = None) -> NetfsInode:
+        return self.netfs.inode(i_size=size, cache=cache, debug_name="test")
+
+
+@asynccontextmanager
+async def mounted(
+    *, rsize: int = MIB, rasize: int = 8 * MIB, buffers: int = 96 * MIB
+) -> AsyncIterator[Mounted]:
+    """A Netfs in its own service nursery. When the test is through, no buffer may be out."""
+    stats = Stats()
+    config = ReadConfig(rsize=rsize, rasize=rasize, buffers=buffers)
+    async with trio.open_nursery() as nursery:
+        netfs = Netfs(nursery=nursery, config=config, stats=stats, rsize=rsize)
+        yield Mounted(netfs, stats)
+        await netfs.drain()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not nursery.child_tasks, "tasks left in the service nursery"
+        assert netfs.pool.in_use == 0, "buffers not given back"
+
+
+def stale() -> Exception:
+    """A failure of the server."""
+    return Stale("made up by the test")
