@@ -132,6 +132,10 @@ class Filesystem:
             done += got
         return done
 
+    def read_some(self, fd: int, target: memoryview, offset: int) -> int:
+        """One call; fewer bytes than asked need not mean the end of the file."""
+        return self._preadv(fd, target, offset)
+
     def write_all(self, fd: int, data: memoryview | bytes, offset: int) -> None:
         """Write all of ``data`` at ``offset``."""
         done = 0

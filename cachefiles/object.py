@@ -20,15 +20,16 @@ pwritev and 1 pwrite of 128 bytes; the first write of an object 3 more (create, 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
 
 from cachefiles.backing import Filesystem
 from cachefiles.coherency import Record
 from cachefiles.contentmap import BLOCK, ContentMap, block_hashes
-from cachefiles.errors import translated
+from cachefiles.errors import CacheError, translated
 from cachefiles.extents import Extent, intersect, runs, whole_blocks
 
 
@@ -167,7 +168,8 @@ class Object:
         """For the volume: use ``files`` from now on."""
 
         def load(offset: int, page: memoryview) -> int:
-            return self._filesystem.read_into(files.map, page, offset)
+            # One call: what it leaves out reads as zero, and zero is "not stored".
+            return self._filesystem.read_some(files.map, page, offset)
 
         def store(offset: int, entries: bytes) -> None:
             self._filesystem.write_all(files.map, entries, offset)
@@ -198,8 +200,15 @@ class Object:
         return start // BLOCK, -(-length // BLOCK)
 
     def _entries(self, first: int, count: int) -> list[int]:
-        with self._lock:
-            return [0] * count if self._map is None else self._map.entries(first, count)
+        try:
+            with self._lock:
+                return [0] * count if self._map is None else self._map.entries(first, count)
+        except OSError as error:
+            # As for data that cannot be read: let the next mount start this file anew.
+            if error.errno == errno.EIO:
+                with suppress(CacheError):
+                    self._drop(self)
+            raise
 
     def _strike(self, blocks: list[int]) -> None:
         with self._lock:
@@ -212,10 +221,9 @@ class Object:
         except OSError as error:
             # A sector that cannot be read would end every later use of this cache in the same
             # place: strike the range now, so that the next mount fetches it again.
-            try:
-                self._strike(list(blocks))
-            except OSError:
-                raise error from None
+            if error.errno == errno.EIO:
+                with suppress(OSError):
+                    self._strike(list(blocks))
             raise
 
     @contextmanager

@@ -13,6 +13,7 @@ from netfsfuse.cli.detach import detach
 from netfsfuse.cli.mountinfo import mount_at, read_mounts
 from netfsfuse.cli.probe import Answer, probe
 from netfsfuse.cli.programs import find_program
+from netfsfuse.cli.stats import XATTR
 from netfsfuse.errors import MountError
 
 STAT_TIMEOUT = 5.0  # seconds until a mount point counts as hung
@@ -27,20 +28,27 @@ def ready_mountpoint(path: str, invoker: Invoker) -> Path:
     A mount of ours that its daemon left dead is detached first. Raises :class:`MountError`.
     """
     for _ in range(_STACKED_LIMIT):
-        answer = probe(os.path.abspath(path), timeout=STAT_TIMEOUT)
-        if answer is None:
-            raise MountError(
-                f"mount point {path} does not answer; `netfsfuse umount --lazy {path}` "
-                "takes a hung mount away"
-            )
+        answer = _ask(path)
         mount = mount_at(answer.real, read_mounts())
         if mount is None or not mount.is_ours:
             _check_directory(path, answer, invoker)
             return Path(answer.real)
-        if not answer.is_dead:
+        # The kernel answers a stat from its cache for actimeo seconds after the daemon's death,
+        # an xattr never.
+        if not _ask(answer.real, XATTR).is_dead:
             raise MountError(f"{answer.real} is already mounted ({mount.source})")
         detach(answer.real, lazy=True)
     raise MountError(f"mount point {path}: too many dead mounts on top of each other")
+
+
+def _ask(path: str, xattr: str = "") -> Answer:
+    answer = probe(os.path.abspath(path), xattr, timeout=STAT_TIMEOUT)
+    if answer is None:
+        raise MountError(
+            f"mount point {path} does not answer; `netfsfuse umount --lazy {path}` "
+            "takes a hung mount away"
+        )
+    return answer
 
 
 def _check_directory(path: str, answer: Answer, invoker: Invoker) -> None:

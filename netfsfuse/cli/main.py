@@ -65,8 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = sys.argv[1:] if arguments is None else arguments
     words = with_mount_word(given)
     try:
-        status = command.main(words, prog_name="netfsfuse", standalone_mode=False)
+        _invoke(words)
         sys.stdout.flush()
+        status = 0
+    except click.exceptions.Exit as error:
+        status = error.exit_code
     except UsageError as error:
         status = _complain(str(error), WRONG_USAGE)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -89,7 +92,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = _complain(f"{where}{error.strerror or type(error).__name__}", FAILURE)
     except Exception as error:
         status = _complain(_unexpected(error), FAILURE)
-    sys.exit(status if isinstance(status, int) else 0)
+    sys.exit(status)
+
+
+def _invoke(words: list[str]) -> None:
+    """Run the subcommand. Not by click's own ``main``, which writes a blank line on Ctrl-C."""
+    with command.make_context("netfsfuse", words) as context:
+        command.invoke(context)
 
 
 def _complain(line: str, status: int) -> int:

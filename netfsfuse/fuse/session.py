@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -80,19 +81,14 @@ class FuseSession:
                 await self._ended.wait()
 
 
-def _fuse_descriptor(before: set[int]) -> int:
-    """The descriptor of /dev/fuse that appeared since ``before``: pyfuse3 does not tell it."""
-    for fd in _open_descriptors() - before:
-        try:
-            if os.readlink(f"/proc/self/fd/{fd}") == "/dev/fuse":
-                return fd
-        except OSError:
-            continue
-    raise MountError("no descriptor of /dev/fuse was found after mounting")
-
-
-def _open_descriptors() -> set[int]:
-    return {int(name) for name in os.listdir("/proc/self/fd")}
+def _fuse_descriptors() -> set[int]:
+    """Our descriptors of /dev/fuse."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{name}") == "/dev/fuse":
+                found.add(int(name))
+    return found
 
 
 @asynccontextmanager
@@ -100,14 +96,16 @@ async def mounted(
     operations: Operations, config: MountConfig, nursery: trio.Nursery
 ) -> AsyncIterator[FuseSession]:
     """Mount, and serve in ``nursery``; unmounted on the way out. Raises MountError."""
-    before = _open_descriptors()
+    before = _fuse_descriptors()
     try:
         pyfuse3.init(operations, str(config.mountpoint), mount_options(config))
     except RuntimeError as failed:
         raise MountError(f"cannot mount on {config.mountpoint}: {failed}") from failed
     session = FuseSession(config)
     try:
-        with never_blocking(_fuse_descriptor(before)):
+        # pyfuse3 keeps its descriptor to itself: it is the one that was not there before.
+        (descriptor,) = _fuse_descriptors() - before
+        with never_blocking(descriptor):
             nursery.start_soon(session.serve)
             try:
                 yield session

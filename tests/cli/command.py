@@ -11,6 +11,7 @@ from pathlib import Path
 
 SECRET = "Xq7-geheim"
 STANDIN = Path(__file__).parent / "standin"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Command:
         kept = {name: value for name, value in os.environ.items() if "PASSWD" not in name}
         return {
             **kept,
-            "PYTHONPATH": str(STANDIN),
+            "PYTHONPATH": f"{STANDIN}:{ROOT}",
             "XDG_STATE_HOME": str(self.folder / "state"),
             "USER": "tester",
             "NETFSFUSE_STANDIN": behaviour,
@@ -33,9 +34,7 @@ class Command:
             **extra,
         }
 
-    def start(
-        self, *words: str, behaviour: str = "brief", **extra: str
-    ) -> subprocess.Popen[str]:
+    def start(self, *words: str, behaviour: str = "brief", **extra: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "netfsfuse", *words],
             stdin=subprocess.DEVNULL,

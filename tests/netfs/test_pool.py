@@ -229,8 +229,8 @@ async def test_a_buffer_granted_to_a_cancelled_waiter_comes_back(autojump_clock)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pool.acquire, K)
         await trio.testing.wait_all_tasks_blocked()
-        held.drop()
         nursery.cancel_scope.cancel()
+        held.drop()  # granted after the cancellation was delivered, before the waiter ran
     assert pool.in_use == 0
 
 

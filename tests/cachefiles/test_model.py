@@ -1,0 +1,227 @@
+"""The whole against a byte array, with a hand that damages the files in between.
+
+Whatever happens, a read that says True gives the bytes of the current generation. And a block
+stored and not damaged since is found: the cache must not win by forgetting.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from cachefiles import BLOCK, Cache
+from tests.cachefiles.conftest import content_of
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+KEEP_SIZE_PUNCH_HOLE = 3
+KEYS = (b"one", b"two")
+BLOCKS = 6
+
+
+class Damaged(RuleBasedStateMachine):
+    """Two files of at most six blocks, each in some generation, under one cache."""
+
+    base = "/tmp"
+
+    @initialize(tails=st.tuples(st.integers(1, BLOCK), st.integers(1, BLOCK)))
+    def start(self, tails):
+        self.folder = Path(tempfile.mkdtemp(dir=self.base))
+        self.generation = dict.fromkeys(KEYS, 0)
+        self.size = {
+            key: (BLOCKS - 1) * BLOCK + tail for key, tail in zip(KEYS, tails, strict=True)
+        }
+        self.sure = {key: set() for key in KEYS}
+        self.saved = {}
+        self.open_cache()
+
+    def open_cache(self):
+        self.cache = Cache.bind(self.folder / "cache")
+        self.volume = self.cache.volume(b"volume")
+        self.files = {key: self.open_file(key) for key in KEYS}
+
+    def open_file(self, key):
+        return self.volume.open(key, self.size[key], b"g%d" % self.generation[key])[0]
+
+    def close_cache(self):
+        for file in self.files.values():
+            file.close()
+        self.cache.close()
+
+    def teardown(self):
+        if hasattr(self, "cache"):
+            self.close_cache()
+            shutil.rmtree(self.folder)
+
+    def content(self, key):
+        return content_of(self.size[key], seed=KEYS.index(key) * 1000 + self.generation[key])
+
+    def on_disk(self, key):
+        """The backing file and the map, if there are any."""
+        other = {b"one": b"two", b"two": b"one"}[key]
+        found = []
+        for path in (self.folder / "cache/volumes").glob("*/*/*"):
+            data = path.with_suffix("")
+            if os.getxattr(data, "user.cachefiles.object").find(other) < 0:
+                found.append(path)
+        return sorted(found) if len(found) == 2 else None
+
+    def reopen(self, key):
+        """After a damage to the map: what is kept of it in memory would hide it."""
+        self.files[key].close()
+        self.files[key] = self.open_file(key)
+
+    keys = st.sampled_from(KEYS)
+    spans = st.tuples(st.integers(0, BLOCKS - 1), st.integers(1, BLOCKS)).map(
+        lambda pair: (pair[0], min(BLOCKS, pair[0] + pair[1]))
+    )
+    offsets = st.integers(0, BLOCKS * BLOCK - 1)
+
+    @rule(key=keys, span=spans)
+    def store(self, key, span):
+        first, last = span
+        end = min(last * BLOCK, self.size[key])
+        assert self.files[key].write(first * BLOCK, self.content(key)[first * BLOCK : end])
+        self.sure[key] |= set(range(first, last))
+
+    @rule(key=keys, span=spans)
+    def read(self, key, span):
+        first, last = span
+        start, end = first * BLOCK, min(last * BLOCK, self.size[key])
+        target = memoryview(bytearray(end - start))
+        if self.files[key].read(start, target):
+            assert target == self.content(key)[start:end]
+        else:
+            assert not set(range(first, last)) <= self.sure[key]
+
+    @rule(key=keys, span=spans)
+    def ask(self, key, span):
+        start, end = span[0] * BLOCK, span[1] * BLOCK
+        found = self.files[key].occupancy(start, end)
+        blocks = {block for a, b in found for block in range(a // BLOCK, -(-b // BLOCK))}
+        assert self.sure[key] & set(range(*span)) <= blocks <= set(range(*span))
+        assert all(a % BLOCK == 0 and (b % BLOCK == 0 or b == self.size[key]) for a, b in found)
+
+    @rule()
+    def remount(self):
+        self.close_cache()
+        self.open_cache()
+
+    @rule(key=keys, size=st.integers(1, BLOCK))
+    def change_on_the_server(self, key, size):
+        self.generation[key] += 1
+        self.size[key] = (BLOCKS - 1) * BLOCK + size
+        self.sure[key] = set()
+        old = self.files[key]
+        self.files[key] = self.open_file(key)
+        assert not old.write(0, self.content(key)[:BLOCK])
+        old.close()
+
+    @rule(key=keys)
+    def invalidate(self, key):
+        self.files[key].invalidate()
+        self.sure[key] = set()
+        self.reopen(key)
+
+    @rule(key=keys, at=offsets, bit=st.integers(0, 7))
+    def flip_data(self, key, at, bit):
+        files = self.on_disk(key)
+        if files and at < files[0].stat().st_size:
+            self.flip(files[0], at, bit)
+            self.sure[key].discard(at // BLOCK)
+
+    @rule(key=keys, at=st.integers(0, BLOCKS * 8 - 1), bit=st.integers(0, 7))
+    def flip_map(self, key, at, bit):
+        files = self.on_disk(key)
+        if files and at < files[1].stat().st_size:
+            self.flip(files[1], at, bit)
+            self.sure[key].discard(at // 8)
+            self.reopen(key)
+
+    def flip(self, path, at, bit):
+        with path.open("r+b") as raw:
+            raw.seek(at)
+            byte = raw.read(1)[0]
+            raw.seek(at)
+            raw.write(bytes([byte ^ 1 << bit]))
+
+    @rule(key=keys, span=spans)
+    def zeros(self, key, span):
+        """What an extent filesystem may bridge, and more: over data as well as holes."""
+        files = self.on_disk(key)
+        if files:
+            with files[0].open("r+b") as raw:
+                raw.seek(span[0] * BLOCK)
+                raw.write(bytes((span[1] - span[0]) * BLOCK))
+            self.sure[key] -= set(range(*span))
+
+    @rule(key=keys, at=offsets, length=st.integers(1, 3 * BLOCK))
+    def punch(self, key, at, length):
+        files = self.on_disk(key)
+        if files:
+            with files[0].open("r+b") as raw:
+                done = LIBC.fallocate(
+                    raw.fileno(), KEEP_SIZE_PUNCH_HOLE, ctypes.c_long(at), ctypes.c_long(length)
+                )
+            assert done == 0
+            self.sure[key] -= set(range(at // BLOCK, -(-(at + length) // BLOCK)))
+
+    @rule(key=keys, at=offsets)
+    def truncate_data(self, key, at):
+        files = self.on_disk(key)
+        if files:
+            os.truncate(files[0], at)
+            self.sure[key] -= set(range(at // BLOCK, BLOCKS))
+
+    @rule(key=keys, at=st.integers(0, BLOCKS * 8))
+    def truncate_map(self, key, at):
+        files = self.on_disk(key)
+        if files:
+            os.truncate(files[1], at)
+            self.sure[key] -= set(range(at // 8, BLOCKS))
+            self.reopen(key)
+
+    @rule(key=keys)
+    def remember_files(self, key):
+        """What the disk holds now, for a power loss to go back to."""
+        files = self.on_disk(key)
+        if files:
+            self.saved[key] = [path.read_bytes() for path in files]
+
+    @precondition(lambda self: self.saved)
+    @rule(source=keys, key=keys, which=st.sampled_from([(0,), (1,), (0, 1)]))
+    def power_loss(self, source, key, which):
+        """One or both files go back to an earlier state, or get another file's content."""
+        files = self.on_disk(key)
+        if files and source in self.saved:
+            for index in which:
+                files[index].write_bytes(self.saved[source][index])
+            self.sure[key] = set()
+            self.reopen(key)
+
+    @rule(key=keys)
+    def lose_record(self, key):
+        files = self.on_disk(key)
+        if files:
+            self.files[key].close()
+            os.setxattr(files[0], "user.cachefiles.object", b"torn" + key)
+            self.sure[key] = set()
+            self.files[key] = self.open_file(key)
+
+
+class DamagedInMemory(Damaged):
+    """The same on tmpfs, which lays out files in its own way."""
+
+    base = "/dev/shm"
+
+
+TestOnDisk = Damaged.TestCase
+TestOnDisk.settings = settings(deadline=None, max_examples=100, stateful_step_count=40)
+TestInMemory = DamagedInMemory.TestCase
+TestInMemory.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)

@@ -1,0 +1,78 @@
+"""Where the log goes."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netfsfuse.cli import log
+from netfsfuse.cli.log import set_up_log
+from netfsfuse.errors import MountError
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    root.handlers = []
+    yield
+    for handler in root.handlers:
+        handler.close()
+    root.handlers = before[0]
+    root.setLevel(before[1])
+    logging.captureWarnings(False)
+    for name in ("netfsfuse", "cachefiles"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def test_a_file_is_private_and_appended_to(tmp_path: Path):
+    path = tmp_path / "my.log"
+    for _ in range(2):
+        assert set_up_log(path, debug=False, foreground=False) == str(path)
+        logging.getLogger("netfsfuse.x").info("hello")
+    lines = path.read_text().splitlines()
+    assert len(lines) == 2
+    assert lines[0].endswith(" INFO netfsfuse.x: hello")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path):
+    with pytest.raises(MountError, match="No such file"):
+        set_up_log(tmp_path / "none" / "my.log", debug=False, foreground=False)
+
+
+def test_without_a_system_log_a_file_in_the_state_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(log, "SYSLOG_SOCKET", str(tmp_path / "none"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    place = set_up_log(None, debug=False, foreground=False)
+    assert Path(place).parent.parent.parent == tmp_path
+    assert Path(place).exists()
+
+
+def test_the_system_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = str(tmp_path / "log")
+    monkeypatch.setattr(log, "SYSLOG_SOCKET", path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(path)
+        assert "journalctl" in set_up_log(None, debug=False, foreground=False)
+        logging.getLogger("netfsfuse.x").warning("hello")
+        line = syslog.recv(1000)
+    assert b"netfsfuse[" in line
+    assert b"WARNING netfsfuse.x: hello" in line
+
+
+def test_libraries_that_see_logins_stay_quiet(capsys: pytest.CaptureFixture[str]):
+    set_up_log(None, debug=True, foreground=True)
+    logging.getLogger("netfsfuse.x").debug("ours")
+    logging.getLogger("smbprotocol.session").debug("a token")
+    logging.getLogger("spnego").info("a token")
+    err = capsys.readouterr().err
+    assert "ours" in err
+    assert "token" not in err
