@@ -157,8 +157,11 @@ class Filesystem:
             if data >= end:
                 break
             self._enter("lseek")
-            start = os.lseek(fd, data, os.SEEK_HOLE)
-            found.append((data, min(start, end)))
+            hole = os.lseek(fd, data, os.SEEK_HOLE)
+            if hole <= data:  # nonsense from a filesystem; do not go round for ever
+                break
+            found.append((data, min(hole, end)))
+            start = hole
         return found
 
     def _preadv(self, fd: int, target: memoryview, offset: int) -> int:

@@ -96,7 +96,8 @@ class Cache:
         return CacheUnusable(f"cannot use {self.directory} as a cache: {reason}")
 
     def _bind(self) -> None:
-        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        if not self.directory.parent.exists():
+            self.directory.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             self.directory.mkdir(mode=0o700)
         self._top = self._filesystem.open_folder(os.fspath(self.directory))
@@ -128,8 +129,9 @@ class Cache:
             for name in os.listdir(self._top):
                 if name not in _OURS and not name.startswith(_VOLUMES + "."):
                     raise self._unusable("it holds other files")
-        if stat.S_IMODE(os.fstat(self._top).st_mode) != 0o700:
-            os.fchmod(self._top, 0o700)
+        mode = stat.S_IMODE(os.fstat(self._top).st_mode)
+        if mode & 0o077:
+            os.fchmod(self._top, mode & 0o700)
 
     def _take_lock(self) -> None:
         self._lock_fd = self._filesystem.create("lock", self._top, exclusive=False)

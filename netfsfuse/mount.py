@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 Announce = Callable[[list[str]], None]
 
-_DRAIN_SECONDS = 30.0
+_DRAIN_SECONDS = 20.0
 
 
 def run(config: MountConfig, announce: Announce) -> None:
@@ -45,8 +45,11 @@ def run(config: MountConfig, announce: Announce) -> None:
     """
     try:
         trio.run(_serve, config, announce)
-    except* MountError as failed:
-        raise _first(failed) from failed
+    except BaseExceptionGroup as group:
+        refused, rest = group.split(MountError)
+        if refused is None or rest is not None:
+            raise
+        raise _first(refused) from group
 
 
 def _first(group: BaseExceptionGroup[MountError]) -> MountError:

@@ -30,7 +30,7 @@ from netfsfuse.errors import AccessDenied, Disconnected, MountError, NetfsError
 from netfsfuse.smb import status
 from netfsfuse.smb.anonymous import AnonymousSession
 from netfsfuse.smb.crypto import CipherId, Sealer, Signer, SigningAlgorithm
-from netfsfuse.smb.wire.header import MAGIC_SMB1
+from netfsfuse.smb.wire.header import MAGIC_PLAIN, MAGIC_SMB1, MAGIC_TRANSFORM
 
 _DIALECTS = {
     "2.1": Dialects.SMB_2_1_0,
@@ -38,6 +38,8 @@ _DIALECTS = {
     "3.0.2": Dialects.SMB_3_0_2,
     "3.1.1": Dialects.SMB_3_1_1,
 }
+_SHORTEST, _LONGEST = 32, 1 << 20
+"""Bytes a message of a handshake can have: an SMB1 header to far above any login token."""
 
 
 @dataclass(slots=True)
@@ -73,6 +75,7 @@ class HandshakeTransport:
         self.sock: socket.socket | None = None
         self.failure: NetfsError | None = None
         self._deadline = deadline
+        self._peer = "the server"
         self._wake_read, self._wake_write = socket.socketpair()
         self.aborted = False
 
@@ -80,17 +83,23 @@ class HandshakeTransport:
         """Seconds to the deadline, at least a millisecond."""
         return max(self._deadline - time.monotonic(), 0.001)
 
+    @property
+    def expired(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.monotonic() >= self._deadline
+
     def open(self, address: str, port: int, shown: str) -> None:
         """Connect. Raises MountError in words for the user."""
+        self._peer = f"{shown}:{port}"
         try:
             self.sock = socket.create_connection((address, port), timeout=self.remaining())
         except socket.gaierror:
             raise MountError(f"cannot find the host {shown}") from None
         except TimeoutError:
-            raise MountError(f"{shown}:{port} does not answer") from None
+            raise MountError(f"{self._peer} does not answer") from None
         except OSError as failed:
             words = (failed.strerror or str(failed)).lower()
-            raise MountError(f"cannot connect to {shown}:{port}: {words}") from None
+            raise MountError(f"cannot connect to {self._peer}: {words}") from None
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connected = not self.aborted
 
@@ -110,16 +119,22 @@ class HandshakeTransport:
         prefix = self._recv_exactly(4)
         if len(prefix) < 4:
             return b""
-        if prefix[0] != 0:
-            raise self._fail(MountError("the port does not speak SMB"))
-        message = self._recv_exactly(int.from_bytes(prefix[1:], "big"))
+        length = int.from_bytes(prefix[1:], "big")
+        if prefix[0] != 0 or not _SHORTEST <= length <= _LONGEST:
+            return self._fail("does not speak SMB")
+        message = self._recv_exactly(length)
         if message[:4] == MAGIC_SMB1:
-            raise self._fail(MountError("the server speaks only SMB1, which is not supported"))
+            return self._fail("speaks only SMB1, which is not supported")
+        if message and message[:4] not in (MAGIC_PLAIN, MAGIC_TRANSFORM):
+            return self._fail("does not speak SMB")
         return message
 
-    def _fail(self, error: NetfsError) -> NetfsError:
-        self.failure = self.failure or error
-        return error
+    def _fail(self, words: str) -> bytes:
+        """Note what is wrong with the peer, and end the receive thread as if it had hung up: what
+        that thread is given to raise, it logs with a traceback.
+        """
+        self.failure = self.failure or MountError(f"{self._peer} {words}")
+        return b""
 
     def _recv_exactly(self, length: int) -> bytes:
         parts = bytearray()
@@ -130,7 +145,7 @@ class HandshakeTransport:
             if self._wake_read in ready:
                 return b""
             if not ready:
-                raise self._fail(MountError("the server does not answer"))
+                return self._fail("does not answer")
             try:
                 part = self.sock.recv(length - len(parts))
             except OSError:
@@ -219,7 +234,9 @@ class Handshake:
             raise self._refusal(refused.status) from AccessDenied(str(refused))
         except SMBAuthenticationError as failed:
             raise MountError(f"login failed: {_one_line(failed)}") from failed
-        except (SMBException, OSError, ValueError) as failed:
+        except NetfsError:
+            raise
+        except Exception as failed:  # smbprotocol trusts its peer: a bad reply raises anything
             raise self._transport.failure or self._lost(failed) from failed
         finally:
             self._done = True
@@ -229,11 +246,15 @@ class Handshake:
         config = self._config
         if code == status.BAD_NETWORK_NAME:
             return MountError(f"there is no share {config.share!r} on {config.host}")
+        if code == status.NOT_SUPPORTED and config.dialect:
+            return MountError(f"{config.host} does not speak SMB {config.dialect}")
         return MountError(f"//{config.host}/{config.share}: {status.login_failure(code)}")
 
     def _lost(self, failed: Exception) -> MountError:
         config = self._config
         text = _one_line(failed)
+        if self._transport.expired:
+            return MountError(f"{config.host}:{config.port} does not answer")
         if "encryption" in text or "signing" in text:
             return MountError(f"//{config.host}/{config.share}: {text}")
         if self._speaks_smb1():
@@ -291,6 +312,11 @@ class Handshake:
                 auth_protocol=who.mechanism,
             )
         session.connect()
+        if session.signing_key is None and (self._config.sign or self._config.seal):
+            raise MountError(
+                f"{self._config.host} gives this login no key: "
+                "a guest's session can neither sign nor encrypt"
+            )
         return session
 
     def _hand_over(self, connection: Any, session: Any, tree: Any) -> Established:

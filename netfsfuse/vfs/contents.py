@@ -87,7 +87,9 @@ class Contents:
         return Content(netfs, coherency_of(attr))
 
     async def release(self, number: int, content: Content) -> None:
-        """A handle is gone; the last one closes the content, stores included."""
+        """A handle is gone; the last one closes the content, stores included. Cancelled, the
+        closing goes on in the service nursery.
+        """
         content.users -= 1
         if content.users:
             return
@@ -95,16 +97,23 @@ class Contents:
         slot.waiting += 1
         try:
             async with slot.lock:
-                if content.users:
-                    return
-                try:
-                    await content.netfs.aclose()
-                finally:
-                    if slot.content is content:
-                        slot.content = None
+                if not content.users:
+                    await self._close(slot, content)
+        except trio.Cancelled:
+            # Its first steps come before any checkpoint, and the service nursery does the rest.
+            if not content.users:
+                await self._close(slot, content)
+            raise
         finally:
             slot.waiting -= 1
             self._forget_slot(number, slot)
+
+    async def _close(self, slot: _Slot, content: Content) -> None:
+        try:
+            await content.netfs.aclose()
+        finally:
+            if slot.content is content:
+                slot.content = None
 
     def retire(self, number: int) -> None:
         """The server's file changed, or another one has its number now."""

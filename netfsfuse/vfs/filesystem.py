@@ -9,6 +9,7 @@ gets a new generation (look-up, listing), upon which it drops the old inode's pa
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -65,6 +66,7 @@ class FileSystem:
         self._server_time = server_time
         self._stats = stats
         self.inodes = InodeTable(root, stats)
+        self._volume: VolumeStat | None = None
         self._files: HandleTable[FileHandle] = HandleTable()
         self._directories: HandleTable[DirectoryHandle] = HandleTable()
 
@@ -155,17 +157,24 @@ class FileSystem:
         inode = self.inodes.get(number)
         if trio.current_time() < inode.attr_until:
             return inode
+        if inode is self.inodes.root:
+            await self._refresh_root(inode)
+            return inode
         try:
             attr = await self._namespace.stat(inode.path)
         except NotFound:
             await self._accept_removed(inode)
             return inode
-        except Disconnected:
-            if inode is self.inodes.root:
-                return inode
-            raise
         await self._accept(inode, attr)
         return inode
+
+    async def _refresh_root(self, root: Inode) -> None:
+        """Every desktop and every df stats mount points: a server that is away must not hang it."""
+        try:
+            with trio.move_on_after(PATIENCE):
+                self._learn(root, await self._namespace.stat(""))
+        except Disconnected as failed:
+            log.debug("the root is shown as it was: %s", failed)
 
     async def _accept_removed(self, inode: Inode) -> None:
         """The path is gone. A file that is still open here has attributes all the same."""
@@ -187,8 +196,17 @@ class FileSystem:
         self.inodes.forget(number, nlookup)
 
     async def statfs(self) -> VolumeStat:
-        """Space on the server's volume."""
-        return await self._namespace.stat_volume()
+        """Space on the server's volume; the last known while the server cannot be reached."""
+        try:
+            with trio.move_on_after(PATIENCE if self._volume else math.inf):
+                self._volume = await self._namespace.stat_volume()
+        except Disconnected as failed:
+            if self._volume is None:
+                raise
+            log.debug("space is shown as it was: %s", failed)
+        if self._volume is None:
+            raise Disconnected("the server has not told its space yet")
+        return self._volume
 
     # -- files --------------------------------------------------------------------------------
 
@@ -212,10 +230,11 @@ class FileSystem:
             handle = FileHandle(inode, file, content, content.netfs.open(file))
             opened = Opened(self._files.add(handle), keep, before != record_of(file.attr))
         except BaseException:
-            if content is not None:
-                with trio.CancelScope(shield=True):
+            try:
+                if content is not None:
                     await self._contents.release(number, content)
-            await file.aclose()
+            finally:
+                await file.aclose()
             raise
         self._count_handles()
         return opened
@@ -230,11 +249,12 @@ class FileSystem:
         if handle is None:
             return
         self._count_handles()
-        with trio.CancelScope(shield=True):
+        try:
+            await handle.reader.aclose()
+        finally:
             try:
-                await handle.reader.aclose()
-            finally:
                 await handle.file.aclose()
+            finally:
                 await self._contents.release(handle.inode.number, handle.content)
 
     def _count_handles(self) -> None:
@@ -293,12 +313,23 @@ class FileSystem:
             await handle.listing.aclose()
 
     async def aclose(self) -> None:
-        """Close all handles that the kernel has left behind."""
+        """Let go of all handles that the kernel has left behind: nobody waits for their reads, and
+        the server's handles end with the session. What has arrived is still stored.
+        """
         for fh in self._files.numbers():
-            await self.release(fh)
+            handle = self._files.pop(fh)
+            if handle is not None:
+                with trio.CancelScope() as scope:
+                    scope.cancel()
+                    await handle.reader.aclose()
+                await self._contents.release(handle.inode.number, handle.content)
         for fh in self._directories.numbers():
-            await self.releasedir(fh)
+            self._directories.pop(fh)
+        self._count_handles()
 
+
+PATIENCE = 2.0
+"""Seconds that ``stat`` of the root and ``df`` wait for the server before they show what was."""
 
 _BATCH = 128
 """Entries handed out at a time: about what one FUSE reply holds, so little is bound in vain."""

@@ -45,7 +45,7 @@ ranges = st.tuples(st.integers(0, BLOCKS - 1), st.integers(1, 600)).map(
 
 
 @given(st.lists(st.tuples(st.sampled_from(["put", "clear", "ask", "reopen"]), ranges)))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_it_is_a_dict_of_entries(steps):
     side = SideFile()
     content = ContentMap(SIZE, side.load, side.store, fresh=True)

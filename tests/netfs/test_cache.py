@@ -85,10 +85,10 @@ async def test_stored_holes_and_memory_in_one_read(autojump_clock):
         await file.read(6 * K, K)
         server.asked.clear()
         assert await file.read(K // 2, 12 * K) == DATA[K // 2 : K // 2 + 12 * K]
-        assert [(a.start // K, a.length // K) for a in server.asked] == [
+        assert [(a.start // K, a.length // K) for a in server.asked if a.urgent] == [
             (0, 3), (5, 1), (7, 2), (10, 3),
         ]  # fmt: skip
-        assert cache.reads == [ByteRange(3 * K, 5 * K), ByteRange(9 * K, 10 * K)]
+        assert sorted(cache.reads) == [ByteRange(3 * K, 5 * K), ByteRange(9 * K, 10 * K)]
         await file.aclose()
         await inode.aclose()
 

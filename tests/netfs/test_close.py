@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import Stale
+from netfsfuse.netfs.request import State
 from netfsfuse.types import CACHE_BLOCK
 from tests.netfs.fakes import KIB, MIB, NOISE, FakeCache, FakeServer, mounted, stale
 from tests.netfs.test_read import read_all
@@ -51,23 +52,28 @@ async def test_readers_killed_at_any_moment_leak_nothing(autojump_clock):
             assert m.netfs.pool.in_use == 0
 
 
-async def test_closing_drops_unsent_readahead_and_waits_for_what_was_sent(autojump_clock):
+async def ask_ahead(file):
+    """Read so that more readahead is claimed and not sent yet: the last read is synchronous."""
+    await file.read(0, MIB)
+    await file.read(MIB, MIB)
+    await trio.sleep(5)
+    with trio.testing.assert_no_checkpoints():
+        await file.read(2 * MIB, MIB)
+
+
+async def test_closing_drops_unsent_readahead(autojump_clock):
     server = FakeServer(DATA, latency=1.0)
     async with mounted() as m:
         inode = m.inode(SIZE)
         file = inode.open(server_file := server.open())
-        for n in range(3):
-            await file.read(n * MIB, MIB)
+        await ask_ahead(file)
         asked = len(server.asked)
-        in_flight = server.in_flight
-        assert in_flight > 0
-        # A read wholly in memory that asks for more ahead; close before those were sent.
-        await trio.sleep(2)
-        await file.read(3 * MIB, MIB)
+        assert inode.table.find(6 * MIB // K).state is State.QUEUED
         await file.aclose()
         server_file.closed = True
+        assert inode.table.find(6 * MIB // K) is None
+        await trio.sleep(5)
         assert len(server.asked) == asked
-        assert server.cancelled == 0
         await inode.aclose()
 
 
@@ -76,12 +82,13 @@ async def test_closing_waits_for_sent_readahead(autojump_clock):
     async with mounted() as m:
         inode = m.inode(SIZE, cache)
         file = inode.open(server_file := server.open())
-        await file.read(0, MIB)
-        await file.read(MIB, MIB)
+        await ask_ahead(file)
+        await trio.testing.wait_all_tasks_blocked()
         assert server.in_flight > 0
         await file.aclose()
         server_file.closed = True
         assert server.in_flight == 0
+        assert server.cancelled == 0
         await inode.aclose()
         assert len(cache.blocks) == 16 * len(server.asked)  # not wasted
 
@@ -92,20 +99,22 @@ async def test_someone_who_joined_unsent_readahead_is_served_when_its_handle_clo
     server = FakeServer(DATA)
     async with mounted() as m:
         inode = m.inode(SIZE)
-        first, second = inode.open(server.open()), inode.open(server.open())
-        await first.read(0, MIB)
-        await trio.sleep(1)
+        first, second = inode.open(server_file := server.open()), inode.open(server.open())
+        await ask_ahead(first)
         answers = []
 
         async def join():
-            answers.append(bytes(await second.read(2 * MIB, MIB)))
+            answers.append(bytes(await second.read(6 * MIB, MIB)))
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(first.read, MIB, MIB)
             nursery.start_soon(join)
-            await first.aclose() if False else trio.lowlevel.checkpoint()
+            joined = inode.table.find(6 * MIB // K)
+            while not joined.waiters:
+                await trio.lowlevel.checkpoint()
+            assert joined.state is State.QUEUED
             await first.aclose()
-        assert answers == [DATA[2 * MIB : 3 * MIB]]
+            server_file.closed = True
+        assert answers == [DATA[6 * MIB : 7 * MIB]]
         await second.aclose()
         await inode.aclose()
 

@@ -90,7 +90,7 @@ def test_the_wish_stays_within_bounds(rsize, rasize, i_size, reads):
 
 
 @settings(deadline=None, max_examples=50)
-@given(size=st.integers(1, 2 * MIB), start=st.integers(0, 100 * MIB))
+@given(size=st.integers(512, 2 * MIB), start=st.integers(0, 100 * MIB))
 def test_any_steady_reader_reaches_the_full_window(size, start):
     window = ReadaheadWindow(CONFIG)
     ahead = ByteRange(0, 0)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from netfsfuse.config import CacheConfig
+from netfsfuse.fscache import default_directory, open_cache
+from netfsfuse.stats import CacheStats
+from netfsfuse.types import CACHE_BLOCK, FileAttr
+
+ATTR = FileAttr(1, 5, 9, 7, 8, CACHE_BLOCK, 0, 0)
+BLOCK = memoryview(os.urandom(CACHE_BLOCK))
+
+
+async def open_at(directory):
+    stats = CacheStats()
+    config = CacheConfig(directory=directory)
+    fscache, notice = await open_cache(config, "server", 445, "share", stats)
+    return fscache, notice, stats
+
+
+async def test_a_cache_that_lasts(tmp_path):
+    fscache, notice, stats = await open_at(tmp_path / "cache")
+    assert notice is None
+    assert stats.enabled
+    file = await fscache.acquire(ATTR, "f")
+    assert await file.write(0, BLOCK)
+    await fscache.aclose()
+    fscache, notice, stats = await open_at(tmp_path / "cache")
+    file = await fscache.acquire(ATTR, "f")
+    target = memoryview(bytearray(CACHE_BLOCK))
+    assert await file.read(0, target)
+    assert target == BLOCK
+    await fscache.aclose()
+
+
+async def test_a_second_mount_says_so_in_one_line_and_reads_on(tmp_path):
+    first, _, _ = await open_at(tmp_path / "cache")
+    second, notice, stats = await open_at(tmp_path / "cache")
+    assert notice == (
+        f"the cache in {tmp_path / 'cache'} is in use by another process; reading without a cache"
+    )
+    assert not stats.enabled
+    file = await second.acquire(ATTR, "f")
+    assert not await file.write(0, BLOCK)
+    assert await file.query_occupancy(0, CACHE_BLOCK) == []
+    await second.aclose()
+    await first.aclose()
+
+
+async def test_an_unusable_directory_gives_its_reason(tmp_path):
+    tmp_path.chmod(0o777)
+    fscache, notice, stats = await open_at(tmp_path)
+    assert notice == (
+        f"cannot use {tmp_path} as a cache: others can write to it; reading without a cache"
+    )
+    assert not stats.enabled
+    await fscache.aclose()
+
+
+async def test_nofsc_touches_nothing(tmp_path):
+    stats = CacheStats()
+    config = CacheConfig(enabled=False, directory=tmp_path / "cache")
+    fscache, notice = await open_cache(config, "server", 445, "share", stats)
+    assert notice is None
+    assert not stats.enabled
+    assert list(tmp_path.iterdir()) == []
+    await fscache.aclose()
+
+
+async def test_what_another_version_left_is_told(tmp_path):
+    fscache, _, _ = await open_at(tmp_path)
+    await fscache.aclose()
+    (tmp_path / "version").write_bytes(b"cachefiles 9\n")
+    fscache, notice, stats = await open_at(tmp_path)
+    assert notice == f"the cache of another version was set aside as {tmp_path}/volumes.9"
+    assert stats.enabled
+    await fscache.aclose()
+
+
+def test_the_default_directory(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert default_directory() == Path("/var/cache/netfsfuse")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert default_directory() == Path("/somewhere/netfsfuse")

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from netfsfuse.fscache.cookie import coherency_bytes, coherency_from, object_key, volume_key
+from netfsfuse.types import FileAttr, coherency_of
+
+ATTR = FileAttr(
+    file_id=0x1234, creation=5, access=9, write=7, change=8, size=100, allocation=4096, attributes=0
+)
+
+
+def test_hosts_and_shares_know_no_case_but_ports_and_names_matter():
+    key = volume_key("Server", 445, "Share")
+    assert key == volume_key("sERVER", 445, "sHARE") == b"//server:445/share"
+    others = {volume_key("server", 446, "share"), volume_key("s", 445, "share")}
+    assert key not in others | {volume_key("server", 445, "shar")}
+
+
+def test_a_file_is_its_id_wherever_it_is():
+    assert object_key(ATTR, "a/b") == object_key(ATTR, "c") == b"id:0000000000001234"
+    assert object_key(replace(ATTR, file_id=2**64 - 1), "a") == b"id:ffffffffffffffff"
+
+
+def test_without_an_id_it_is_its_path():
+    nameless = replace(ATTR, file_id=0)
+    assert object_key(nameless, "dir/\u00e9") == b"path:dir/\xc3\xa9"
+    assert object_key(nameless, "lone\ud800") == b"path:lone\xed\xa0\x80"
+    assert object_key(nameless, "id:0000000000001234") != object_key(ATTR, "")
+
+
+def test_coherency_round_trip():
+    assert coherency_from(coherency_bytes(ATTR)) == coherency_of(ATTR)
+    assert len(coherency_bytes(ATTR)) == 40
+
+
+@pytest.mark.parametrize("raw", [b"", bytes(39), bytes(41)])
+def test_other_bytes_are_no_record(raw):
+    assert coherency_from(raw) is None
+
+
+@pytest.mark.parametrize("member", ["file_id", "creation", "change", "write", "size"])
+def test_every_member_is_in_the_record(member):
+    changed = replace(ATTR, **{member: getattr(ATTR, member) + 1})
+    assert coherency_bytes(changed) != coherency_bytes(ATTR)
+    assert coherency_bytes(replace(ATTR, access=1, allocation=1, attributes=1)) == coherency_bytes(
+        ATTR
+    )

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from cachefiles import CacheDead, CacheError, NoSpace
+from netfsfuse.fscache.health import NO_SPACE_PAUSE, Health
+
+
+@pytest.fixture
+def now():
+    return [100.0]
+
+
+@pytest.fixture
+def health(now, caplog):
+    caplog.set_level(logging.INFO)
+    return Health(lambda: now[0])
+
+
+def test_healthy(health):
+    assert health.storing
+    assert not health.dead
+
+
+def test_no_space_pauses_storing_and_is_said_once(health, now, caplog):
+    for _ in range(3):
+        health.failed(NoSpace("storing: full"))
+        assert not health.storing
+        assert not health.dead
+        now[0] += NO_SPACE_PAUSE - 0.1
+        assert not health.storing
+        now[0] += 0.1
+        assert health.storing
+    assert [record.getMessage() for record in caplog.records] == [
+        "nothing is stored in the cache until there is room: storing: full"
+    ]
+
+
+def test_a_store_ends_the_pause(health):
+    health.failed(NoSpace("full"))
+    health.stored()
+    assert health.storing
+
+
+def test_dead_is_for_good(health, now, caplog):
+    health.failed(CacheDead("reading: Input/output error"))
+    health.failed(CacheDead("again"))
+    health.stored()
+    now[0] += 1e9
+    assert health.dead
+    assert not health.storing
+    assert len(caplog.records) == 1
+
+
+def test_one_failed_call_is_no_state(health, caplog):
+    health.failed(CacheError("opening: Too many open files"))
+    health.failed(CacheError("opening: Too many open files"))
+    assert health.storing
+    assert not health.dead
+    assert len(caplog.records) == 1
+
+
+def test_our_own_fault_ends_the_cache_with_a_traceback(health, caplog):
+    health.broken(ValueError("impossible"))
+    assert health.dead
+    assert caplog.records[0].exc_info is not None
