@@ -9,7 +9,7 @@ Folders are layers and imports point down only (``tests/test_layering.py`` holds
     smb/                    ServerOps and the namespace over SMB3
     fscache/                CacheOps over cachefiles; the one place blocking file I/O meets threads
     netfs/                  the helper library: expand, slice, issue, collect, readahead
-    errors, types, config, stats    leaves
+    errors, types, config, stats, mountinfo    leaves
 
 ``cachefiles`` beside this package is a library of its own: synchronous, no trio, no netfsfuse.
 """

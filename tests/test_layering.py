@@ -15,6 +15,7 @@ RANKS = {
     "types": 0,
     "config": 0,
     "stats": 0,
+    "mountinfo": 0,
     "netfs": 1,
     "smb": 2,
     "fscache": 2,

@@ -5,7 +5,7 @@ Two halves. The pure one turns text into values and can be tested with tables: `
 (what was chosen, as a :class:`~netfsfuse.config.MountConfig`). The other half meets the machine:
 ``credentials`` (files, environment, prompt), ``checks`` (mount point, /dev/fuse), ``daemon`` and
 ``handover`` (a process that outlives the command, readiness, secrets), ``probe`` (asking a
-filesystem that may hang), ``mountinfo``, ``detach``, ``programs``, ``log``; and one file a
+filesystem that may hang), ``detach``, ``programs``, ``log``; and one file a
 command: ``mount``, ``umount``, ``stats``. ``main`` joins them and is the only place where an
 error becomes a line and an exit status.
 

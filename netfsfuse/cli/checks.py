@@ -10,11 +10,11 @@ from pathlib import Path
 
 from netfsfuse.cli.choices import Invoker
 from netfsfuse.cli.detach import detach
-from netfsfuse.cli.mountinfo import mount_at, read_mounts
 from netfsfuse.cli.probe import Answer, probe
 from netfsfuse.cli.programs import find_program
 from netfsfuse.cli.stats import XATTR
 from netfsfuse.errors import MountError
+from netfsfuse.mountinfo import mount_at, read_mounts
 
 STAT_TIMEOUT = 5.0  # seconds until a mount point counts as hung
 FUSE_DEVICE = "/dev/fuse"

@@ -25,10 +25,10 @@ from types import FrameType
 from netfsfuse.cli.credentials import SECRET_VARIABLES
 from netfsfuse.cli.detach import detach
 from netfsfuse.cli.handover import READY_FD, SECRET_FD, store_secrets
-from netfsfuse.cli.mountinfo import mount_at, read_mounts
 from netfsfuse.cli.programs import search_path
 from netfsfuse.config import Credentials
 from netfsfuse.errors import MountError
+from netfsfuse.mountinfo import mount_at, read_mounts
 
 READY_TIMEOUT = 60.0  # seconds; login and tree connect have 10 of their own, see ServerConfig
 END_TIMEOUT = 10.0  # seconds for a daemon to take its mount away after SIGTERM, then SIGKILL

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from netfsfuse.cli.mountinfo import mount_holding, read_mounts
 from netfsfuse.cli.probe import Answer, probe
 from netfsfuse.cli.sizes import format_size
 from netfsfuse.errors import MountError
+from netfsfuse.mountinfo import mount_holding, read_mounts
 
 XATTR = "user.netfsfuse.stats"
 _TIMEOUT = 10.0  # seconds

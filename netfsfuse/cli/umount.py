@@ -17,10 +17,10 @@ from pathlib import Path
 import click
 
 from netfsfuse.cli.detach import detach
-from netfsfuse.cli.mountinfo import mount_at, read_mounts
 from netfsfuse.cli.probe import probe
 from netfsfuse.cli.stats import XATTR
 from netfsfuse.errors import MountError
+from netfsfuse.mountinfo import mount_at, read_mounts
 
 _STAT_TIMEOUT = 5.0  # seconds to resolve a path that is no mount point by its own name
 _ASK_TIMEOUT = 2.0  # seconds for the mount to tell its pid

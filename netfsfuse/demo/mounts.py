@@ -7,52 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import NamedTuple
 
-FUSE_TYPE = "fuse.netfsfuse"
+from netfsfuse.mountinfo import read_mounts
+
 _POLL_SECONDS = 0.02
-
-
-class MountEntry(NamedTuple):
-    """One line of /proc/self/mountinfo."""
-
-    device: str  # MAJOR:MINOR
-    mountpoint: Path
-    options: str
-    type: str
-    source: str
-
-
-def _unescape(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
-
-
-def parse_mountinfo(text: str) -> list[MountEntry]:
-    """The entries of a mountinfo file; octal escapes such as ``\\040`` undone."""
-    entries = []
-    for line in text.splitlines():
-        left, _, right = line.partition(" - ")
-        fields, (kind, source, *_) = left.split(" "), right.split(" ")
-        place = Path(_unescape(fields[4]))
-        entries.append(MountEntry(fields[2], place, fields[5], kind, _unescape(source)))
-    return entries
-
-
-def netfsfuse_mounts() -> list[MountEntry]:
-    """All mounts of ours in this mount namespace, in the order in which they were made."""
-    text = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-    return [entry for entry in parse_mountinfo(text) if entry.type == FUSE_TYPE]
 
 
 def is_mounted(mountpoint: Path) -> bool:
     """Whether a netfsfuse mount, alive or dead, sits on ``mountpoint`` (an absolute path)."""
-    return any(entry.mountpoint == mountpoint for entry in netfsfuse_mounts())
+    return any(mount.is_ours and mount.path == str(mountpoint) for mount in read_mounts())
 
 
 def command_line(pid: int) -> list[str]:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -116,12 +117,10 @@ class FsCache:
         """``work`` in a thread; the same hop first closes what was let go."""
 
         def in_thread() -> T:
-            while True:
-                try:
-                    dropped = self._dropped.popleft()
-                except IndexError:  # also when another thread was quicker
-                    return work()
-                dropped.close()
+            with suppress(IndexError):  # empty, perhaps because another thread was quicker
+                while True:
+                    self._dropped.popleft().close()
+            return work()
 
         return await trio.to_thread.run_sync(
             in_thread, limiter=self._limiter, abandon_on_cancel=False

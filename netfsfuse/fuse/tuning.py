@@ -12,31 +12,21 @@ import logging
 import os
 from pathlib import Path
 
+from netfsfuse.mountinfo import mount_at, read_mounts
+
 log = logging.getLogger(__name__)
 
 READ_AHEAD_KB = 4096
 MAX_BACKGROUND = 64
 
 
-def device_of(mountpoint: Path) -> tuple[int, int] | None:
-    """``(major, minor)`` of a mount, from /proc: a stat could need the mount to answer."""
-    wanted = os.fsencode(mountpoint)
-    found = None
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        fields = line.split(b" ")
-        if fields[4].replace(b"\\040", b" ").replace(b"\\134", b"\\") == wanted:
-            major, _, minor = fields[2].partition(b":")
-            found = int(major), int(minor)
-    return found
-
-
 def tune(mountpoint: Path, read_ahead_kb: int = READ_AHEAD_KB) -> None:
     """Raise what may be raised; say in the log what may not, and how it could be."""
     os.statvfs(mountpoint)
-    device = device_of(mountpoint)
-    if device is None:
+    mount = mount_at(str(mountpoint), read_mounts())
+    if mount is None:
         return
-    read_ahead = Path(f"/sys/class/bdi/{device[0]}:{device[1]}/read_ahead_kb")
+    read_ahead = Path(f"/sys/class/bdi/{mount.device}/read_ahead_kb")
     try:
         read_ahead.write_text(str(read_ahead_kb))
     except OSError as failed:
@@ -46,7 +36,8 @@ def tune(mountpoint: Path, read_ahead_kb: int = READ_AHEAD_KB) -> None:
             read_ahead_kb,
             read_ahead,
         )
-    connection = Path(f"/sys/fs/fuse/connections/{device[1]}")
+    _, _, minor = mount.device.partition(":")
+    connection = Path(f"/sys/fs/fuse/connections/{minor}")
     try:
         (connection / "max_background").write_text(str(MAX_BACKGROUND))
         (connection / "congestion_threshold").write_text(str(MAX_BACKGROUND * 3 // 4))

@@ -9,6 +9,7 @@ Nothing is under way at that moment: every exchange before it was awaited.
 
 from __future__ import annotations
 
+import logging
 import select
 import socket
 import time
@@ -19,6 +20,7 @@ from typing import Any
 from smbprotocol.connection import Connection, Dialects
 from smbprotocol.exceptions import (
     SMBAuthenticationError,
+    SMBConnectionClosed,
     SMBException,
     SMBResponseException,
 )
@@ -31,6 +33,9 @@ from netfsfuse.smb import status
 from netfsfuse.smb.anonymous import AnonymousSession
 from netfsfuse.smb.crypto import CipherId, Sealer, Signer, SigningAlgorithm
 from netfsfuse.smb.wire.header import MAGIC_PLAIN, MAGIC_SMB1, MAGIC_TRANSFORM
+
+# Its receive thread logs with a traceback what it raises in the thread that waits as well.
+logging.getLogger("smbprotocol.connection").setLevel(logging.CRITICAL)
 
 _DIALECTS = {
     "2.1": Dialects.SMB_2_1_0,
@@ -83,11 +88,6 @@ class HandshakeTransport:
         """Seconds to the deadline, at least a millisecond."""
         return max(self._deadline - time.monotonic(), 0.001)
 
-    @property
-    def expired(self) -> bool:
-        """Whether the deadline has passed."""
-        return time.monotonic() >= self._deadline
-
     def open(self, address: str, port: int, shown: str) -> None:
         """Connect. Raises MountError in words for the user."""
         self._peer = f"{shown}:{port}"
@@ -109,7 +109,9 @@ class HandshakeTransport:
     def send(self, message: Any) -> None:
         """Send one message, a Structure or bytes."""
         data = message if isinstance(message, bytes) else message.pack()
-        if self.sock is None:
+        if self.failure is not None:  # noted before smbprotocol had anything outstanding
+            raise self.failure
+        if self.sock is None or not self.connected:
             raise Disconnected("not connected")
         self.sock.settimeout(self.remaining())
         self.sock.sendall(len(data).to_bytes(4, "big") + data)
@@ -234,7 +236,7 @@ class Handshake:
             raise self._refusal(refused.status) from AccessDenied(str(refused))
         except SMBAuthenticationError as failed:
             raise MountError(f"login failed: {_one_line(failed)}") from failed
-        except NetfsError:
+        except MountError:
             raise
         except Exception as failed:  # smbprotocol trusts its peer: a bad reply raises anything
             raise self._transport.failure or self._lost(failed) from failed
@@ -253,13 +255,15 @@ class Handshake:
     def _lost(self, failed: Exception) -> MountError:
         config = self._config
         text = _one_line(failed)
-        if self._transport.expired:
-            return MountError(f"{config.host}:{config.port} does not answer")
         if "encryption" in text or "signing" in text:
             return MountError(f"//{config.host}/{config.share}: {text}")
         if self._speaks_smb1():
             return MountError(f"{config.host} speaks only SMB1, which is not supported")
-        return MountError(f"{config.host}:{config.port} closed the connection ({text})")
+        if isinstance(failed, (SMBConnectionClosed, Disconnected)):
+            return MountError(f"{config.host}:{config.port} closed the connection")
+        if isinstance(failed, (SMBException, OSError)):
+            return MountError(f"{config.host}:{config.port}: {text}")
+        return MountError(f"{config.host}:{config.port} gave an answer that cannot be read")
 
     def _speaks_smb1(self) -> bool:
         """Whether the server answers an SMB1 NEGOTIATE: asked only after SMB2 got no answer."""
@@ -279,7 +283,7 @@ class Handshake:
     def _establish(self) -> Established:
         config = self._config
         connection = _Connection(self._transport, config.host, config.port, config.sign)
-        timeout = self._transport.remaining()
+        timeout = self._transport.remaining() + 1.0  # the transport's deadline comes first
         try:
             dialect = _DIALECTS[config.dialect] if config.dialect else None
             connection.connect(dialect=dialect, timeout=timeout)

@@ -11,9 +11,9 @@ import pytest
 from netfsfuse.cli import checks
 from netfsfuse.cli.checks import check_fuse, ready_mountpoint
 from netfsfuse.cli.choices import Invoker
-from netfsfuse.cli.mountinfo import Mount
 from netfsfuse.cli.probe import Answer, probe
 from netfsfuse.errors import MountError
+from netfsfuse.mountinfo import Mount
 
 ROOT = Invoker(0, 0, Path("/"))
 USER = Invoker(1000, 1000, Path("/"))
@@ -51,7 +51,7 @@ class FakeMounts:
         monkeypatch.setattr(checks, "detach", self.detach)
 
     def read(self) -> list[Mount]:
-        return [Mount("/mnt", "fuse.netfsfuse", "//nas/films") for _ in self.states]
+        return [Mount("/mnt", "fuse.netfsfuse", "//nas/films", "0:40") for _ in self.states]
 
     def probe(self, path: str, xattr: str = "", *, timeout: float) -> Answer | None:
         state = self.states[-1] if self.states else "alive"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.cli.mountinfo import mount_at, read_mounts
 from netfsfuse.cli.umount import is_daemon
+from netfsfuse.mountinfo import mount_at, read_mounts
 from tests.cli.command import Command, line_of
 
 SOURCE = "//192.0.2.1/my films"

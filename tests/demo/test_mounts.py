@@ -8,20 +8,6 @@ from pathlib import Path
 
 from netfsfuse.demo import mounts
 
-MOUNTINFO = """\
-22 27 0:20 / /sys rw,nosuid - sysfs sysfs rw
-98 27 0:55 / /mnt/my\\040share ro,nosuid,nodev shared:9 master:2 - fuse.netfsfuse //h/a\\011b ro
-99 27 0:56 / /x rw - ext4 /dev/vda rw
-"""
-
-
-def test_parses_escapes_and_any_number_of_optional_fields() -> None:
-    first, second, third = mounts.parse_mountinfo(MOUNTINFO)
-    assert (first.type, third.mountpoint) == ("sysfs", Path("/x"))
-    assert second == mounts.MountEntry(
-        "0:55", Path("/mnt/my share"), "ro,nosuid,nodev", "fuse.netfsfuse", "//h/a\tb"
-    )
-
 
 def test_finds_daemons_by_their_words(tmp_path: Path) -> None:
     sleeper = [sys.executable, "-c", "input()", "netfsfuse"]

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from netfsfuse.demo import mounts
+from netfsfuse.mountinfo import read_mounts
 
 MARK = "NETFSFUSE_TEST_SESSION"
 
@@ -34,9 +35,9 @@ def marked_processes(mark: str) -> list[str]:
 def mounts_below(folder: Path) -> list[str]:
     """Mount points of ours below ``folder``."""
     return [
-        str(entry.mountpoint)
-        for entry in mounts.netfsfuse_mounts()
-        if entry.mountpoint.is_relative_to(folder)
+        mount.path
+        for mount in read_mounts()
+        if mount.is_ours and Path(mount.path).is_relative_to(folder)
     ]
 
 

@@ -1,8 +1,9 @@
 """A tiny pyfuse3 file system in which readers die at the worst of moments.
 
 Run as ``python -m tests.support.torture_freeze MOUNTPOINT TICKER CURE MOMENT ROUNDS``. In each
-round one ``dd iflag=direct`` is started whose read is the only request, and it is killed by this
-very process while no other step of the loop can run:
+round one reader is started, and it is killed in its ``open`` by this very process, while no other
+step of the loop can run. In its open, because a process that dies in its read closes the file as
+it goes, and that FLUSH would wake the loop up again; after an open nothing comes at all:
 
 * MOMENT ``before-poll``: after epoll said that /dev/fuse is readable, before anything else;
 * MOMENT ``before-read``: after all that is to look once more has looked, right before the read.
@@ -44,7 +45,9 @@ class OneFile(pyfuse3.Operations):
     async def getattr(self, inode, ctx=None):
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = inode
-        entry.st_mode = stat.S_IFDIR | 0o755 if inode == pyfuse3.ROOT_INODE else stat.S_IFREG | 0o644
+        entry.st_mode = (
+            stat.S_IFDIR | 0o755 if inode == pyfuse3.ROOT_INODE else stat.S_IFREG | 0o644
+        )
         entry.st_size = _SIZE
         entry.attr_timeout = entry.entry_timeout = 1e6
         return entry
@@ -72,14 +75,13 @@ class Killer:
     def start(self) -> None:
         """Start the reader of the next round."""
         self._victim = subprocess.Popen(
-            ["dd", f"if={self._path}", "of=/dev/null", "bs=4k", "count=1", "iflag=direct"],
-            stderr=subprocess.DEVNULL,
+            ["cat", self._path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
     def strike(self) -> None:
-        """Kill the reader if it is its read that waits (and not its open), and see it dead."""
+        """Kill the reader if it is its open that waits, and see it dead."""
         victim = self._victim
-        if victim is None or not _is_reading(victim.pid):
+        if victim is None or not _is_opening(victim.pid):
             return
         os.kill(victim.pid, signal.SIGKILL)
         deadline = time.monotonic() + _DEATH_SECONDS
@@ -104,8 +106,8 @@ def _state(pid: int) -> str:
         return "X"
 
 
-def _is_reading(pid: int) -> bool:
-    """Whether the process waits in read(2): system call 0 on x86-64, 63 on newer machines."""
+def _is_opening(pid: int) -> bool:
+    """Whether the process waits in openat(2): system call 257 on x86-64, 56 on newer machines."""
     deadline = time.monotonic() + _SLEEP_SECONDS
     number = "running"
     while number == "running" and time.monotonic() < deadline:  # its request is out already
@@ -113,7 +115,7 @@ def _is_reading(pid: int) -> bool:
             number = Path(f"/proc/{pid}/syscall").read_text().split()[0]
         except OSError:
             return False
-    return number in ("0", "63")
+    return number in ("257", "56")
 
 
 def striking(wait: Wait, strike: Callable[[], None]) -> Wait:

@@ -1,4 +1,7 @@
-"""The mounts of this namespace, from /proc/self/mountinfo. Reading it touches no filesystem."""
+"""The mounts of this namespace, from /proc/self/mountinfo. A leaf; imports nothing of ours.
+
+Reading it touches no filesystem: a ``stat`` of a mount point whose daemon hangs would hang as well.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,12 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One line: where it is, what it is, and what the mounter called it."""
+    """One line: where it is, what it is, what the mounter called it, and its MAJOR:MINOR."""
 
     path: str
     fstype: str
     source: str
+    device: str
 
     @property
     def is_ours(self) -> bool:
@@ -31,7 +35,8 @@ def parse_mountinfo(text: str) -> list[Mount]:
         before, separator, after = line.partition(" - ")
         fields, tail = before.split(" "), after.split(" ")
         if separator and len(fields) >= 6 and len(tail) >= 2:
-            mounts.append(Mount(_unescape(fields[4]), tail[0], _unescape(tail[1])))
+            path, source = _unescape(fields[4]), _unescape(tail[1])
+            mounts.append(Mount(path, tail[0], source, fields[2]))
     return mounts
 
 

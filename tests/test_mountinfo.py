@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netfsfuse.cli.mountinfo import Mount, mount_at, mount_holding, parse_mountinfo, read_mounts
+from netfsfuse.mountinfo import Mount, mount_at, mount_holding, parse_mountinfo, read_mounts
 
 TEXT = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -16,14 +16,14 @@ a broken line
 
 def test_parse():
     mounts = parse_mountinfo(TEXT)
-    assert mounts[1] == Mount("/mnt/a b", "fuse.netfsfuse", "//nas/my films")
-    assert mounts[2] == Mount("/mnt/a\\b", "fuse.sshfs", "host:")
+    assert mounts[1] == Mount("/mnt/a b", "fuse.netfsfuse", "//nas/my films", "0:45")
+    assert mounts[2] == Mount("/mnt/a\\b", "fuse.sshfs", "host:", "0:46")
     assert [mount.is_ours for mount in mounts] == [False, True, False, True, False]
 
 
 def test_the_uppermost_mount_counts():
     mounts = parse_mountinfo(TEXT)
-    assert mount_at("/mnt/x", mounts) == Mount("/mnt/x", "tmpfs", "none")
+    assert mount_at("/mnt/x", mounts) == Mount("/mnt/x", "tmpfs", "none", "0:48")
     assert mount_at("/mnt", mounts) is None
 
 
