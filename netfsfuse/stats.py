@@ -10,6 +10,10 @@ import itertools
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+STATS_XATTR = "user.netfsfuse.stats"
+"""The mount's root serves the snapshot under this name, as JSON. An attribute needs no socket that
+could be left behind, and may be read by whoever may enter the mount."""
+
 
 @dataclass(slots=True)
 class ApplicationStats:

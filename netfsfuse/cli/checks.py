@@ -12,9 +12,9 @@ from netfsfuse.cli.choices import Invoker
 from netfsfuse.cli.detach import detach
 from netfsfuse.cli.probe import Answer, probe
 from netfsfuse.cli.programs import find_program
-from netfsfuse.cli.stats import XATTR
 from netfsfuse.errors import MountError
 from netfsfuse.mountinfo import mount_at, read_mounts
+from netfsfuse.stats import STATS_XATTR
 
 STAT_TIMEOUT = 5.0  # seconds until a mount point counts as hung
 FUSE_DEVICE = "/dev/fuse"
@@ -35,7 +35,7 @@ def ready_mountpoint(path: str, invoker: Invoker) -> Path:
             return Path(answer.real)
         # The kernel answers a stat from its cache for actimeo seconds after the daemon's death,
         # an xattr never.
-        if not _ask(answer.real, XATTR).is_dead:
+        if not _ask(answer.real, STATS_XATTR).is_dead:
             raise MountError(f"{answer.real} is already mounted ({mount.source})")
         detach(answer.real, lazy=True)
     raise MountError(f"mount point {path}: too many dead mounts on top of each other")

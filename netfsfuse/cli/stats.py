@@ -13,8 +13,8 @@ from netfsfuse.cli.probe import Answer, probe
 from netfsfuse.cli.sizes import format_size
 from netfsfuse.errors import MountError
 from netfsfuse.mountinfo import mount_holding, read_mounts
+from netfsfuse.stats import STATS_XATTR
 
-XATTR = "user.netfsfuse.stats"
 _TIMEOUT = 10.0  # seconds
 _BYTE_NAMES = ("bytes", "bytes_read", "bytes_stored", "bytes_peak", "wire_received", "wire_sent")
 
@@ -41,7 +41,7 @@ def read_stats(mountpoint: str) -> dict[str, Any]:
         mount = mount_holding(answer.real, mounts) if answer else None
     if mount is None or not mount.is_ours:
         raise MountError(f"{mountpoint} is not a netfsfuse mount")
-    answer = probe(mount.path, XATTR, timeout=_TIMEOUT)
+    answer = probe(mount.path, STATS_XATTR, timeout=_TIMEOUT)
     if answer is None:
         raise MountError(f"{mount.path} does not answer within {_TIMEOUT:g} seconds")
     return _parse(mount.path, answer)

@@ -18,9 +18,9 @@ import click
 
 from netfsfuse.cli.detach import detach
 from netfsfuse.cli.probe import probe
-from netfsfuse.cli.stats import XATTR
 from netfsfuse.errors import MountError
 from netfsfuse.mountinfo import mount_at, read_mounts
+from netfsfuse.stats import STATS_XATTR
 
 _STAT_TIMEOUT = 5.0  # seconds to resolve a path that is no mount point by its own name
 _ASK_TIMEOUT = 2.0  # seconds for the mount to tell its pid
@@ -35,7 +35,7 @@ _FOREGROUND = re.compile(r"-[a-z]*f|--foreground")
 def umount_command(mountpoint: str, lazy: bool) -> None:
     """Unmount, and return when the daemon is gone."""
     path = _our_mount(mountpoint)
-    answer = probe(path, XATTR, timeout=_ASK_TIMEOUT)
+    answer = probe(path, STATS_XATTR, timeout=_ASK_TIMEOUT)
     dead = answer is not None and answer.is_dead
     with contextlib.ExitStack() as stack:
         daemons = []

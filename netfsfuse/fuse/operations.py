@@ -22,14 +22,11 @@ from netfsfuse.fuse.attrs import (
     statvfs_of,
 )
 from netfsfuse.fuse.guard import guarded, never_raises
-from netfsfuse.stats import Stats
+from netfsfuse.stats import STATS_XATTR, Stats
 from netfsfuse.types import DirEntry
 from netfsfuse.vfs.filesystem import FileSystem
 
 log = logging.getLogger(__name__)
-
-STATS_XATTR = b"user.netfsfuse.stats"
-"""On the root: the statistics as JSON. An attribute needs no socket that could be left behind."""
 
 _FIRST_ENTRY = 2  # readdir offsets 1 and 2 lie behind "." and ".."
 
@@ -86,7 +83,7 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
-        if inode == pyfuse3.ROOT_INODE and name == STATS_XATTR:
+        if inode == pyfuse3.ROOT_INODE and name == STATS_XATTR.encode():
             return json.dumps(self._describe()).encode()
         raise pyfuse3.FUSEError(pyfuse3.ENOATTR)
 

@@ -83,6 +83,7 @@ class HandshakeTransport:
         self._peer = "the server"
         self._wake_read, self._wake_write = socket.socketpair()
         self.aborted = False
+        self.hung_up = False  # the peer has closed
 
     def remaining(self) -> float:
         """Seconds to the deadline, at least a millisecond."""
@@ -154,6 +155,7 @@ class HandshakeTransport:
                 part = b""
             if not part:
                 self.connected = False
+                self.hung_up = True
                 return b""
             parts += part
         return bytes(parts)
@@ -259,7 +261,7 @@ class Handshake:
             return MountError(f"//{config.host}/{config.share}: {text}")
         if self._speaks_smb1():
             return MountError(f"{config.host} speaks only SMB1, which is not supported")
-        if isinstance(failed, (SMBConnectionClosed, Disconnected)):
+        if self._transport.hung_up or isinstance(failed, (SMBConnectionClosed, Disconnected)):
             return MountError(f"{config.host}:{config.port} closed the connection")
         if isinstance(failed, (SMBException, OSError)):
             return MountError(f"{config.host}:{config.port}: {text}")
@@ -283,7 +285,7 @@ class Handshake:
     def _establish(self) -> Established:
         config = self._config
         connection = _Connection(self._transport, config.host, config.port, config.sign)
-        timeout = self._transport.remaining() + 1.0  # the transport's deadline comes first
+        timeout = self._transport.remaining() + 5.0  # the transport's deadline comes first
         try:
             dialect = _DIALECTS[config.dialect] if config.dialect else None
             connection.connect(dialect=dialect, timeout=timeout)

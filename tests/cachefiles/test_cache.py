@@ -214,34 +214,40 @@ def test_a_directory_without_write_permission():
         shutil.rmtree(base)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-def test_a_full_filesystem(tmp_path):
-    """A real one, of 2 MiB: what is stored stays readable, binding too."""
-    small = tmp_path / "small"
-    small.mkdir(mode=0o700)
+def fill_up(small):
+    """In a mount namespace of its own: what is stored stays readable, binding too."""
     options = ["-t", "tmpfs", "-o", "size=2m,mode=700", "none", os.fspath(small)]
     subprocess.run(["mount", *options], check=True)
-    try:
-        cache = Cache.bind(small)
-        store(cache)
-        with (small / "volumes/filler").open("wb", buffering=0) as filler:
-            while True:
-                try:
-                    filler.write(bytes(4096))
-                except OSError as error:
-                    if error.errno == errno.ENOSPC:
-                        break
-                    raise
-        file, _ = cache.volume(b"v").open(b"other", SIZE, b"c")
-        with pytest.raises(NoSpace):
-            file.write(0, CONTENT)
-        file.close()
-        cache.close()
-        cache = Cache.bind(small)
-        assert kept(cache)
-        cache.close()
-    finally:
-        subprocess.run(["umount", os.fspath(small)], check=True)
+    cache = Cache.bind(small)
+    store(cache)
+    with (small / "volumes/filler").open("wb", buffering=0) as filler:
+        while True:
+            try:
+                filler.write(bytes(4096))
+            except OSError as error:
+                if error.errno == errno.ENOSPC:
+                    break
+                raise
+    file, _ = cache.volume(b"v").open(b"other", SIZE, b"c")
+    with pytest.raises(NoSpace):
+        file.write(0, CONTENT)
+    file.close()
+    cache.close()
+    cache = Cache.bind(small)
+    assert kept(cache)
+    cache.close()
+
+
+def test_a_really_full_filesystem(tmp_path):
+    script = (
+        "import pathlib, sys\n"
+        "from tests.cachefiles.test_cache import fill_up\n"
+        "fill_up(pathlib.Path(sys.argv[1]))\n"
+    )
+    namespace = ["unshare", "--mount"]
+    if os.geteuid() != 0:
+        namespace += ["--user", "--map-root-user"]
+    subprocess.run([*namespace, sys.executable, "-c", script, os.fspath(tmp_path)], check=True)
 
 
 def test_full_before_anything_was_stored(tmp_path):
