@@ -83,7 +83,12 @@ async def _mount(
         root = await _stat_root(namespace, config)
         server = config.server
         cache, notice = await open_cache(
-            config.cache, server.host, server.port, server.share, stats.cache
+            config.cache,
+            server.host,
+            server.port,
+            server.share,
+            stats.cache,
+            subdir=server.subdir,
         )
         try:
             rsize = min(config.read.rsize, established.max_read) // CACHE_BLOCK * CACHE_BLOCK

@@ -23,7 +23,7 @@ def default_directory() -> Path:
 
 
 async def open_cache(
-    config: CacheConfig, host: str, port: int, share: str, stats: CacheStats
+    config: CacheConfig, host: str, port: int, share: str, stats: CacheStats, *, subdir: str = ""
 ) -> tuple[FsCache, str | None]:
     """The cache for one share, and a line for user and log if there is something to say.
 
@@ -51,4 +51,4 @@ async def open_cache(
     notice = None
     if cache.set_aside is not None:
         notice = f"the cache of another version was set aside as {cache.set_aside}"
-    return FsCache(cache, volume, stats), notice
+    return FsCache(cache, volume, stats, subdir=subdir), notice

@@ -58,7 +58,8 @@ class _Done(Generic[T]):
 class FsCache:
     """The cache of one mounted share, or none at all (``volume=None``).
 
-    Owns ``cache`` and closes it. Lives on one trio loop.
+    Owns ``cache`` and closes it. Lives on one trio loop. ``subdir``: the folder of the share that
+    is mounted, since two mounts of one share may share a cache.
     """
 
     def __init__(
@@ -67,9 +68,11 @@ class FsCache:
         volume: cachefiles.Volume | None,
         stats: CacheStats,
         *,
+        subdir: str = "",
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self.stats = stats
+        self._subdir = subdir
         self.health = Health(clock)
         self.volume = volume
         self._cache = cache
@@ -86,7 +89,7 @@ class FsCache:
         """
         if self.volume is None or self.health.dead or not 0 <= attr.size < 2**63:
             return NoCachedFile()
-        key = cookie.object_key(attr, path)
+        key = cookie.object_key(attr, f"{self._subdir}/{path}")
         others = self._open.setdefault(key, set())
         for other in others:
             if not same_content(other.coherency, attr):

@@ -85,7 +85,8 @@ class Operations(pyfuse3.Operations):
     async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
         if inode == pyfuse3.ROOT_INODE and name == STATS_XATTR.encode():
             return json.dumps(self._describe()).encode()
-        raise pyfuse3.FUSEError(pyfuse3.ENOATTR)
+        # Not ENODATA: "ls -l" would ask again for every single file, and be 20 times slower.
+        raise pyfuse3.FUSEError(errno.EOPNOTSUPP)
 
     @guarded
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[bytes]:

@@ -35,7 +35,8 @@ class InflightTable:
 
     def within(self, start: int, end: int) -> Iterator[Subrequest]:
         """The subrequests that have a block of bytes ``[start, end)``, each once, in order."""
-        block, last = start // CACHE_BLOCK, -(-end // CACHE_BLOCK)
+        block = start // CACHE_BLOCK
+        last = -(-end // CACHE_BLOCK) if start < end else block
         while block < last:
             sub = self._blocks.get(block)
             if sub is not None:

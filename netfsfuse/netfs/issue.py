@@ -21,12 +21,13 @@ from netfsfuse.netfs.buffer import Buffer
 from netfsfuse.netfs.collect import Verdict, assess, is_storable
 from netfsfuse.netfs.contents import Contents
 from netfsfuse.netfs.copy_to_cache import CopyToCache
-from netfsfuse.netfs.ops import ServerFile
+from netfsfuse.netfs.ops import CacheObject, ServerFile
 from netfsfuse.netfs.pool import BufferPool
 from netfsfuse.netfs.request import Outstanding, Source, State, Subrequest
-from netfsfuse.netfs.slicing import Slice
+from netfsfuse.netfs.slicing import Slice, gaps
 from netfsfuse.netfs.watch import CacheWatch
 from netfsfuse.stats import Stats
+from netfsfuse.types import CACHE_BLOCK, ByteRange
 
 log = logging.getLogger(__name__)
 
@@ -123,41 +124,68 @@ class Issuer:
             outcome = State.FAILED
         finally:
             whole = outcome is State.FILLED and sub.transferred == sub.length
-            if not whole or sub.buffer.overrun or not contents.live:
+            if not whole or sub.buffer.overrun:
                 contents.table.detach(sub)  # those who wait have it pinned
             sub.settle(outcome)
 
     async def _fill(self, contents: Contents, sub: Subrequest) -> State:
+        missing = [ByteRange(sub.start, sub.end)]
         if sub.source is Source.CACHE:
-            if await self._read_cache(contents, sub):
-                sub.transferred = sub.length
-                return State.FILLED
-            contents.occupancy.note(sub.start, sub.end, stored=False)
-            if sub.cache_only:
+            missing = await self._read_cache(contents, sub)
+            for part in missing:
+                contents.occupancy.note(part.start, part.end, stored=False)
+            if missing and sub.cache_only:
                 return State.ABANDONED
-            sub.source = Source.SERVER
-        while not sub.scope.cancel_called:
+            if missing:
+                sub.source = Source.SERVER
+        for part in missing:
+            sub.transferred = part.start - sub.start
+            if not await self._read_server(sub, part.end - sub.start):
+                return State.ABANDONED if sub.scope.cancel_called else State.FILLED
+        sub.transferred = sub.length
+        return State.FILLED
+
+    async def _read_server(self, sub: Subrequest, stop: int) -> bool:
+        """Fill the buffer from ``transferred`` to ``stop``; False when the file ended before that,
+        or ``sub`` was cancelled."""
+        while sub.transferred < stop and not sub.scope.cancel_called:
             received = await sub.file.read(
                 sub.start + sub.transferred,
-                sub.length - sub.transferred,
+                stop - sub.transferred,
                 sub.buffer,
                 sub.transferred,
                 urgent=sub.waiters > 0,
             )
-            verdict = assess(sub.length, sub.transferred, received)
+            verdict = assess(stop, sub.transferred, received)
             sub.transferred += received
-            if verdict is not Verdict.REISSUE:
-                return State.FILLED
-        return State.ABANDONED
+            if verdict is Verdict.SHORT:
+                return False
+        return sub.transferred == stop
 
-    async def _read_cache(self, contents: Contents, sub: Subrequest) -> bool:
-        cache = contents.cache
-        if cache is None:
-            return False
+    async def _read_cache(self, contents: Contents, sub: Subrequest) -> list[ByteRange]:
+        """What of ``sub`` the cache could not deliver.
+
+        A bad block costs no other: after a read that failed the cache knows which one it was, and
+        the others are read without it.
+        """
+        whole = ByteRange(sub.start, sub.end)
+        good: list[ByteRange] = []
         try:
-            return await cache.read(sub.start, sub.buffer.payload[: sub.length])
+            if await _read_part(contents.cache, sub, whole):
+                return []
+            if contents.cache is not None and len(whole) > CACHE_BLOCK and not sub.cache_only:
+                good = [
+                    part
+                    for part in await contents.cache.query_occupancy(*whole)
+                    if part != whole and await _read_part(contents.cache, sub, part)
+                ]
         except Exception:
             log.exception("%s: cache read failed", contents.debug_name)
-            return False
         finally:
             self.watch.returned(sub)
+        return gaps(whole, good)
+
+
+async def _read_part(cache: CacheObject | None, sub: Subrequest, part: ByteRange) -> bool:
+    target = sub.buffer.payload[part.start - sub.start : part.end - sub.start]
+    return cache is not None and await cache.read(part.start, target)

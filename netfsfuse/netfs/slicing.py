@@ -8,7 +8,7 @@ one grid whatever sizes it reads in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from netfsfuse.netfs.request import Source
@@ -31,6 +31,17 @@ def expand(wanted: ByteRange, i_size: int) -> ByteRange:
     return (
         ByteRange(start, end) if wanted.start < min(wanted.end, i_size) else ByteRange(start, start)
     )
+
+
+def gaps(whole: ByteRange, parts: Iterable[ByteRange]) -> list[ByteRange]:
+    """``whole`` without ``parts``, which are sorted, disjoint and inside it."""
+    left = []
+    position = whole.start
+    for part in parts:
+        left.append(ByteRange(position, part.start))
+        position = part.end
+    left.append(ByteRange(position, whole.end))
+    return [gap for gap in left if gap.start < gap.end]
 
 
 def slice_range(

@@ -46,15 +46,20 @@ class SmbListing:
         self._name = name
         self._handle = b""
         self._number = -1
+        self._unsure = False  # a page was asked for and its reply not seen
         self._first: list[DirEntry] | None = None
-        self._given: set[str] = set()
+        self._given = {".", ".."}
         self._ended = False
 
     @classmethod
     async def open(cls, session: Session, name: str) -> SmbListing:
         """Open the directory and fetch its first page. Raises the server's refusal."""
         listing = cls(session, name)
-        listing._first = await listing._open()
+        try:
+            listing._first = await listing._open()
+        except BaseException:
+            await listing.aclose()
+            raise
         return listing
 
     async def next_page(self) -> list[DirEntry]:
@@ -64,7 +69,6 @@ class SmbListing:
                 page, self._first = self._first, None
             else:
                 page = await self._fetch()
-            self._ended = not page
             fresh = [entry for entry in page if entry.name not in self._given]
             self._given.update(entry.name for entry in fresh)
             if fresh:
@@ -76,9 +80,12 @@ class SmbListing:
         transport = await self._session.transport()
         if self._number != self._session.number:
             return await self._open()
+        # The server's place in the listing is lost with a page that was cancelled: from the start.
         request = Request(
-            Command.QUERY_DIRECTORY, pack_query_directory(self._handle, _PAGE, restart=False)
+            Command.QUERY_DIRECTORY,
+            pack_query_directory(self._handle, _PAGE, restart=self._unsure),
         )
+        self._unsure = True
         try:
             (reply,) = await transport.exchange([request])
         except (Disconnected, ProtocolError):
@@ -88,8 +95,11 @@ class SmbListing:
         return self._entries(reply)
 
     async def _open(self) -> list[DirEntry]:
+        number = -1
+
         def build(_transport: Transport) -> list[Request]:
-            self._number = self._session.number
+            nonlocal number
+            number = self._session.number
             create = pack_create(self._name, access=_LIST_ACCESS, options=FILE_DIRECTORY_FILE)
             query = pack_query_directory(RELATED_FILE_ID, _PAGE, restart=True)
             return [Request(Command.CREATE, create), Request(Command.QUERY_DIRECTORY, query)]
@@ -97,18 +107,19 @@ class SmbListing:
         created, page = await self._session.exchange(build)
         if created.status:
             raise status.error_of(created.status, f"CREATE {self._name!r}")
-        self._handle = parse_create(created.message).handle
+        self._handle, self._number = parse_create(created.message).handle, number
         return self._entries(page)
 
     def _entries(self, reply: Reply) -> list[DirEntry]:
-        if reply.status in (status.NO_MORE_FILES, status.NO_SUCH_FILE):
-            return []
-        if reply.status:
-            raise status.error_of(reply.status, f"QUERY_DIRECTORY {self._name!r}")
-        return [
-            DirEntry(name_to_local(entry.name), entry.attr)
-            for entry in parse_query_directory(reply.message)
-        ]
+        """What a page holds. One without any entry, be it "." or "..", ends the listing."""
+        entries: list[DirEntry] = []
+        if reply.status not in (status.NO_MORE_FILES, status.NO_SUCH_FILE):
+            if reply.status:
+                raise status.error_of(reply.status, f"QUERY_DIRECTORY {self._name!r}")
+            entries = parse_query_directory(reply.message)
+        self._unsure = False
+        self._ended = not entries
+        return [DirEntry(name_to_local(entry.name), entry.attr) for entry in entries]
 
     async def aclose(self) -> None:
         """See ``Listing.aclose``."""

@@ -34,8 +34,13 @@ def parse_reparse(data: bytes) -> str | None:
     if tag == LX_SYMLINK and len(body) > 4:
         return body[4:].decode("utf-8", "surrogateescape")
     if tag == NFS and len(body) > 8 and struct.unpack_from("<Q", body)[0] == _NFS_LNK:
-        return body[8:].decode("utf-16-le", "surrogatepass").rstrip("\0")
+        return _utf16(body[8:]).rstrip("\0") or None
     return None
+
+
+def _utf16(raw: bytes) -> str:
+    """Text as it is on the server's disk, unchecked: half a character at the end is cut off."""
+    return raw[: len(raw) // 2 * 2].decode("utf-16-le", "surrogatepass")
 
 
 def _windows_target(body: bytes, flags: int) -> str | None:
@@ -45,7 +50,7 @@ def _windows_target(body: bytes, flags: int) -> str | None:
     names = body[_NAMES.size + flags :]
     printed = names[print_at : print_at + print_length]
     target = printed or names[substitute_at : substitute_at + substitute_length]
-    text = target.decode("utf-16-le", "surrogatepass")
+    text = _utf16(target)
     for prefix in ("\\??\\UNC\\", "\\\\?\\UNC\\"):
         if text.startswith(prefix):
             text = "\\\\" + text[len(prefix) :]

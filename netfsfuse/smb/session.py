@@ -28,6 +28,12 @@ _TEARDOWN_BODY = b"\x04\0\0\0"
 _TEARDOWN_SECONDS = 2.0
 _RESOLVE_SECONDS = 2.0
 
+OUTAGE_PATIENCE = 5.0
+"""Seconds from the first attempt to connect again in which a server that refuses is asked again: a
+restart of smbd takes it away for 0.1 to 2 s, and who reads meanwhile shall not notice. In an outage
+that lasts longer each request makes one attempt, and fails at once."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+
 Handshaker = Callable[[ServerConfig], Handshake]
 
 
@@ -51,6 +57,7 @@ class Session:
         self._transport: Transport | None = None
         self._connecting = trio.Lock()
         self._failures = 0  # attempts to reconnect that failed: those who waited share it
+        self._patient_until: float | None = None  # in an outage
         self._closed = False
 
     async def connect(self) -> Established:
@@ -76,18 +83,27 @@ class Session:
             return await self._redial()
 
     async def _redial(self) -> Transport:
-        if self._closed:
-            raise Disconnected("the mount is going away")
+        """A new connection, or the reason why there is none. See ``OUTAGE_PATIENCE``."""
         log.info("connecting again to //%s/%s", self.config.host, self.config.share)
-        try:
-            transport = await self._dial()
-        except MountError as failed:
-            self._failures += 1
-            if isinstance(failed.__cause__, AccessDenied):
-                raise AccessDenied(str(failed)) from failed
-            raise Disconnected(str(failed)) from failed
-        self._stats.reconnects += 1
-        return transport
+        if self._patient_until is None:
+            self._patient_until = trio.current_time() + OUTAGE_PATIENCE
+        pause = _FIRST_PAUSE
+        while not self._closed:
+            try:
+                transport = await self._dial()
+            except MountError as failed:
+                denied = isinstance(failed.__cause__, AccessDenied)
+                if denied or trio.current_time() + pause > self._patient_until:
+                    self._failures += 1
+                    kind = AccessDenied if denied else Disconnected
+                    raise kind(str(failed)) from failed
+                await trio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                self._patient_until = None
+                self._stats.reconnects += 1
+                return transport
+        raise Disconnected("the mount is going away")
 
     async def _dial(self) -> Transport:
         established = await self._shake_hands()

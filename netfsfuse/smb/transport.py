@@ -227,7 +227,8 @@ class Transport:
     async def run(self) -> None:
         """Receive until the connection ends or the task is cancelled. Never raises but Cancelled.
 
-        Owns the socket: closes it on the way out and ends every waiter.
+        Owns the socket: closes it on the way out and ends every waiter. They are woken only once
+        ``error`` is set: who asks again at once must not take the connection for a live one.
         """
         self._stats.channels += 1
         try:
@@ -239,10 +240,12 @@ class Transport:
         except* NetfsError as failed:
             error = failed.exceptions[0]
             self.fail(error if isinstance(error, NetfsError) else Disconnected(str(error)))
-        except* (ValueError, IndexError) as failed:
+        except* Exception as failed:
+            log.exception("a reply that nobody foresaw")
             self.fail(ProtocolError(f"unreadable reply: {failed.exceptions[0]}"))
         finally:
             self.fail(Disconnected("the connection was closed"))
+            self._release_all()
             self._stats.channels -= 1
             self._trio_sock.close()
 
@@ -267,22 +270,19 @@ class Transport:
     async def _receive_all(self) -> None:
         prefix = bytearray(_PREFIX)
         view = memoryview(prefix)
-        try:
-            while self.error is None:
-                await self._receive_exactly(view)
-                length = parse_frame(view)
-                self._stats.wire_received += FRAME_SIZE + length
-                if view[4:8] == MAGIC_TRANSFORM:
-                    await self._receive_sealed(view[FRAME_SIZE:], length)
-                elif (sink := self._sink_of(view[FRAME_SIZE:], length)) is not None:
-                    await self._receive_read(view[FRAME_SIZE:], length, sink)
-                else:
-                    message = bytearray(length)
-                    message[:HEADER_SIZE] = view[FRAME_SIZE:]
-                    await self._receive_exactly(memoryview(message)[HEADER_SIZE:])
-                    self._accept(memoryview(message), sealed=False)
-        finally:
-            self._release_all()
+        while self.error is None:
+            await self._receive_exactly(view)
+            length = parse_frame(view)
+            self._stats.wire_received += FRAME_SIZE + length
+            if view[4:8] == MAGIC_TRANSFORM:
+                await self._receive_sealed(view[FRAME_SIZE:], length)
+            elif (sink := self._sink_of(view[FRAME_SIZE:], length)) is not None:
+                await self._receive_read(view[FRAME_SIZE:], length, sink)
+            else:
+                message = bytearray(length)
+                message[:HEADER_SIZE] = view[FRAME_SIZE:]
+                await self._receive_exactly(memoryview(message)[HEADER_SIZE:])
+                self._accept(memoryview(message), sealed=False)
 
     async def _receive_exactly(self, target: memoryview) -> None:
         while target:

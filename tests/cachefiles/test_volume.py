@@ -225,3 +225,39 @@ def test_after_close_of_the_cache(cache, volume):
         cache.volume(b"v")
     file.close()
     fresh.close()
+
+
+def test_a_read_under_way_when_the_generation_ends_misses(volume, monkeypatch):
+    store(volume, b"c1", OLD)
+    old, _ = volume.open(b"k", SIZE, b"c1")
+    old.occupancy(0, SIZE)
+    preadv = os.preadv
+
+    def late(*args):
+        done = preadv(*args)
+        volume.open(b"k", SIZE, b"c2")[0].close()
+        return done
+
+    monkeypatch.setattr(os, "preadv", late)
+    assert read_all(old) is None
+    old.close()
+
+
+@pytest.mark.parametrize("newer", [True, False])
+def test_a_first_write_that_comes_too_late_makes_no_files(volume, cachedir, monkeypatch, newer):
+    old, _ = volume.open(b"k", SIZE, b"c1")
+    make_files = old._make_files
+    opened = []
+
+    def late(user):
+        if newer:
+            opened.append(volume.open(b"k", SIZE, b"c2")[0])
+        else:
+            old.invalidate()
+        make_files(user)
+
+    monkeypatch.setattr(old, "_make_files", late)
+    assert not old.write(0, OLD)
+    assert list(cachedir.glob("volumes/*/*/*")) == []
+    for file in [old, *opened]:
+        file.close()

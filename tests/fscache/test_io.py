@@ -438,3 +438,17 @@ async def test_without_a_cache_nothing_is_stored():
     await file.aclose()
     await fscache.aclose()
     assert not fscache.stats.enabled
+
+
+async def test_what_is_let_go_after_closing_is_closed_at_once(setup):
+    volume = setup.fscache.volume
+    held, _ = volume.open(b"k", SIZE, b"c")
+    held.write(0, CONTENT)
+    await setup.fscache.aclose()
+    before = len(os.listdir("/proc/self/fd"))
+    await setup.fscache.drop(held)
+    assert len(os.listdir("/proc/self/fd")) == before - 2
+
+
+def test_the_helper_library_and_the_cache_mean_the_same_block():
+    assert cachefiles.BLOCK == CACHE_BLOCK

@@ -21,6 +21,16 @@ MIB = 1024 * KIB
 NOISE = random.Random(20210101).randbytes(16 * MIB)
 
 
+class Misuse(BaseException):
+    """The library broke a contract. No Exception, because the library takes those in its stride."""
+
+
+def demand(condition: bool, message: str) -> None:
+    """Fail the test, whatever catches exceptions in between."""
+    if not condition:
+        raise Misuse(message)
+
+
 @dataclass
 class Asked:
     """One READ as the server saw it."""
@@ -63,10 +73,9 @@ class FakeServerFile:
 
     async def read(self, start: int, length: int, buffer: Buffer, at: int, *, urgent: bool) -> int:
         server = self.server
-        assert not self.closed, "ServerFile used after its handle was closed"
-        assert length > 0
-        assert at + length <= buffer.capacity
-        assert buffer.references > 0
+        demand(not self.closed, "ServerFile used after its handle was closed")
+        demand(0 < length <= buffer.capacity - at, "bad length")
+        demand(buffer.references > 0, "read into a free buffer")
         self.reads += 1
         server.asked.append(Asked(start, length, urgent))
         server.in_flight += 1
@@ -80,7 +89,7 @@ class FakeServerFile:
             raise
         finally:
             server.in_flight -= 1
-        assert not self.closed, "ServerFile closed with a read in flight"
+        demand(not self.closed, "ServerFile closed with a read in flight")
         failure = server.fail(start)
         if failure is not None:
             raise failure
@@ -97,7 +106,7 @@ class FakeServerFile:
 
 @dataclass
 class FakeCache:
-    """One cached file of ``size`` bytes. ``lies``: blocks it says it has and cannot read.
+    """One cached file of ``size`` bytes. ``lies``: blocks it says it has, until it reads them.
 
     ``store_gate`` / ``read_gate`` / ``query_gate``: while not None, the operation hangs on it.
     """
@@ -128,9 +137,7 @@ class FakeCache:
             raise self.error
 
     async def query_occupancy(self, start: int, end: int) -> list[ByteRange]:
-        assert not self.closed
-        assert start % CACHE_BLOCK == 0
-        assert end % CACHE_BLOCK == 0 or end == self.size
+        self._check(start, end)
         self.queries += 1
         if self.query_gate is not None:
             await self.query_gate.wait()
@@ -143,15 +150,14 @@ class FakeCache:
             if start <= block * CACHE_BLOCK < end
         ]
 
-    def _check(self, start: int, data: memoryview) -> range:
-        assert not self.closed
-        end = start + len(data)
-        assert start % CACHE_BLOCK == 0
-        assert end % CACHE_BLOCK == 0 or end == self.size
+    def _check(self, start: int, end: int) -> range:
+        demand(not self.closed, "cache object used after it was closed")
+        demand(start % CACHE_BLOCK == 0, "unaligned start")
+        demand(end % CACHE_BLOCK == 0 or end == self.size, "unaligned end")
         return range(start // CACHE_BLOCK, -(-end // CACHE_BLOCK))
 
     async def read(self, start: int, target: memoryview) -> bool:
-        blocks = self._check(start, target)
+        blocks = self._check(start, start + len(target))
         self.reads.append(ByteRange(start, start + len(target)))
         if self.read_gate is not None:
             with trio.CancelScope(shield=True):  # a thread with the caller's buffer
@@ -163,12 +169,14 @@ class FakeCache:
             room = target[at : at + CACHE_BLOCK]
             if block in self.lies or block not in self.blocks:
                 room[:] = b"\xee" * len(room)  # undefined, and must never be seen
+                self.lies.discard(block)
+                self.blocks.pop(block, None)
                 return False
             room[:] = self.blocks[block]
         return True
 
     async def write(self, start: int, data: memoryview) -> bool:
-        blocks = self._check(start, data)
+        blocks = self._check(start, start + len(data))
         self.writes.append(ByteRange(start, start + len(data)))
         self.writing += 1
         self.writing_peak = max(self.writing_peak, self.writing)
@@ -189,7 +197,7 @@ class FakeCache:
         return True
 
     async def aclose(self) -> None:
-        assert not self.writing, "closed with a store in flight"
+        demand(not self.writing, "closed with a store in flight")
         self.closed += 1
 
 

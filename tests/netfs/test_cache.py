@@ -6,6 +6,7 @@ import pytest
 import trio
 import trio.testing
 
+from netfsfuse.netfs import PAGE
 from netfsfuse.netfs.copy_to_cache import STORES
 from netfsfuse.netfs.occupancy import SPAN
 from netfsfuse.netfs.pool import ACQUIRE_PATIENCE
@@ -189,6 +190,22 @@ async def test_stores_that_hang_cost_one_wait_and_are_not_waited_for_again(autoj
         assert len(cache.blocks) < SIZE // K
 
 
+async def test_random_reads_while_stores_hang_are_not_kept_beyond_the_budget(autojump_clock):
+    server, cache = FakeServer(DATA), FakeCache(SIZE)
+    cache.store_gate = trio.Event()
+    async with mounted(buffers=MIB) as m:
+        inode = m.inode(SIZE, cache)
+        file = inode.open(server.open())
+        for n in range(95):
+            start = n * 37 % 95 * K
+            assert bytes(await file.read(start, 100)) == DATA[start : start + 100]
+        assert m.stats.memory.buffers_bytes_peak < m.netfs.pool.budget + 2 * K
+        cache.store_gate.set()
+        await file.aclose()
+        await inode.aclose()
+        assert len(cache.blocks) == m.netfs.pool.budget // (K + 2 * PAGE)
+
+
 async def test_a_hanging_cache_read_goes_to_the_server_after_a_while(autojump_clock):
     server, cache = FakeServer(DATA), FakeCache(SIZE)
     cache.fill(DATA)
@@ -223,6 +240,26 @@ async def test_a_hanging_cache_query_goes_to_the_server_after_a_while(autojump_c
         assert trio.current_time() - before < CACHE_PATIENCE + 1
         await file.aclose()
         cache.query_gate.set()
+        await inode.aclose()
+        again = FakeCache(SIZE)
+        again.fill(DATA)
+        asked = len(server.asked)
+        assert await read_once(m, server, again) == DATA  # the cache is back
+        assert len(server.asked) == asked
+
+
+async def test_a_read_over_two_spans_waits_once_for_a_cache_that_hangs(autojump_clock):
+    size = SPAN + MIB
+    server, cache = FakeServer(bytes(size)), FakeCache(size)
+    cache.query_gate = trio.Event()
+    async with mounted() as m:
+        inode = m.inode(size, cache)
+        file = inode.open(server.open())
+        before = trio.current_time()
+        assert await file.read(SPAN - 5, 10) == bytes(10)
+        assert trio.current_time() - before < CACHE_PATIENCE + 1
+        cache.query_gate.set()
+        await file.aclose()
         await inode.aclose()
 
 

@@ -248,6 +248,7 @@ async def test_retire_during_a_long_read_starts_it_over_at_the_server(autojump_c
 
 async def test_retire_while_waiting_for_a_buffer_or_for_the_cache(autojump_clock):
     server, cache = FakeServer(DATA), FakeCache(SIZE)
+    cache.fill(DATA, 0, K)  # the old bytes, which nobody may see any more
     cache.query_gate = trio.Event()
     cache.store_gate = trio.Event()
     async with mounted(rsize=K, buffers=1) as m:

@@ -217,7 +217,7 @@ async def test_a_cancelled_waiter_lets_the_next_one_through(autojump_clock):
         await trio.testing.wait_all_tasks_blocked()
         assert not got
         scope.cancel()
-    assert [buffer.capacity for buffer in got] == [K]
+    assert [(buffer.capacity, buffer.overrun) for buffer in got] == [(K, False)]
     for buffer in held + got:
         buffer.drop()
     assert pool.in_use == 0

@@ -30,7 +30,7 @@ import trio
 
 from netfsfuse.fuse.readable import never_blocking
 from netfsfuse.fuse.session import _fuse_descriptors
-from tests.support.torture_ticker import Ticker
+from tests.support.torture_ticker import BEAT, Ticker
 
 Wait = Callable[[], Awaitable[bool]]
 _FILE = 2
@@ -144,6 +144,8 @@ async def torture(mountpoint: Path, ticker: Ticker, moment: str, cured: bool, ro
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pyfuse3.main)
             nursery.start_soon(ticker.run)
+            while not ticker.beats:
+                await trio.sleep(BEAT)
             for _ in range(rounds):
                 killer.start()
                 await killer.over()

@@ -98,6 +98,8 @@ def pack_header(
 
 def parse_header(message: bytes | bytearray | memoryview) -> Header:
     """The header of a reply. Raises ProtocolError when it is not one."""
+    if len(message) < HEADER_SIZE:
+        raise ProtocolError("a reply is shorter than its header")
     magic, size, _, status, command, granted, flags, following, message_id, _, _, session, _ = (
         _HEADER.unpack_from(message)
     )
@@ -125,7 +127,7 @@ def split_compound(message: memoryview) -> list[memoryview]:
     """The replies in one message, each with its header and padding."""
     replies = []
     while True:
-        following = parse_header(message).next_command if len(message) >= HEADER_SIZE else -1
+        following = parse_header(message).next_command
         if following == 0:
             replies.append(message)
             return replies

@@ -46,7 +46,7 @@ def _output(message: memoryview) -> memoryview:
 
 
 def parse_query_directory(message: memoryview) -> list[DirEntry]:
-    """The entries of one page, names as the server has them, "." and ".." left out."""
+    """The entries of one page, names as the server has them, "." and ".." among them."""
     output = _output(message)
     entries = []
     at = 0
@@ -58,15 +58,14 @@ def parse_query_directory(message: memoryview) -> list[DirEntry]:
         )[:8]
         attributes, name_length, ea_size, _, file_id = _ENTRY.unpack_from(output, at)[8:]
         name_at = at + _ENTRY.size
-        if name_at + name_length > len(output):
+        if name_length % 2 or name_at + name_length > len(output):
             raise ProtocolError("a directory entry's name is cut short")
         name = str(output[name_at : name_at + name_length], "utf-16-le", "surrogatepass")
-        if name not in (".", ".."):
-            tag = ea_size if attributes & 0x400 else 0
-            attr = FileAttr(
-                file_id, creation, access, write, change, size, allocation, attributes, tag
-            )
-            entries.append(DirEntry(name, attr))
+        tag = ea_size if attributes & 0x400 else 0
+        attr = FileAttr(
+            file_id, creation, access, write, change, size, allocation, attributes, tag
+        )
+        entries.append(DirEntry(name, attr))
         if not following:
             break
         at += following

@@ -1,0 +1,153 @@
+"""Sizes at the edges: an enormous hole, nothing at all, many names, very many inodes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from netfsfuse.demo.samba import PrivateSamba
+from tests.support.mounted import Mounted
+
+MIB = 1024 * 1024
+PAGE = 64 * 1024  # one credit's worth of listing
+ENTRY = 80  # [MS-FSCC] 2.4.18 without the name, rounded to 8
+INODES = 200_000
+INODES_RSS = 200 * MIB
+
+
+@pytest.fixture
+def folder(samba: PrivateSamba) -> Iterator[Path]:
+    """A folder of the test's own on the server's disk; given back fast, it may be big."""
+    made = Path(tempfile.mkdtemp(dir=samba.path))
+    yield made
+    subprocess.run(["rm", "-rf", made], check=True)
+
+
+def fill(folder: Path, count: int) -> list[str]:
+    """``count`` empty files; their names."""
+    folder.mkdir(exist_ok=True)
+    names = [f"file number {number:06}" for number in range(count)]
+    for name in names:
+        os.close(os.open(folder / name, os.O_CREAT | os.O_WRONLY))
+    return names
+
+
+def resident(mounted: Mounted) -> int:
+    """VmRSS of the daemon, bytes."""
+    status = Path(f"/proc/{mounted.pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
+def messages(mounted: Mounted) -> dict[str, int]:
+    """Requests sent to the server so far, by command."""
+    counted: dict[str, int] = mounted.stats()["server"]["messages"]
+    return counted
+
+
+def test_middle_of_a_huge_hole(samba: PrivateSamba, folder: Path, mount) -> None:
+    """1 MiB in the middle of 1 TiB of hole is there quickly, marked bytes and zeros both right."""
+    middle = 1 << 39
+    with (folder / "hole").open("wb") as file:
+        file.truncate(1 << 40)
+        file.seek(middle + MIB)
+        file.write(b"here")
+    mounted = mount(samba)
+    here = mounted.path / folder.name / "hole"
+    assert here.stat().st_size == 1 << 40
+    for start, expected in [(middle - MIB, bytes(MIB)), (middle + MIB, b"here" + bytes(MIB - 4))]:
+        begin = time.monotonic()
+        with here.open("rb", buffering=0) as file:
+            data = os.pread(file.fileno(), MIB, start)
+        assert time.monotonic() - begin < 2.0
+        assert data == expected
+    with here.open("rb", buffering=0) as file:
+        assert os.pread(file.fileno(), 100, (1 << 40) - 10) == bytes(10)
+        assert os.pread(file.fileno(), 100, 1 << 40) == b""
+
+
+def test_empty_file(samba: PrivateSamba, folder: Path, mount) -> None:
+    """Nothing is read from nothing, buffered or direct, and no READ is sent for it."""
+    (folder / "empty").touch()
+    mounted = mount(samba)
+    here = mounted.path / folder.name / "empty"
+    assert here.read_bytes() == b""
+    direct = os.open(here, os.O_RDONLY | os.O_DIRECT)
+    try:
+        assert os.pread(direct, 4096, 0) == b""
+    finally:
+        os.close(direct)
+    assert here.stat().st_size == here.stat().st_blocks == 0
+    assert mounted.stats()["server"]["reads"] == 0
+
+
+@pytest.mark.parametrize("count", [10_000, 50_000])
+def test_big_directory(samba: PrivateSamba, folder: Path, mount, count: int) -> None:
+    """Every name once, in as many pages as they fill, attributes included: no entry is asked for
+    by itself, not even by the many calls of ``ls -l``."""
+    names = fill(folder / "big", count)
+    mounted: Mounted = mount(samba)
+    here = mounted.path / folder.name / "big"
+    before = messages(mounted)
+    begin = time.monotonic()
+    listed = subprocess.run(
+        ["ls", "-lU", here], capture_output=True, text=True, check=True, timeout=60
+    ).stdout.splitlines()[1:]
+    took = time.monotonic() - begin
+    sent = {name: sent - before.get(name, 0) for name, sent in messages(mounted).items()}
+    assert sorted(line[-len(names[0]) :] for line in listed) == names
+    pages = count * (ENTRY + 2 * len(names[0]) + 8) // PAGE + 3
+    assert sent["query_directory"] <= pages
+    # The path, the listing, and what expired while it took more than actimeo: folders only.
+    assert sent["create"] < 10 + 2 * took
+    assert took < count / 1000
+    assert sorted(os.listdir(here)) == names
+
+
+def walk(mounted: Mounted, folder: Path) -> int:
+    """Look at everything below, as find does; how many there were."""
+    found = subprocess.run(
+        ["find", mounted.path / folder.name, "-printf", "."],
+        capture_output=True,
+        check=True,
+        timeout=100,
+    )
+    return len(found.stdout)
+
+
+def test_many_inodes_are_small_and_forgotten(
+    samba: PrivateSamba, folder: Path, mount, drop_caches: Callable[..., None]
+) -> None:
+    """200,000 known inodes need less than 200 MiB, and give memory back when the kernel drops
+    them."""
+    for number in range(INODES // 1000):
+        fill(folder / f"folder{number:03}", 1000)
+    mounted: Mounted = mount(samba)
+    empty = resident(mounted)
+    deadline = time.monotonic() + 90
+    known = 0
+    while known < INODES:  # somebody else on the machine may drop the kernel's caches meanwhile
+        assert time.monotonic() < deadline, f"only {known} inodes known"
+        begin = time.monotonic()
+        assert walk(mounted, folder) == INODES + INODES // 1000 + 1
+        took = time.monotonic() - begin
+        full = resident(mounted)
+        known = mounted.stats()["vfs"]["inodes"]
+    drop_caches()
+    deadline = time.monotonic() + 30
+    while mounted.stats()["vfs"]["inodes"] > 100:
+        assert time.monotonic() < deadline, "the kernel dropped them, the mount did not"
+        time.sleep(0.2)
+    after = resident(mounted)
+    print(
+        f"{INODES} inodes in {took:.1f} s: RSS {empty >> 20} -> {full >> 20} -> {after >> 20} MiB, "
+        f"{(full - empty) // INODES} bytes each"
+    )
+    assert full < INODES_RSS
+    assert after < empty + (full - empty) / 2

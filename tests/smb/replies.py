@@ -1,0 +1,176 @@
+"""Replies as a server packs them ([MS-SMB2] 2.2): the other half of ``netfsfuse.smb.wire``."""
+
+from __future__ import annotations
+
+import struct
+
+from netfsfuse.smb.wire.header import (
+    FLAG_ASYNC,
+    FLAG_RESPONSE,
+    HEADER_SIZE,
+    MAGIC_PLAIN,
+    Command,
+)
+from netfsfuse.types import DirEntry, FileAttr
+
+PENDING = 0x103
+NO_MORE_FILES = 0x80000006
+
+_HEADER = struct.Struct("<4sHHIHHIIQIIQ16s")
+
+
+def reply(
+    command: int,
+    message_id: int,
+    body: bytes = b"\x04\0\0\0",
+    *,
+    status: int = 0,
+    credits: int = 1,
+    flags: int = FLAG_RESPONSE,
+    following: int = 0,
+) -> bytes:
+    """A whole reply, unsigned."""
+    return (
+        _HEADER.pack(
+            MAGIC_PLAIN,
+            HEADER_SIZE,
+            0,
+            status,
+            command,
+            credits,
+            flags,
+            following,
+            message_id,
+            0,
+            5,
+            77,
+            b"",
+        )
+        + body
+    )
+
+
+def compound(*parts: bytes) -> bytes:
+    """Several replies in one message, each padded and pointing to the next."""
+    out = b""
+    for part in parts[:-1]:
+        padded = bytearray(part + bytes(-len(part) % 8))
+        struct.pack_into("<I", padded, 20, len(padded))
+        out += padded
+    return out + parts[-1]
+
+
+def interim(command: int, message_id: int, *, credits: int = 1) -> bytes:
+    """STATUS_PENDING: the ERROR body that real servers send with it."""
+    return reply(
+        command,
+        message_id,
+        error_body(),
+        status=PENDING,
+        credits=credits,
+        flags=FLAG_RESPONSE | FLAG_ASYNC,
+    )
+
+
+def error_body() -> bytes:
+    """[MS-SMB2] 2.2.2."""
+    return struct.pack("<HBBIB", 9, 0, 0, 0, 0)
+
+
+def read_body(payload: bytes, *, offset: int = 80, gap: int = 0) -> bytes:
+    """[MS-SMB2] 2.2.20; ``gap`` bytes of nothing before the payload."""
+    return struct.pack("<HBBIII", 17, offset, 0, len(payload), 0, 0) + bytes(gap) + payload
+
+
+def create_body(attr: FileAttr, handle: bytes, *, volume: int = 9) -> bytes:
+    """[MS-SMB2] 2.2.14 with a QFid context."""
+    fixed = struct.pack(
+        "<HBBIQQQQQQII16sII",
+        89,
+        0,
+        0,
+        1,
+        attr.creation,
+        attr.access,
+        attr.write,
+        attr.change,
+        attr.allocation,
+        attr.size,
+        attr.attributes,
+        0,
+        handle,
+        HEADER_SIZE + 88,
+        56,
+    )
+    context = struct.pack("<IHHHHI", 0, 16, 4, 0, 24, 32) + b"QFid" + bytes(4)
+    return fixed + context + struct.pack("<QQ16x", attr.file_id, volume)
+
+
+def output_body(output: bytes) -> bytes:
+    """QUERY_DIRECTORY and QUERY_INFO, [MS-SMB2] 2.2.34 and 2.2.38."""
+    return struct.pack("<HHI", 9, HEADER_SIZE + 8, len(output)) + output
+
+
+def directory_output(entries: list[DirEntry]) -> bytes:
+    """FileIdFullDirectoryInformation, [MS-FSCC] 2.4.18."""
+    out = b""
+    for index, entry in enumerate(entries):
+        attr = entry.attr
+        name = entry.name.encode("utf-16-le", "surrogatepass")
+        last = index == len(entries) - 1
+        length = 80 + len(name)
+        padding = 0 if last else -length % 8
+        out += struct.pack(
+            "<IIQQQQQQIIIIQ",
+            0 if last else length + padding,
+            index,
+            attr.creation,
+            attr.access,
+            attr.write,
+            attr.change,
+            attr.size,
+            attr.allocation,
+            attr.attributes,
+            len(name),
+            attr.reparse_tag if attr.is_reparse else 0,
+            0,
+            attr.file_id,
+        )
+        out += name + bytes(padding)
+    return out
+
+
+def all_information(attr: FileAttr) -> bytes:
+    """The part of FileAllInformation that is looked at, [MS-FSCC] 2.4.2."""
+    basic = struct.pack(
+        "<QQQQII", attr.creation, attr.access, attr.write, attr.change, attr.attributes, 0
+    )
+    standard = struct.pack("<QQIBBH", attr.allocation, attr.size, 1, 0, 0, 0)
+    return basic + standard + struct.pack("<Q", attr.file_id) + bytes(24)
+
+
+def ioctl_body(output: bytes) -> bytes:
+    """[MS-SMB2] 2.2.32."""
+    at = HEADER_SIZE + 48
+    return struct.pack("<HHI16sIIIIII", 49, 0, 0x900A8, b"", at, 0, at, len(output), 0, 0) + output
+
+
+
+
+def examples(attr: FileAttr) -> dict[str, bytes]:
+    """One valid reply for each parser, by its name."""
+    volume = struct.pack("<QQQII", 1000, 400, 500, 8, 512)
+    entries = [DirEntry("one", attr), DirEntry("zwei", attr)]
+    return {
+        "create": reply(Command.CREATE, 1, create_body(attr, bytes(range(16)))),
+        "read": reply(Command.READ, 1, read_body(b"payload")),
+        "directory": reply(
+            Command.QUERY_DIRECTORY, 1, output_body(directory_output(entries))
+        ),
+        "full_size": reply(Command.QUERY_INFO, 1, output_body(volume)),
+        "all": reply(Command.QUERY_INFO, 1, output_body(all_information(attr))),
+        "ioctl": reply(Command.IOCTL, 1, ioctl_body(b"reparse data")),
+        "compound": compound(
+            reply(Command.CREATE, 1), reply(Command.READ, 2, read_body(b"x")), reply(6, 3)
+        ),
+    }

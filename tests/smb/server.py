@@ -1,0 +1,243 @@
+"""A server of a few files in memory, over socket pairs: enough for sessions, files and listings.
+
+``Server.handshaker`` stands in for the real handshake. Handles belong to a connection and die with
+it; what is still in ``handles`` at the end was leaked by the client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import trio
+
+from netfsfuse.config import ServerConfig
+from netfsfuse.errors import MountError
+from netfsfuse.smb.bridge import Established
+from netfsfuse.smb.session import Session
+from netfsfuse.smb.wire.header import FLAG_RELATED, RELATED_FILE_ID, Command
+from netfsfuse.stats import ServerStats
+from netfsfuse.types import DirEntry, FileAttr
+from tests.smb import replies
+from tests.smb.peer import Asked, Peer, established
+
+NOT_FOUND = 0xC0000034
+IS_DIRECTORY = 0xC00000BA
+NOT_DIRECTORY = 0xC0000103
+FILE_CLOSED = 0xC0000128
+END_OF_FILE = 0xC0000011
+SESSION_DELETED = 0xC0000203
+
+
+def attr_of(file_id: int, size: int = 0, *, stamp: int = 1000, directory: bool = False) -> FileAttr:
+    """A file whose times are all ``stamp``, but for a creation time of its own."""
+    flags = 0x10 if directory else 0x20
+    return FileAttr(file_id, 500, stamp, stamp, stamp, size, size, flags)
+
+
+@dataclass
+class Node:
+    """A file, or a directory if ``entries`` is set."""
+
+    attr: FileAttr
+    content: bytes = b""
+    entries: list[DirEntry] | None = None
+
+
+@dataclass
+class Opened:
+    """A handle: its node, the connection it lives on, and how far it was listed."""
+
+    node: Node
+    connection: int
+    listed: int = 0
+
+
+@dataclass
+class Server:
+    """``nodes`` by path. ``hook(asked)`` may answer a request itself: bytes are the reply, ``False``
+    drops the connection, ``None`` leaves it to the server.
+    """
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    page: int = 3
+    credits: int = 64
+    hook: Callable[[Asked], bytes | bool | None] = lambda asked: None
+    refuse: MountError | None = None
+    gate: trio.Event | None = None
+    asked: list[Asked] = field(default_factory=list)
+    handles: dict[bytes, Opened] = field(default_factory=dict)
+    dialled: int = 0
+    _number: int = 0
+    _peers: dict[int, Peer] = field(default_factory=dict)
+    _nursery: trio.Nursery | None = None
+
+    def handshaker(self, _config: ServerConfig) -> Handshake:
+        """Pass this to Session."""
+        return Handshake(self)
+
+    def accept(self, sock: socket.socket) -> None:
+        """A new connection, from a handshake's thread."""
+        assert self._nursery is not None
+        self._number += 1
+        self._peers[self._number] = Peer(sock, None, None)
+        self._nursery.start_soon(self._serve, self._number)
+
+    def commands(self) -> list[Command]:
+        """What was asked so far."""
+        return [Command(one.command) for one in self.asked]
+
+    def drop(self) -> None:
+        """Drop all connections, and with them their handles."""
+        for number in list(self._peers):
+            self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        if peer := self._peers.pop(number, None):
+            with contextlib.suppress(OSError):
+                peer.sock.shutdown(socket.SHUT_RDWR)
+            peer.close()
+        for handle in [h for h, opened in self.handles.items() if opened.connection == number]:
+            del self.handles[handle]
+
+    async def _serve(self, number: int) -> None:
+        peer = self._peers[number]
+        try:
+            while True:
+                requests = [await peer.request()]
+                while peer._ahead:
+                    requests.append(peer._ahead.pop(0))
+                answers: list[bytes] = []
+                handle = b""
+                for asked in requests:
+                    self.asked.append(asked)
+                    done = self.hook(asked)
+                    if done is False:
+                        return
+                    if isinstance(done, bytes):
+                        answers.append(done)
+                        continue
+                    handle, answer = self._answer(number, asked, handle, answers)
+                    answers.append(answer)
+                await peer.answer(*answers)
+        except (EOFError, OSError, trio.ClosedResourceError):
+            return
+        finally:
+            self._forget(number)
+
+    def _answer(
+        self, number: int, asked: Asked, before: bytes, answers: list[bytes]
+    ) -> tuple[bytes, bytes]:
+        """The handle that a related request means, and the reply."""
+
+        def failed(status: int) -> tuple[bytes, bytes]:
+            body = replies.error_body()
+            return b"", replies.reply(asked.command, asked.message_id, body, status=status)
+
+        def done(handle: bytes, body: bytes) -> tuple[bytes, bytes]:
+            return handle, replies.reply(
+                asked.command, asked.message_id, body, credits=asked.charge
+            )
+
+        if asked.command == Command.CREATE:
+            status, handle = self._create(number, asked)
+            if status:
+                return failed(status)
+            return done(handle, replies.create_body(self.handles[handle].node.attr, handle))
+        if asked.command in (Command.ECHO, Command.LOGOFF, Command.TREE_DISCONNECT):
+            return done(b"", b"\x04\0\0\0")
+        at = {8: 16, 6: 8, 14: 8, 16: 24}[asked.command]
+        handle = asked.body[at : at + 16]
+        if handle == RELATED_FILE_ID:
+            assert asked.flags & FLAG_RELATED
+            if not before:
+                return failed(struct.unpack_from("<I", answers[-1], 8)[0])
+            handle = before
+        opened = self.handles.get(handle)
+        if opened is None or opened.connection != number:
+            return failed(FILE_CLOSED)
+        if asked.command == Command.CLOSE:
+            del self.handles[handle]
+            return done(handle, bytes(60))
+        if asked.command == Command.QUERY_INFO:
+            return done(handle, replies.output_body(replies.all_information(opened.node.attr)))
+        if asked.command == Command.READ:
+            length, start = struct.unpack_from("<IQ", asked.body, 4)
+            content = opened.node.content[start : start + length]
+            return done(handle, replies.read_body(content)) if content else failed(END_OF_FILE)
+        return self._list(asked, handle, opened, done, failed)
+
+    def _create(self, number: int, asked: Asked) -> tuple[int, bytes]:
+        """Status and new handle."""
+        (options, name_at, length) = struct.unpack_from("<IHH", asked.body, 40)
+        node = self.nodes.get(asked.raw[name_at : name_at + length].decode("utf-16-le"))
+        if node is None:
+            return NOT_FOUND, b""
+        if options & 0x40 and node.entries is not None:
+            return IS_DIRECTORY, b""
+        if options & 0x01 and node.entries is None:
+            return NOT_DIRECTORY, b""
+        handle = struct.pack("<QQ", 0xABC, asked.message_id + 1000 * number)
+        self.handles[handle] = Opened(node, number)
+        return 0, handle
+
+    def _list(
+        self,
+        asked: Asked,
+        handle: bytes,
+        opened: Opened,
+        done: Callable[[bytes, bytes], tuple[bytes, bytes]],
+        failed: Callable[[int], tuple[bytes, bytes]],
+    ) -> tuple[bytes, bytes]:
+        if asked.body[3] & 1:
+            opened.listed = 0
+        dots = [DirEntry(name, opened.node.attr) for name in (".", "..")]
+        page = (dots + (opened.node.entries or []))[opened.listed :][: self.page]
+        if not page:
+            return failed(replies.NO_MORE_FILES)
+        opened.listed += len(page)
+        return done(handle, replies.output_body(replies.directory_output(page)))
+
+
+class Handshake:
+    """What ``bridge.Handshake`` is to a session. Waits for the server's gate, as a slow one would."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def run(self) -> Established:
+        server = self._server
+        server.dialled += 1
+        if server.gate is not None:
+            trio.from_thread.run(server.gate.wait)
+        if server.refuse is not None:
+            raise server.refuse
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        trio.from_thread.run_sync(server.accept, theirs)
+        return established(ours, credits=server.credits)
+
+    def abort_unless_done(self) -> None:
+        """Nothing of it outlives ``run``."""
+
+
+@asynccontextmanager
+async def serving(server: Server) -> AsyncIterator[Session]:
+    """A connected session. At the end it logs off; then no handle may be left."""
+    config = ServerConfig(host="host", share="share", idle_deadline=5.0)
+    async with trio.open_nursery() as nursery:
+        server._nursery = nursery
+        session = Session(
+            config, nursery=nursery, stats=ServerStats(), handshaker=server.handshaker
+        )  # type: ignore[arg-type]
+        with trio.fail_after(2):
+            await session.connect()
+            yield session
+        left = dict(server.handles)
+        await session.aclose()
+        server.drop()
+    assert left == {}, "handles left open on the server"

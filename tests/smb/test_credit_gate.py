@@ -1,0 +1,169 @@
+"""Waiting for credits: never an exception, in order of arrival, demand before readahead."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import trio
+import trio.testing
+
+from netfsfuse.errors import Disconnected
+from netfsfuse.smb.credit_gate import RESERVE, CreditGate
+from netfsfuse.smb.credits import CreditWindow
+
+
+class Bench:
+    """A gate, and the ids it gave away or wasted, in order."""
+
+    def __init__(self, available: int, *, busy: bool = True) -> None:
+        self.window = CreditWindow(available=available, next_message_id=100, ceiling=512)
+        self.gate = CreditGate(self.window, lambda first, n: self.unused.append((first, n)))
+        self.unused: list[tuple[int, int]] = []
+        self._served: list[tuple[int, str]] = []
+        if busy:  # something under way, so that the reserve counts
+            self.window.grant(1)
+            self.window.take(1)
+
+    async def take(self, name: str, charge: int, *, urgent: bool) -> None:
+        first_id = await self.gate.take(charge, urgent=urgent)
+        self._served.append((first_id, name))
+
+    @property
+    def served(self) -> list[str]:
+        """Who got ids, in the order of the ids: tasks wake up in any order."""
+        return [name for _, name in sorted(self._served)]
+
+    def grant(self, credits: int) -> None:
+        self.window.grant(credits)
+        self.gate.serve()
+
+
+async def test_urgent_before_patient_and_each_in_order() -> None:
+    bench = Bench(0)
+    async with trio.open_nursery() as nursery:
+        for name, urgent in (("p1", False), ("u1", True), ("p2", False), ("u2", True)):
+            nursery.start_soon(lambda n=name, u=urgent: bench.take(n, 2, urgent=u))
+            await trio.testing.wait_all_tasks_blocked()
+        assert bench.served == []
+        bench.grant(2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.served == ["u1"]
+        bench.grant(6 + RESERVE)
+        await trio.testing.wait_all_tasks_blocked()
+    assert bench.served == ["u1", "u2", "p1", "p2"]
+
+
+async def test_a_large_request_is_not_overtaken_by_small_ones() -> None:
+    bench = Bench(3)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: bench.take("large", 16, urgent=True))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(lambda: bench.take("small", 1, urgent=True))
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.served == []
+        bench.grant(13)
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.served == ["large"]
+        bench.grant(1)
+    assert bench.served == ["large", "small"]
+
+
+async def test_readahead_leaves_a_reserve_but_not_for_ever() -> None:
+    bench = Bench(RESERVE + 1)
+    async with trio.open_nursery() as nursery:
+        await bench.take("one over the reserve", 1, urgent=False)
+        nursery.start_soon(lambda: bench.take("readahead", 1, urgent=False))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(bench.served) == 1
+        await bench.take("demand", 1, urgent=True)
+        bench.window.settle(3)  # all answered, and the server gave nothing back
+        bench.gate.serve()
+    assert bench.served[-1] == "readahead"
+
+
+async def test_a_cancelled_waiter_lets_those_behind_it_go() -> None:
+    bench = Bench(3)
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            nursery.start_soon(lambda: bench.take("small", 2, urgent=True))
+            scope.cancel()
+            await bench.take("large", 16, urgent=True)
+        assert scope.cancelled_caught
+    assert bench.served == ["small"]
+    assert bench.unused == []
+
+
+async def test_ids_given_to_a_cancelled_caller_are_handed_back() -> None:
+    bench = Bench(0)
+    scope = trio.CancelScope()
+
+    async def waiter() -> None:
+        with scope:
+            await bench.take("never", 3, urgent=True)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiter)
+        await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()  # and in the same moment:
+        bench.grant(3)
+    if bench.served:  # trio may deliver either; an id is never lost
+        assert bench.unused == []
+    else:
+        assert bench.unused in ([], [(101, 3)])
+        assert bench.window.available + sum(n for _, n in bench.unused) == 3
+
+
+async def test_failure_ends_waiters_now_and_later() -> None:
+    bench = Bench(0)
+    gone = Disconnected("gone")
+    seen = []
+
+    async def waiter(urgent: bool) -> None:
+        with pytest.raises(Disconnected) as caught:
+            await bench.gate.take(1, urgent=urgent)
+        seen.append(caught.value)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiter, True)
+        nursery.start_soon(waiter, False)
+        await trio.testing.wait_all_tasks_blocked()
+        bench.gate.fail(gone)
+    await waiter(True)
+    assert seen == [gone] * 3
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_random_schedules_lose_no_credit(seed: int, autojump_clock: object) -> None:
+    """Cancelled and served at random: afterwards every id was used once or handed back."""
+    chance = random.Random(seed)
+    bench = Bench(4, busy=False)
+    used: list[int] = []
+
+    async def reader(delay: float, patience: float, charge: int, urgent: bool) -> None:
+        await trio.sleep(delay)
+        with trio.move_on_after(patience):
+            first = await bench.gate.take(charge, urgent=urgent)
+            used.extend(range(first, first + charge))
+            with trio.CancelScope(shield=True):
+                await trio.sleep(chance.random())
+            bench.window.settle(charge)
+            bench.grant(charge)
+
+    def wasted(first: int, charge: int) -> None:
+        used.extend(range(first, first + charge))
+        bench.window.settle(charge)
+        bench.grant(charge)
+
+    bench.gate._on_unused = wasted
+    async with trio.open_nursery() as nursery:
+        for _ in range(60):
+            nursery.start_soon(
+                reader,
+                chance.random() * 3,
+                chance.choice([0.0, 0.3, 50.0]),
+                chance.randint(1, 4),
+                chance.random() < 0.5,
+            )
+    assert sorted(used) == list(range(100, bench.window.next_message_id))
+    assert (bench.window.available, bench.window.spent) == (4, 0)

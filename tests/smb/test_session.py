@@ -1,0 +1,152 @@
+"""The live connection: made again once when lost, shared by all who wait, honest when it fails."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from netfsfuse.errors import AccessDenied, Disconnected, MountError
+from netfsfuse.smb.exchange import Reply
+from netfsfuse.smb.session import Session
+from netfsfuse.smb.wire.header import Command
+from tests.smb import replies
+from tests.smb.peer import Asked, echo
+from tests.smb.server import SESSION_DELETED, Server, serving
+
+
+async def ask(session: Session) -> Reply:
+    (reply,) = await session.exchange(lambda _: [echo()])
+    return reply
+
+
+async def test_a_lost_connection_is_made_again_at_the_next_request() -> None:
+    server = Server()
+    async with serving(server) as session:
+        await ask(session)
+        assert (session.number, server.dialled) == (1, 1)
+        server.drop()
+        assert (await ask(session)).status == 0
+        assert (session.number, server.dialled) == (2, 2)
+        assert session._stats.reconnects == 1
+
+
+async def test_a_request_under_way_is_sent_once_more() -> None:
+    server = Server()
+    answers: list[bool | None] = [False, None]
+    server.hook = lambda asked: answers.pop(0) if answers else None
+    async with serving(server) as session:
+        assert (await ask(session)).status == 0
+        assert server.commands() == [Command.ECHO, Command.ECHO]
+
+
+async def test_it_is_not_sent_a_third_time() -> None:
+    server = Server()
+    server.hook = lambda asked: False if asked.command == Command.ECHO else None
+    async with serving(server) as session:
+        with pytest.raises(Disconnected):
+            await ask(session)
+        assert server.commands().count(Command.ECHO) == 2
+
+
+async def test_a_session_that_the_server_dropped_counts_as_lost() -> None:
+    server = Server()
+
+    def hook(asked: Asked) -> bytes | None:
+        if session.number == 1:
+            body = replies.error_body()
+            return replies.reply(13, asked.message_id, body, status=SESSION_DELETED)
+        return None
+
+    async with serving(server) as session:
+        server.hook = hook
+        assert (await ask(session)).status == 0
+        assert session.number == 2
+
+
+async def test_all_who_wait_share_one_new_connection() -> None:
+    server = Server()
+    async with serving(server) as session:
+        server.drop()
+        server.gate = trio.Event()
+        seen = []
+
+        async def asker() -> None:
+            seen.append(await ask(session))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(asker)
+            while server.dialled < 2:
+                await trio.sleep(0.001)
+            await trio.testing.wait_all_tasks_blocked()
+            server.gate.set()
+        assert len(seen) == 10
+        assert server.dialled == 2
+
+
+async def test_all_who_wait_share_one_failure() -> None:
+    server = Server()
+    async with serving(server) as session:
+        server.drop()
+        server.gate, server.refuse = trio.Event(), MountError("host does not answer")
+        failures = []
+
+        async def asker() -> None:
+            with pytest.raises(Disconnected) as caught:
+                await ask(session)
+            failures.append(str(caught.value))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(asker)
+            while server.dialled < 2:
+                await trio.sleep(0.001)
+            await trio.testing.wait_all_tasks_blocked()
+            server.gate.set()
+        assert len(failures) == 10
+        assert "host does not answer" in failures
+        assert server.dialled <= 3  # one more may have met the dead connection in mid-request
+        server.refuse = None
+        assert (await ask(session)).status == 0  # a failure is not for ever
+
+
+async def test_a_refused_login_is_access_denied() -> None:
+    server = Server()
+    async with serving(server) as session:
+        server.drop()
+        server.refuse = MountError("//host/share: wrong user name or password")
+        server.refuse.__cause__ = AccessDenied("LOGON_FAILURE")
+        with pytest.raises(AccessDenied):
+            await ask(session)
+
+
+async def test_the_first_connection_fails_with_the_line_for_the_user() -> None:
+    server = Server(refuse=MountError("there is no share 'share' on host"))
+    with pytest.RaisesGroup(pytest.RaisesExc(MountError, match="there is no share")):
+        async with serving(server):
+            raise AssertionError("connected")
+
+
+async def test_a_closed_session_does_not_come_back() -> None:
+    server = Server()
+    async with serving(server) as session:
+        await ask(session)
+        await session.aclose()
+        assert server.commands()[-2:] == [Command.TREE_DISCONNECT, Command.LOGOFF]
+        with pytest.raises(Disconnected):
+            await ask(session)
+        assert server.dialled == 1
+
+
+async def test_who_gives_up_waiting_leaves_the_attempt_to_the_next() -> None:
+    server = Server()
+    async with serving(server) as session:
+        server.drop()
+        server.gate = trio.Event()
+        with trio.move_on_after(0.02) as scope:
+            await ask(session)
+        assert scope.cancelled_caught
+        server.gate.set()
+        server.gate = None
+        assert (await ask(session)).status == 0

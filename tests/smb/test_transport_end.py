@@ -1,0 +1,291 @@
+"""However a connection ends, everybody who waits is told why, and everything is given back.
+
+The checks of ``connected`` hold the second half: no pending entry, no credit, no buffer stays.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+
+import pytest
+import trio
+import trio.testing
+
+from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
+from netfsfuse.smb import transport
+from netfsfuse.smb.crypto import CipherId, Signer, SigningAlgorithm
+from netfsfuse.smb.wire.header import FLAG_SIGNED, pack_frame
+from tests.smb import replies
+from tests.smb.caller import Caller
+from tests.smb.peer import KEYS, Line, connected, echo
+from tests.smb.replies import read_body, reply
+
+SIGNER = Signer(SigningAlgorithm.AES_GMAC, KEYS[0])
+
+
+async def waiting(line: Line, nursery: trio.Nursery) -> list[Caller]:
+    """Three who wait: for a READ (MessageId 10), for an ECHO (11), and for a READ, abandoned."""
+    callers = [Caller(line, line.read(0, 1000)), Caller(line, echo()), Caller(line, line.read(1, 9))]
+    for caller in callers:
+        nursery.start_soon(caller.run)
+        await line.peer.request()
+    callers[2].scope.cancel()
+    await callers[2].over.wait()
+    return callers[:2]
+
+
+async def all_end_with(callers: list[Caller], kind: type[NetfsError]) -> None:
+    for caller in callers:
+        with trio.fail_after(60):
+            await caller.over.wait()
+        assert type(caller.error) is kind, caller.error
+
+
+async def test_peer_hangs_up() -> None:
+    async with connected() as line, trio.open_nursery() as nursery:
+        callers = await waiting(line, nursery)
+        line.peer.close()
+        await all_end_with(callers, Disconnected)
+        with pytest.raises(Disconnected):
+            await line.transport.exchange([echo()])
+
+
+@pytest.mark.parametrize("sent", [1, 4, 67, 68, 100, 500])
+async def test_connection_dies_in_the_middle_of_a_reply(sent: int) -> None:
+    async with connected() as line, trio.open_nursery() as nursery:
+        callers = await waiting(line, nursery)
+        message = reply(8, 10, read_body(bytes(1000)))
+        await line.peer.send_raw((pack_frame(len(message)) + message)[:sent])
+        line.peer.close()
+        await all_end_with(callers, Disconnected)
+
+
+async def test_bytes_below_a_reply_that_never_ends_are_put_back() -> None:
+    async with connected() as line, trio.open_nursery() as nursery:
+        caller = Caller(line, line.read(0, 1000, at=200))
+        line.buffers[0].payload[:200] = b"k" * 200
+        nursery.start_soon(caller.run)
+        await line.peer.request()
+        message = reply(8, 10, read_body(bytes(1000)))
+        await line.peer.send_raw((pack_frame(len(message)) + message)[:300])
+        line.peer.close()
+        await all_end_with([caller], Disconnected)
+        assert line.buffers[0].payload[:200] == b"k" * 200
+
+
+async def test_reset_by_the_peer() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener:
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+    async with connected(pair=(client, server)) as line, trio.open_nursery() as nursery:
+        callers = await waiting(line, nursery)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        line.peer.close()
+        await all_end_with(callers, Disconnected)
+
+
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "no smb": lambda: b"HTTP/1.1 400 Bad Request\r\n\r\n".ljust(80, b"x"),
+    "too short a frame": lambda: pack_frame(10) + bytes(80),
+    "no smb2": lambda: pack_frame(80) + b"\xffSMB" + bytes(76),
+    "a request": lambda: pack_frame(70) + reply(8, 10, bytes(6), flags=0),
+    "an unreadable compound": lambda: pack_frame(100) + reply(13, 11, bytes(36), following=96),
+    "a compound that points far": lambda: pack_frame(68) + reply(13, 11, following=1 << 30),
+    "sealed, though nothing was agreed": lambda: pack_frame(200) + b"\xfdSMB" + bytes(196),
+    "sealed and short": lambda: pack_frame(70) + b"\xfdSMB" + bytes(66),
+    "a READ longer than asked for": lambda: framed(read_body(bytes(1001))),
+    "a READ in an odd place": lambda: framed(read_body(bytes(100), offset=88, gap=8)),
+    "a READ that points outside": lambda: framed(read_body(bytes(100))[:-1]),
+    "a READ without a body": lambda: framed(b""),
+    "a READ cut in its body": lambda: framed(read_body(b"")[:-2]),
+    "a READ that points into its header": lambda: framed(read_body(bytes(100), offset=16)),
+}
+
+
+def framed(body: bytes) -> bytes:
+    message = reply(8, 10, body)
+    return pack_frame(len(message)) + message
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_peer_that_breaks_the_protocol(name: str) -> None:
+    async with connected() as line, trio.open_nursery() as nursery:
+        callers = await waiting(line, nursery)
+        await line.peer.send_raw(HOSTILE[name]())
+        await all_end_with(callers, ProtocolError)
+        with pytest.raises(ProtocolError):
+            await line.transport.exchange([echo()])
+
+
+@pytest.mark.parametrize("algorithm", SigningAlgorithm)
+async def test_signed_session(algorithm: SigningAlgorithm) -> None:
+    """Requests are signed; good signatures pass, for replies in place and for others."""
+    signer = Signer(algorithm, KEYS[0])
+    async with connected(signer=signer) as line, trio.open_nursery() as nursery:
+        callers = await waiting(line, nursery)
+        late = Caller(line, echo())
+        nursery.start_soon(late.run)
+        asked = await line.peer.request()
+        assert asked.flags & FLAG_SIGNED
+        signer.verify(memoryview(bytearray(asked.raw)))
+        await line.peer.answer(reply(13, 11))
+        await line.peer.send(replies.interim(8, 10))  # interim replies carry no signature
+        await line.peer.answer(reply(8, 10, read_body(b"y" * 1000), flags=3))
+        await line.peer.answer(reply(13, asked.message_id))
+        for caller in (*callers, late):
+            await caller.over.wait()
+            assert caller.error is None
+        assert bytes(line.buffers[0].payload[:1000]) == b"y" * 1000
+
+
+@pytest.mark.parametrize("target", ["read", "echo"])
+@pytest.mark.parametrize("how", ["unsigned", "wrong", "changed"])
+async def test_signature_that_does_not_fit(target: str, how: str) -> None:
+    message = bytearray(
+        reply(8, 10, read_body(bytes(1000))) if target == "read" else reply(13, 11)
+    )
+    if how != "unsigned":
+        message[16] |= FLAG_SIGNED
+        (SIGNER if how == "changed" else Signer(SigningAlgorithm.AES_GMAC, KEYS[1])).sign(message)
+    if how == "changed":
+        message[-1] ^= 1
+    async with connected(signer=SIGNER) as line, trio.open_nursery() as nursery:
+        callers = await waiting(line, nursery)
+        await line.peer.send(bytes(message))
+        await all_end_with(callers, ProtocolError)
+
+
+async def test_unsigned_replies_pass_where_signing_was_not_agreed() -> None:
+    async with (
+        connected(signer=SIGNER, sign_requests=False) as line,
+        trio.open_nursery() as nursery,
+    ):
+        callers = await waiting(line, nursery)
+        await line.peer.send(reply(13, 11))
+        await callers[1].over.wait()
+        assert callers[1].error is None
+        wrong = bytearray(reply(8, 10, read_body(b"")))
+        wrong[16] |= FLAG_SIGNED  # signed all the same, and wrongly
+        await line.peer.send(bytes(wrong))
+        await all_end_with(callers[:1], ProtocolError)
+
+
+async def test_a_server_that_dropped_the_session_says_so_unsigned() -> None:
+    async with connected(signer=SIGNER) as line, trio.open_nursery() as nursery:
+        callers = await waiting(line, nursery)
+        await line.peer.send(reply(8, 10, replies.error_body(), status=0xC0000203))
+        await all_end_with(callers, Disconnected)
+
+
+@pytest.mark.parametrize("cipher", CipherId)
+async def test_sealed_session(cipher: CipherId) -> None:
+    async with connected(cipher=cipher) as line, trio.open_nursery() as nursery:
+        callers = await waiting(line, nursery)
+        await line.peer.answer(reply(8, 10, read_body(b"z" * 700)), reply(13, 11))
+        for caller in callers:
+            await caller.over.wait()
+        assert callers[0].replies[0].transferred == 700
+        assert bytes(line.buffers[0].payload[:700]) == b"z" * 700
+
+
+@pytest.mark.parametrize("how", ["plain", "plain read", "changed", "other session", "long read"])
+async def test_sealed_session_refuses_what_is_not_sealed_right(how: str) -> None:
+    async with connected(cipher=CipherId.AES_128_GCM) as line, trio.open_nursery() as nursery:
+        callers = await waiting(line, nursery)
+        assert line.peer.sealer is not None
+        payload = bytes(1001 if how == "long read" else 1000)
+        message = reply(8, 10, read_body(payload))
+        sealed = bytearray(line.peer.sealer.seal(message))
+        if how == "changed":
+            sealed[-1] ^= 1
+        elif how == "other session":
+            sealed[44] ^= 1
+        elif how.startswith("plain"):
+            sealed = bytearray(message if how == "plain read" else reply(13, 11))
+        await line.peer.send(bytes(sealed))
+        await all_end_with(callers, ProtocolError)
+        assert not any(line.buffers[0].payload[:1000])
+
+
+async def test_a_silent_server_is_gone_after_the_idle_deadline(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with connected(idle_deadline=20) as line, trio.open_nursery() as nursery:
+        await trio.sleep(100)  # silence while nobody asks is no sign of anything
+        begun = trio.current_time()
+        callers = await waiting(line, nursery)
+        await all_end_with(callers, Disconnected)
+        assert 20 <= trio.current_time() - begun <= 40
+
+
+async def test_a_server_that_is_at_work_may_take_longer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """STATUS_PENDING says that the server has the request: then silence is no sign of death."""
+    async with connected(idle_deadline=20) as line, trio.open_nursery() as nursery:
+        caller = Caller(line, line.read(0, 10))
+        nursery.start_soon(caller.run)
+        await line.peer.request()
+        await line.peer.send(replies.interim(8, 10))
+        await trio.sleep(100)
+        assert not caller.over.is_set()
+        await line.peer.answer(reply(8, 10, read_body(b"at last")))
+        await caller.over.wait()
+        assert caller.error is None
+
+
+@pytest.mark.parametrize("ending", ["hang up", "hostile", "half a frame"])
+async def test_who_asks_again_at_once_is_told_and_does_not_hang(ending: str) -> None:
+    """Whoever is woken by the end of the connection must find it ended: a request that slipped
+    in behind would never be answered nor released."""
+    async with connected() as line, trio.open_nursery() as nursery:
+        errors: list[str] = []
+
+        async def persistent() -> None:
+            for _ in range(2):
+                try:
+                    await line.transport.exchange([echo()])
+                except NetfsError as error:
+                    errors.append(type(error).__name__)
+                    assert line.transport.error is not None
+
+        for _ in range(20):
+            nursery.start_soon(persistent)
+            await line.peer.request()
+        if ending == "hostile":
+            await line.peer.send_raw(HOSTILE["no smb"]())
+        else:
+            if ending == "half a frame":
+                await line.peer.send_raw(b"\0\0\1")
+            line.peer.sock.shutdown(socket.SHUT_WR)
+        with trio.fail_after(10):
+            await line.ended.wait()
+            while len(errors) < 40:
+                await trio.testing.wait_all_tasks_blocked()
+        assert len(set(errors)) == 1
+
+
+async def test_a_mistake_of_ours_costs_the_connection_and_not_the_mount(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The receive task lives in the service nursery: what it raises would end everything."""
+
+    def mistake(_message: memoryview) -> list[memoryview]:
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr(transport, "split_compound", mistake)
+    async with connected() as line, trio.open_nursery() as nursery:
+        callers = await waiting(line, nursery)
+        await line.peer.answer(reply(13, 11))
+        await all_end_with(callers, ProtocolError)
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_cancelled_service_ends_everybody() -> None:
+    async with connected() as line, trio.open_nursery() as nursery:
+        callers = await waiting(line, nursery)
+        line.scope.cancel()
+        await all_end_with(callers, Disconnected)

@@ -1,0 +1,195 @@
+"""What we pack is what [MS-SMB2] says, by smbprotocol's structures; what a server packs comes back.
+
+smbprotocol is the other side: an implementation of the same pages by somebody else.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from smbprotocol import ioctl as their_ioctl
+from smbprotocol import open as theirs
+from smbprotocol.header import SMB2HeaderRequest
+
+from netfsfuse.errors import ProtocolError
+from netfsfuse.smb.wire import create, header, query, read
+from netfsfuse.smb.wire.header import HEADER_SIZE, Command
+from netfsfuse.types import DirEntry, FileAttr, VolumeStat
+from tests.smb import replies
+
+U32 = st.integers(0, 2**32 - 1)
+U64 = st.integers(0, 2**64 - 1)
+HANDLES = st.binary(min_size=16, max_size=16)
+NAMES = st.text(min_size=1, max_size=40)
+ATTRS = st.builds(
+    FileAttr,
+    file_id=U64,
+    creation=U64,
+    access=U64,
+    write=U64,
+    change=U64,
+    size=st.integers(0, 2**63 - 1),
+    allocation=st.integers(0, 2**63 - 1),
+    attributes=U32.map(lambda flags: flags & ~0x400),
+)
+
+
+def value(structure: object, name: str) -> object:
+    return structure[name].get_value()  # type: ignore[index]
+
+
+@given(U64, U32, U64, st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
+def test_request_header(message_id: int, tree: int, session: int, charge: int, ask: int) -> None:
+    packed = header.pack_header(
+        command=Command.READ,
+        charge=charge,
+        credit_request=ask,
+        flags=header.FLAG_SIGNED,
+        next_command=0,
+        message_id=message_id,
+        tree_id=tree,
+        session_id=session,
+    )
+    assert len(packed) == HEADER_SIZE
+    parsed = SMB2HeaderRequest()
+    parsed.unpack(packed)
+    assert value(parsed, "message_id") == message_id
+    assert value(parsed, "tree_id") == tree
+    assert value(parsed, "session_id") == session
+    assert value(parsed, "credit_charge") == charge
+    assert value(parsed, "credit_request") == ask
+    assert value(parsed, "command") == 8
+    assert value(parsed, "flags") == header.FLAG_SIGNED
+
+
+@given(HANDLES, U64, U32)
+def test_read_request(handle: bytes, start: int, length: int) -> None:
+    parsed = theirs.SMB2ReadRequest()
+    parsed.unpack(read.pack_read(handle, start, length))
+    assert value(parsed, "file_id") == handle
+    assert value(parsed, "offset") == start
+    assert value(parsed, "length") == length
+    assert value(parsed, "padding") == read.REPLY_OVERHEAD == 80
+
+
+@given(st.text(min_size=1, max_size=300))
+def test_create_request(name: str) -> None:
+    parsed = theirs.SMB2CreateRequest()
+    parsed.unpack(create.pack_create(name, access=0x81, options=0x40))
+    assert value(parsed, "buffer_path").decode("utf-16-le") == name  # type: ignore[attr-defined]
+    assert value(parsed, "desired_access") == 0x81
+    assert value(parsed, "create_options") == 0x40
+    assert value(parsed, "create_disposition") == 1
+    assert value(parsed, "share_access") == 7
+    (context,) = value(parsed, "buffer_contexts")  # type: ignore[misc]
+    assert value(context, "buffer_name") == b"QFid"
+
+
+def test_create_request_for_the_root() -> None:
+    """smbprotocol cannot parse an empty name; [MS-SMB2] 2.2.13 wants it of length 0."""
+    body = create.pack_create("", access=0x81, options=1)
+    name_at, name_length, contexts_at, contexts_length = struct.unpack_from("<HHII", body, 44)
+    assert (name_at, name_length) == (HEADER_SIZE + 56, 0)
+    assert contexts_at % 8 == 0
+    assert body[contexts_at - HEADER_SIZE :][16:20] == b"QFid"
+    assert contexts_at - HEADER_SIZE + contexts_length == len(body)
+
+
+@given(HANDLES, st.booleans())
+def test_the_other_requests(handle: bytes, restart: bool) -> None:
+    listing = theirs.SMB2QueryDirectoryRequest()
+    listing.unpack(query.pack_query_directory(handle, 65536, restart=restart))
+    assert value(listing, "buffer").decode("utf-16-le") == "*"  # type: ignore[attr-defined]
+    assert value(listing, "file_information_class") == 38
+    assert value(listing, "flags") == int(restart)
+    assert value(listing, "output_buffer_length") == 65536
+    for packed, kind, what in (
+        (query.pack_query_full_size(handle), 2, 7),
+        (query.pack_query_all(handle), 1, 18),
+    ):
+        info = theirs.SMB2QueryInfoRequest()
+        info.unpack(packed)
+        assert (value(info, "info_type"), value(info, "file_info_class")) == (kind, what)
+        assert value(info, "file_id") == handle
+    control = their_ioctl.SMB2IOCTLRequest()
+    control.unpack(query.pack_ioctl(handle, query.FSCTL_GET_REPARSE_POINT, 4096))
+    assert value(control, "ctl_code") == 0x900A8
+    assert value(control, "max_output_response") == 4096
+    assert value(control, "flags") == 1
+    closing = theirs.SMB2CloseRequest()
+    closing.unpack(create.pack_close(handle))
+    assert value(closing, "file_id") == handle
+    assert value(closing, "flags") == 0
+
+
+@given(ATTRS, HANDLES, U64)
+def test_create_reply(attr: FileAttr, handle: bytes, volume: int) -> None:
+    message = replies.reply(5, 1, replies.create_body(attr, handle, volume=volume))
+    created = create.parse_create(memoryview(message))
+    assert created == (handle, attr, volume)
+
+
+def test_create_reply_without_a_file_id() -> None:
+    attr = FileAttr(0, 1, 2, 3, 4, 5, 6, 0x80)
+    body = bytearray(replies.create_body(attr, bytes(16)))
+    struct.pack_into("<II", body, 80, 0, 0)
+    created = create.parse_create(memoryview(replies.reply(5, 1, bytes(body[:88]))))
+    assert created.attr == attr
+    assert created.volume_id == 0
+
+
+@given(st.binary(max_size=300), st.integers(0, 40))
+def test_read_reply(payload: bytes, gap: int) -> None:
+    body = replies.read_body(payload, offset=80 + gap, gap=gap)
+    message = memoryview(replies.reply(8, 1, body))
+    offset, length = read.parse_read(message)
+    assert message[offset : offset + length] == payload
+
+
+@given(st.lists(st.builds(DirEntry, NAMES, ATTRS), max_size=12))
+def test_listing_reply(entries: list[DirEntry]) -> None:
+    message = replies.reply(14, 1, replies.output_body(replies.directory_output(entries)))
+    assert query.parse_query_directory(memoryview(message)) == entries
+
+
+def test_listing_brings_reparse_tags() -> None:
+    link = FileAttr(7, 1, 1, 1, 1, 0, 0, 0x420, reparse_tag=0xA000000C)
+    output = replies.directory_output([DirEntry("link", link)])
+    message = replies.reply(14, 1, replies.output_body(output))
+    assert query.parse_query_directory(memoryview(message)) == [DirEntry("link", link)]
+
+
+@given(ATTRS)
+def test_query_replies(attr: FileAttr) -> None:
+    examples = {k: memoryview(v) for k, v in replies.examples(attr).items()}
+    assert query.parse_all(examples["all"]) == attr
+    assert query.parse_full_size(examples["full_size"]) == VolumeStat(4096, 1000, 500, 400)
+    assert query.parse_ioctl(examples["ioctl"]) == b"reparse data"
+
+
+def test_a_compound_is_split_where_it_was_joined() -> None:
+    parts = header.split_compound(memoryview(replies.examples(FileAttr(*range(8)))["compound"]))
+    assert [header.parse_header(part).message_id for part in parts] == [1, 2, 3]
+    assert read.parse_read(parts[1]) == (80, 1)
+
+
+@given(st.integers(header.HEADER_SIZE, header.MAX_FRAME))
+def test_frame(length: int) -> None:
+    assert header.parse_frame(header.pack_frame(length)) == length
+
+
+@pytest.mark.parametrize("prefix", [b"HTTP", b"\x83\0\0\1", b"\0\0\0\0", b"\0\0\0\x3f"])
+def test_frame_of_another_protocol(prefix: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        header.parse_frame(prefix)
+
+
+@pytest.mark.parametrize(
+    ("status", "flags", "is_interim"), [(0x103, 3, True), (0x103, 1, False), (0, 3, False)]
+)
+def test_interim_is_pending_and_async(status: int, flags: int, is_interim: bool) -> None:
+    message = replies.reply(8, 1, status=status, flags=flags)
+    assert header.parse_header(message).is_interim is is_interim

@@ -1,0 +1,116 @@
+"""Whatever bytes a peer sends, a parser answers with a value or with ProtocolError, and ends.
+
+Random bytes, and valid replies that were cut, bent or garbled: the latter get past the first checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netfsfuse.errors import ProtocolError
+from netfsfuse.smb.reparse import parse_mfsymlink, parse_reparse
+from netfsfuse.smb.wire.create import parse_create
+from netfsfuse.smb.wire.header import parse_header, split_compound
+from netfsfuse.smb.wire.query import (
+    parse_all,
+    parse_full_size,
+    parse_ioctl,
+    parse_query_directory,
+)
+from netfsfuse.smb.wire.read import parse_read
+from netfsfuse.types import FileAttr
+from tests.smb import replies
+
+Parser = Callable[[memoryview], object]
+
+PARSERS: dict[str, Parser] = {
+    "header": parse_header,
+    "compound": split_compound,
+    "create": parse_create,
+    "read": parse_read,
+    "directory": parse_query_directory,
+    "full_size": parse_full_size,
+    "all": parse_all,
+    "ioctl": parse_ioctl,
+    "reparse": lambda message: parse_reparse(bytes(message)),
+    "mfsymlink": lambda message: parse_mfsymlink(bytes(message)),
+}
+ATTR = FileAttr(11, 12, 13, 14, 15, 16, 4096, 0x20)
+VALID = replies.examples(ATTR)
+EDGES = st.sampled_from([0, 1, 2, 7, 8, 63, 64, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF])
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A valid reply with some of its bytes or length fields changed, and perhaps its end cut."""
+    message = bytearray(draw(st.sampled_from(sorted(VALID.values()))))
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, len(message) - 1))
+        width = draw(st.sampled_from([1, 2, 4]))
+        new = draw(EDGES | st.integers(0, 2**32 - 1)) % (1 << 8 * width)
+        message[at : at + width] = new.to_bytes(width, "little")
+    return bytes(message[: draw(st.integers(0, len(message)))])
+
+
+def survives(parse: Parser, raw: bytes) -> None:
+    try:
+        parse(memoryview(raw))
+    except ProtocolError:
+        return
+
+
+@pytest.mark.parametrize("name", PARSERS)
+@given(raw=st.binary(max_size=400))
+def test_random_bytes(name: str, raw: bytes) -> None:
+    survives(PARSERS[name], raw)
+
+
+@pytest.mark.parametrize("name", PARSERS)
+@settings(max_examples=200)
+@given(raw=mutated())
+def test_mutated_replies(name: str, raw: bytes) -> None:
+    survives(PARSERS[name], raw)
+
+
+@pytest.mark.parametrize("name", sorted(VALID))
+def test_every_truncation(name: str) -> None:
+    for end in range(len(VALID[name])):
+        for parse in PARSERS.values():
+            survives(parse, VALID[name][:end])
+
+
+@given(st.sampled_from([0xA000000C, 0xA0000003, 0xA000001D, 0x80000014]), st.binary(max_size=80))
+def test_reparse_data_of_a_known_tag(tag: int, body: bytes) -> None:
+    """Odd lengths and lone halves of surrogates come from the server's disk, unchecked."""
+    raw = tag.to_bytes(4, "little") + len(body).to_bytes(2, "little") + bytes(2) + body
+    survives(PARSERS["reparse"], raw)
+
+
+def test_payload_outside_the_reply() -> None:
+    """A length that reaches past the end, or an offset into the header, is refused by itself."""
+    raw = bytearray(VALID["read"])
+    raw[68:72] = (8).to_bytes(4, "little")  # one byte more than there is
+    with pytest.raises(ProtocolError):
+        parse_read(memoryview(raw))
+    raw = bytearray(VALID["read"])
+    raw[66] = 40
+    with pytest.raises(ProtocolError):
+        parse_read(memoryview(raw))
+
+
+def test_name_of_half_a_character() -> None:
+    """A length in bytes may be odd; it is no reason for a UnicodeDecodeError."""
+    raw = bytearray(VALID["directory"])
+    raw[72 + 60 : 72 + 64] = (5).to_bytes(4, "little")
+    with pytest.raises(ProtocolError):
+        parse_query_directory(memoryview(raw))
+
+
+def test_listing_that_walks_on_the_spot_ends() -> None:
+    raw = bytearray(VALID["directory"])
+    raw[72:76] = (1).to_bytes(4, "little")
+    survives(parse_query_directory, bytes(raw))
