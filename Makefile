@@ -22,7 +22,7 @@ check: venv
 	$(VENV)/python -m pytest -q -m "not samba and not mount and not soak"
 
 soak: venv test-packages
-	$(VENV)/python -m pytest -m soak --timeout=3600
+	$(VENV)/python -m pytest -m soak --timeout=3600 -o faulthandler_timeout=0
 
 venv: packages
 	@scripts/venv

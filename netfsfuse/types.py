@@ -11,13 +11,18 @@ CACHE_BLOCK = 64 * 1024
 
 
 class ByteRange(NamedTuple):
-    """Half-open range of bytes ``[start, end)``."""
+    """Half-open range of bytes ``[start, end)``. False when empty."""
 
     start: int
     end: int
 
-    def __len__(self) -> int:
+    @property
+    def length(self) -> int:
+        """Bytes in it."""
         return self.end - self.start
+
+    def __bool__(self) -> bool:
+        return self.end > self.start
 
 
 class FileKind(enum.Enum):

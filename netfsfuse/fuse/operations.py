@@ -61,8 +61,12 @@ class Operations(pyfuse3.Operations):
             inode = await self._filesystem.lookup(parent_inode, name)
         except NotFound:
             return negative_entry(self._shown)
-        inode.nlookup += 1
-        return entry_of(inode, self._shown)
+        try:
+            entry = entry_of(inode, self._shown)
+            inode.nlookup += 1
+        finally:
+            self._filesystem.inodes.discard_unknown(inode)
+        return entry
 
     @never_raises
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
@@ -136,23 +140,33 @@ class Operations(pyfuse3.Operations):
                 if not pyfuse3.readdir_reply(token, FileNameT(name), entry, offset):
                     return
         position = max(start_id - _FIRST_ENTRY, 0)
-        while batch := await self._filesystem.readdir(fh, position):
-            for listed, position in batch:
-                if not await self._reply_entry(token, directory, listed, position):
-                    return
+        told: list[int] = []
+        try:
+            while batch := await self._filesystem.readdir(fh, position):
+                for listed, position in batch:
+                    number = await self._reply_entry(token, directory, listed, position)
+                    if number is None:
+                        return
+                    told.append(number)
+        except BaseException:
+            # The kernel is sent an error instead of the entries, and will never forget them.
+            for number in told:
+                self._filesystem.forget(number, 1)
+            raise
 
     async def _reply_entry(
         self, token: pyfuse3.ReaddirToken, directory: Any, listed: DirEntry, position: int
-    ) -> bool:
-        """One entry into the reply; False when it is full, and the kernel not told of it."""
+    ) -> int | None:
+        """One entry into the reply; None when it is full, and the kernel not told of it."""
         inode = await self._filesystem.bind_entry(directory, listed)
-        entry = entry_of(inode, self._shown)
-        name = FileNameT(encode_name(listed.name))
-        if pyfuse3.readdir_reply(token, name, entry, position + _FIRST_ENTRY):
+        try:
+            name, entry = FileNameT(encode_name(listed.name)), entry_of(inode, self._shown)
+            if not pyfuse3.readdir_reply(token, name, entry, position + _FIRST_ENTRY):
+                return None
             inode.nlookup += 1
-            return True
-        self._filesystem.inodes.discard_unknown(inode)
-        return False
+            return inode.number
+        finally:
+            self._filesystem.inodes.discard_unknown(inode)
 
     @guarded
     async def releasedir(self, fh: FileHandleT) -> None:

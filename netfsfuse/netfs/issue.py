@@ -173,7 +173,7 @@ class Issuer:
         try:
             if await _read_part(contents.cache, sub, whole):
                 return []
-            if contents.cache is not None and len(whole) > CACHE_BLOCK and not sub.cache_only:
+            if contents.cache is not None and whole.length > CACHE_BLOCK and not sub.cache_only:
                 good = [
                     part
                     for part in await contents.cache.query_occupancy(*whole)

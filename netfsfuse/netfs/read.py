@@ -53,6 +53,7 @@ class _Request:
     start: int
     end: int
     position: int
+    sequential: bool
     debug_id: int
     issued: int = 0
     failures: int = 0
@@ -102,16 +103,17 @@ class NetfsFile:
             answer = b""
         else:
             ahead = self._window.on_read(start, end - start, contents.i_size)
-            if not self._window.sequential:
+            sequential = self._window.sequential
+            if not sequential:
                 self._disown_ahead()
             self._ahead = ahead
             sub = contents.table.find(start // CACHE_BLOCK)
             if sub is not None and sub.state is State.FILLED and end <= sub.end:
-                answer = self._lend(sub, start, end)
+                answer = self._lend(sub, start, end, sequential)
                 if ahead.end > self._ahead_end and ahead:
                     self._issuer.start(contents, self._plan_ahead(ahead))
             else:
-                answer = await self._read_slowly(start, size, ahead)
+                answer = await self._read_slowly(start, size, ahead, sequential)
         application = self._issuer.stats.application
         application.reads += 1
         application.bytes += len(answer)
@@ -142,11 +144,13 @@ class NetfsFile:
                 await self._outstanding.wait_empty()
             raise
 
-    async def _read_slowly(self, start: int, size: int, ahead: ByteRange) -> Answer:
+    async def _read_slowly(
+        self, start: int, size: int, ahead: ByteRange, sequential: bool
+    ) -> Answer:
         """A read that needs something not in memory, or lies in several buffers."""
         contents = self._contents
         end = min(start + size, contents.i_size)
-        request = _Request(start, end, start, self._issuer.stats.next_debug_id())
+        request = _Request(start, end, start, sequential, self._issuer.stats.next_debug_id())
         while True:
             await contents.learn(ByteRange(request.position, end))
             if contents.retired:
@@ -255,7 +259,9 @@ class NetfsFile:
                 stop = min(request.end, sub.start + sub.transferred)
                 is_last = is_short or stop == request.end
                 if is_last and request.joined is None:
-                    return self._lend(sub, request.start, stop) if stop > request.start else b""
+                    if stop <= request.start:
+                        return b""
+                    return self._lend(sub, request.start, stop, request.sequential)
                 self._copy(sub, request, stop)
                 if is_last:
                     self._issuer.stats.application.joined += 1
@@ -293,9 +299,9 @@ class NetfsFile:
         self._contents.occupancy.note(sub.start, sub.end, stored=False)
         self._contents.table.detach(sub)
 
-    def _lend(self, sub: Subrequest, start: int, end: int) -> memoryview:
+    def _lend(self, sub: Subrequest, start: int, end: int, sequential: bool) -> memoryview:
         view = sub.buffer.lend(start - sub.start, end - sub.start)
-        self._consume(sub, end - start)
+        self._consume(sub, end - start, sequential)
         return view
 
     def _copy(self, sub: Subrequest, request: _Request, stop: int) -> None:
@@ -306,19 +312,20 @@ class NetfsFile:
         if stop > start:
             view = sub.buffer.payload[start - sub.start : stop - sub.start]
             request.joined[start - request.start : stop - request.start] = view
-            self._consume(sub, stop - start)
+            self._consume(sub, stop - start, request.sequential)
             request.position = stop
 
-    def _consume(self, sub: Subrequest, count: int) -> None:
-        """``count`` bytes were given to a reader. A sequential reader that is alone on the file
-        will not ask for them again: then a buffer that is used up goes back while it is still
-        warm in the CPU's cache. Bytes are counted, not marked, because the kernel may ask for the
-        end of a piece before its middle."""
+    def _consume(self, sub: Subrequest, count: int, sequential: bool) -> None:
+        """``count`` bytes were given to a reader, which was ``sequential`` when it asked.
+
+        A sequential reader that is alone on the file will not ask for them again: then a buffer
+        that is used up goes back while it is still warm in the CPU's cache. Bytes are counted, not
+        marked, because the kernel may ask for the end of a piece before its middle.
+        """
         sub.consumed += count
         if not sub.attached:
             return
         used_up = sub.consumed >= sub.length
-        sequential = self._window.sequential
         if not (used_up and sequential and self._contents.readers == 1):
             self._issuer.pool.touch(sub, consumed=used_up or not sequential)
         elif sub.running:

@@ -43,7 +43,7 @@ class CreditGate:
     @property
     def largest_charge(self) -> int:
         """Credits that one request may cost without waiting for ever."""
-        return max(1, self.window.held - RESERVE)
+        return max(1, self.window.usable - RESERVE)
 
     async def take(self, charge: int, *, urgent: bool) -> int:
         """First of ``charge`` consecutive MessageIds. Raises the error given to ``fail``."""

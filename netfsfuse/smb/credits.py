@@ -35,12 +35,19 @@ class CreditWindow:
         """All credits of ours, on hand or under way."""
         return self.available + self.spent
 
+    @property
+    def usable(self) -> int:
+        """What may be under way at once."""
+        return min(self.held, self.ceiling)
+
     def affords(self, charge: int, reserve: int = 0) -> bool:
         """Whether ``charge`` can be spent now, leaving ``reserve`` for more important requests.
 
-        With nothing under way the reserve is given up: nobody else would return credits.
+        With nothing under way the reserve is given up: nobody else would return credits. Never
+        more than the ceiling is under way, for Samba grants in the handshake, and gives back with
+        each reply, more than it was asked for.
         """
-        if self.available < charge:
+        if self.available < charge or (self.spent and self.spent + charge > self.ceiling):
             return False
         return self.available - charge >= reserve or self.spent == 0
 

@@ -12,7 +12,14 @@ import logging
 
 import trio
 
-from netfsfuse.errors import Disconnected, NetfsError, NotFound, ProtocolError, Stale
+from netfsfuse.errors import (
+    Disconnected,
+    IsADirectory,
+    NetfsError,
+    NotFound,
+    ProtocolError,
+    Stale,
+)
 from netfsfuse.netfs.buffer import Buffer
 from netfsfuse.smb import status
 from netfsfuse.smb.credits import CREDIT_BYTES, charge_for
@@ -63,10 +70,11 @@ class SmbFile:
         reply: Reply | None = None
         for last in (False, True):
             transport = await self._ready()
+            handle = self._handle
             length = min(length, transport.largest_charge * CREDIT_BYTES)
             request = Request(
                 Command.READ,
-                pack_read(self._handle, start, length),
+                pack_read(handle, start, length),
                 charge_for(length),
                 Sink(buffer, at, length),
             )
@@ -76,7 +84,7 @@ class SmbFile:
                 if last:
                     raise
                 continue
-            if not self._needs_reopen(reply, transport):
+            if not self._needs_reopen(reply, transport, handle):
                 break
         assert reply is not None
         if reply.status in (status.SUCCESS, status.BUFFER_OVERFLOW):
@@ -85,9 +93,10 @@ class SmbFile:
             return 0
         raise status.error_of(reply.status, f"READ {self._name!r} at {start}")
 
-    def _needs_reopen(self, reply: Reply, transport: Transport) -> bool:
+    def _needs_reopen(self, reply: Reply, transport: Transport, handle: bytes) -> bool:
         if reply.status == status.FILE_CLOSED:
-            self._number = -1
+            if handle == self._handle:  # or another reader has opened it again already
+                self._number = -1
             return True
         return self._session.lost(reply, transport)
 
@@ -108,17 +117,19 @@ class SmbFile:
         if self._number == self._session.number:
             return transport
         async with self._reopening:
-            if self._stale is not None:
-                raise self._stale
-            if self._number != self._session.number:
+            while True:
+                if self._stale is not None:
+                    raise self._stale
+                transport = await self._session.transport()
+                if self._number == self._session.number:
+                    return transport
                 await self._reopen()
-        return await self._session.transport()
 
     async def _reopen(self) -> None:
         log.info("opening %r again", self._name)
         try:
             created, number = await _create(self._session, self._name)
-        except NotFound as gone:
+        except (NotFound, IsADirectory) as gone:
             self._stale = Stale(f"{self._name!r} is gone")
             raise self._stale from gone
         before = self.attr

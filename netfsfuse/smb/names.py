@@ -44,7 +44,9 @@ def name_to_local(name: str) -> str:
     A "/" cannot come from a sane server; it is replaced, since a name that holds one could
     lead a program out of the directory.
     """
-    return name.translate(_TO_LOCAL).replace("/", "\ufffd").replace("\0", "\ufffd")
+    if not name.isascii():  # no mapped character is ASCII, and most names are
+        name = name.translate(_TO_LOCAL)
+    return name.replace("/", "\ufffd").replace("\0", "\ufffd")
 
 
 def path_to_server(path: str) -> str:

@@ -235,6 +235,7 @@ class Transport:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write_outbox)
                 await self._receive_all()
+                nursery.cancel_scope.cancel()  # the writer has no end of its own
         except* (OSError, trio.ClosedResourceError, trio.BrokenResourceError) as failed:
             self.fail(Disconnected(f"connection lost: {failed.exceptions[0]}"))
         except* NetfsError as failed:

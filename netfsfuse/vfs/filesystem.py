@@ -19,6 +19,7 @@ from netfsfuse.errors import (
     AccessDenied,
     Disconnected,
     IsADirectory,
+    Locked,
     NetfsError,
     NotADirectory,
     NotFound,
@@ -87,16 +88,21 @@ class FileSystem:
         """The inode for what the server says is at ``path``, its attributes now ``attr``."""
         target = await self._link_target(path, attr)
         number = inode_number(attr, path)
-        inode = self.inodes.find(number)
+        same = True
+        while (inode := self.inodes.find(number)) is not None:
+            same = await self._is_same(inode, attr)
+            if self.inodes.find(number) is inode:  # the kernel may have forgotten it meanwhile
+                break
         if inode is None:
             inode = self.inodes.add(Inode(number, parent, name, attr))
         else:
-            if not await self._is_same(inode, attr):
+            if not same:
                 log.debug("inode %d is another file now: %s", number, path)
                 inode.generation = attr.creation
                 inode.pages = None
                 self._contents.retire(number)
-            inode.parent, inode.name = parent, name
+            if not inode.holds(parent):
+                inode.parent, inode.name = parent, name
         inode.target = target
         self._learn(inode, attr)
         return inode
@@ -107,7 +113,7 @@ class FileSystem:
             return None
         try:
             return await self._namespace.read_link(path, attr)
-        except (AccessDenied, NotFound) as failed:
+        except (AccessDenied, Locked, NotFound) as failed:
             log.debug("reading a possible link: %s", failed)
             return None
 
@@ -291,6 +297,7 @@ class FileSystem:
                 page = await handle.listing.next_page()
                 handle.entries.extend(page)
                 handle.complete = not page
+                await trio.lowlevel.checkpoint()  # a page took 2 ms: others first
             batch = handle.entries[position : position + _BATCH]
         return [(entry, position + index + 1) for index, entry in enumerate(batch)]
 

@@ -63,6 +63,16 @@ class Inode:
             inode = inode.parent
         return "/".join(reversed(names))
 
+    def holds(self, other: Inode) -> bool:
+        """Whether ``other`` is this inode or lies below it, so that it cannot be moved in there.
+
+        A server that follows its own symlinks, as Samba does, shows a directory inside itself.
+        """
+        inode: Inode | None = other
+        while inode is not None and inode is not self:
+            inode = inode.parent
+        return inode is self
+
 
 class InodeTable:
     """Number -> inode."""

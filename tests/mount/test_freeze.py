@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -54,9 +53,8 @@ class Harness:
 
     def end(self) -> None:
         """Leave neither process nor mount, also when the loop stands still."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
+        with self.process:  # closes the pipe and waits
+            self.process.kill()
         mounts.detach(self.mountpoint)
 
 
@@ -86,7 +84,7 @@ def test_killed_readers_do_not_stop_the_loop(harness, moment: str) -> None:
         beats = torture.pulse.wait_beats(1, 2.0)
         assert beats or torture.process.poll() is not None, "the loop stands still"
     assert torture.process.returncode == 0
-    killed = json.loads(torture.process.communicate()[0])["killed"]
+    killed = json.loads(torture.process.stdout.read())["killed"]
     assert killed >= rounds // 2, f"only {killed} of {rounds} readers were killed in time"
     assert torture.pulse.largest_gap < STALL
 

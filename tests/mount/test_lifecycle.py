@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from netfsfuse.cli.mountinfo import read_mounts
 from netfsfuse.demo import mounts
 from netfsfuse.demo.samba import PrivateSamba
 from tests.support.mounted import COMMAND, SOURCE_TREE, Mounted, netfsfuse
@@ -112,10 +113,10 @@ def test_a_mount_left_dead_is_replaced(samba: PrivateSamba, mount, hello: Path) 
     dead one away as well."""
     mounted = mount(samba)
     mounted.kill9()
-    with pytest.raises(OSError, match=os.strerror(errno.ENOTCONN)):
+    with pytest.raises(OSError, match=r"Transport endpoint|connection abort"):
         mounted.path.stat()
     mounted.mount()
-    entries = [entry for entry in mounts.netfsfuse_mounts() if entry.mountpoint == mounted.path]
+    entries = [entry for entry in read_mounts() if entry.path == str(mounted.path)]
     assert len(entries) == 1
     assert (mounted.path / hello.name).read_text() == "hello\n"
     mounted.kill9()
@@ -151,10 +152,9 @@ def test_how_it_shows_in_proc_mounts_and_refuses_writers(
         lambda: os.mkfifo(new),
         lambda: new.symlink_to("x"),
     ]
-    for number, attempt in enumerate(attempts):
-        with pytest.raises(OSError, match=r"") as refused:
+    for attempt in attempts:
+        with pytest.raises(OSError, match=os.strerror(errno.EROFS)):
             attempt()
-        assert refused.value.errno == errno.EROFS, number
     assert os.listdir(mounted.path) == os.listdir(samba.path)
     assert hello.read_text() == "hello\n"
 

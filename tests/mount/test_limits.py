@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import tempfile
@@ -108,6 +109,19 @@ def test_big_directory(samba: PrivateSamba, folder: Path, mount, count: int) -> 
     assert sent["create"] < 10 + 2 * took
     assert took < count / 1000
     assert sorted(os.listdir(here)) == names
+
+
+def test_extended_attributes_are_not_asked_for_file_by_file(
+    samba: PrivateSamba, folder: Path, mount
+) -> None:
+    """``ls -l`` gives up asking for a security context or ACL on "not supported", but would ask
+    again for each of 50,000 files on "this one has none"."""
+    (folder / "file").touch()
+    mounted: Mounted = mount(samba)
+    for name in ("security.selinux", "security.capability", "user.other"):
+        with pytest.raises(OSError, match="not supported") as refused:
+            os.getxattr(mounted.path / folder.name / "file", name)
+        assert refused.value.errno == errno.EOPNOTSUPP
 
 
 def walk(mounted: Mounted, folder: Path) -> int:

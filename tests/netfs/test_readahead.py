@@ -39,7 +39,7 @@ def test_a_one_mib_reader_has_eight_pieces_ahead_within_five_reads():
 
 def test_a_reader_of_small_pieces_must_show_that_it_goes_on():
     window = ReadaheadWindow(CONFIG)
-    widths = [len(window.on_read(n * 4096, 4096, HUGE)) for n in range(32)]
+    widths = [window.on_read(n * 4096, 4096, HUGE).length for n in range(32)]
     assert max(widths) <= MIB
 
 
@@ -49,7 +49,7 @@ def test_a_seek_closes_the_window():
         window.on_read(n * MIB, MIB, HUGE)
     assert not window.on_read(500 * MIB, MIB, HUGE)
     assert not window.sequential
-    assert 0 < len(window.on_read(501 * MIB, MIB, HUGE)) <= 3 * MIB
+    assert 0 < window.on_read(501 * MIB, MIB, HUGE).length <= 3 * MIB
 
 
 def test_out_of_order_reads_of_the_kernel_keep_the_run():
@@ -58,7 +58,7 @@ def test_out_of_order_reads_of_the_kernel_keep_the_run():
     for n in order:
         ahead = window.on_read(n * 128 * KIB, 128 * KIB, HUGE)
         assert window.sequential or n == 0
-    assert len(ahead) >= 8 * MIB
+    assert ahead.length >= 8 * MIB
 
 
 @settings(deadline=None, max_examples=200)
@@ -96,6 +96,6 @@ def test_any_steady_reader_reaches_the_full_window(size, start):
     ahead = ByteRange(0, 0)
     for n in range(16 * 128 * KIB // size + 16):
         ahead = window.on_read(start + n * size, size, HUGE)
-        if len(ahead) >= 8 * MIB:
+        if ahead.length >= 8 * MIB:
             return
     raise AssertionError(ahead)

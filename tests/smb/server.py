@@ -68,6 +68,7 @@ class Server:
     credits: int = 64
     hook: Callable[[Asked], bytes | bool | None] = lambda asked: None
     refuse: MountError | None = None
+    refusals: int = -1
     gate: trio.Event | None = None
     asked: list[Asked] = field(default_factory=list)
     handles: dict[bytes, Opened] = field(default_factory=dict)
@@ -208,21 +209,26 @@ class Handshake:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._unwanted = False
 
     def run(self) -> Established:
         server = self._server
         server.dialled += 1
         if server.gate is not None:
             trio.from_thread.run(server.gate.wait)
-        if server.refuse is not None:
+        if server.refuse is not None and server.refusals:
+            server.refusals -= 1
             raise server.refuse
+        if self._unwanted:
+            raise MountError("nobody wants it any more")
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         trio.from_thread.run_sync(server.accept, theirs)
         return established(ours, credits=server.credits)
 
     def abort_unless_done(self) -> None:
-        """Nothing of it outlives ``run``."""
+        """Whoever asked has gone."""
+        self._unwanted = True
 
 
 @asynccontextmanager
@@ -234,7 +240,7 @@ async def serving(server: Server) -> AsyncIterator[Session]:
         session = Session(
             config, nursery=nursery, stats=ServerStats(), handshaker=server.handshaker
         )  # type: ignore[arg-type]
-        with trio.fail_after(2):
+        with trio.fail_after(10):
             await session.connect()
             yield session
         left = dict(server.handles)

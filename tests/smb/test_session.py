@@ -15,6 +15,12 @@ from tests.smb.peer import Asked, echo
 from tests.smb.server import SESSION_DELETED, Server, serving
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an outage that has lasted for long: one attempt a request."""
+    monkeypatch.setattr("netfsfuse.smb.session.OUTAGE_PATIENCE", 0.0)
+
+
 async def ask(session: Session) -> Reply:
     (reply,) = await session.exchange(lambda _: [echo()])
     return reply
@@ -85,7 +91,7 @@ async def test_all_who_wait_share_one_new_connection() -> None:
         assert server.dialled == 2
 
 
-async def test_all_who_wait_share_one_failure() -> None:
+async def test_all_who_wait_share_one_failure(impatient: None) -> None:
     server = Server()
     async with serving(server) as session:
         server.drop()
@@ -109,6 +115,15 @@ async def test_all_who_wait_share_one_failure() -> None:
         assert server.dialled <= 3  # one more may have met the dead connection in mid-request
         server.refuse = None
         assert (await ask(session)).status == 0  # a failure is not for ever
+
+
+async def test_a_server_that_restarts_is_waited_for() -> None:
+    server = Server()
+    async with serving(server) as session:
+        server.drop()
+        server.refuse, server.refusals = MountError("connection refused"), 1
+        assert (await ask(session)).status == 0
+        assert server.dialled == 3
 
 
 async def test_a_refused_login_is_access_denied() -> None:

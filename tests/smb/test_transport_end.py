@@ -284,6 +284,22 @@ async def test_a_mistake_of_ours_costs_the_connection_and_not_the_mount(
     assert "ZeroDivisionError" in caplog.text
 
 
+async def test_failed_before_the_next_reply_is_looked_at() -> None:
+    """Somebody else may end the connection while the receive task is about to go on reading."""
+    async with connected() as line, trio.open_nursery() as nursery:
+        callers = [Caller(line, echo()) for _ in range(2)]
+        for caller in callers:
+            nursery.start_soon(caller.run)
+            await line.peer.request()
+        line.transport._gate.serve = lambda: line.transport.fail(  # type: ignore[method-assign]
+            Disconnected("by somebody else")
+        )
+        await line.peer.answer(reply(13, 10))
+        with trio.fail_after(10):
+            await line.ended.wait()
+        await all_end_with(callers[1:], Disconnected)
+
+
 async def test_cancelled_service_ends_everybody() -> None:
     async with connected() as line, trio.open_nursery() as nursery:
         callers = await waiting(line, nursery)

@@ -1,14 +1,16 @@
 """A mount in a process of its own whose loop is measured from inside.
 
 Run as ``python -m tests.support.torture_loop HOST PORT SHARE MOUNTPOINT CACHEDIR TICKER FIGURES
-LAG``, the user's name and password in the environment as ``USER`` and ``PASSWD``. It is the product's own
-:func:`netfsfuse.mount.run`; beside it run a ticker and an instrument that takes the CPU time of
-every step of every task. SIGTERM ends it, and the figures go to FIGURES as JSON. LAG seconds pass
+LAG``, the user's name and password in the environment as ``USER`` and ``PASSWD``. It is the
+product's own :func:`netfsfuse.mount.run`; beside it run a ticker, an instrument that takes the CPU
+time of every step of every task, and one that takes that of garbage collections, which are part of
+the steps they happen in. SIGTERM ends it, and the figures go to FIGURES as JSON. LAG seconds pass
 between the wake-up by /dev/fuse and whatever the product does about it, as if the loop were busy.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -32,6 +34,8 @@ class StepTimes(trio.abc.Instrument):
     def __init__(self) -> None:
         self.steps = array("Q")
         self.longest: dict[str, int] = {}
+        self.collections: dict[int, int] = {}  # the longest by generation
+        self._collecting = 0
         self._begin = 0  # none under way: it is put in place in the middle of a step
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
@@ -45,6 +49,15 @@ class StepTimes(trio.abc.Instrument):
         if took > 2_000_000:
             name = task.name.rpartition(".")[2]
             self.longest[name] = max(took, self.longest.get(name, 0))
+
+    def on_collection(self, phase: str, info: dict[str, int]) -> None:
+        """For ``gc.callbacks``."""
+        now = time.thread_time_ns()
+        if phase == "start":
+            self._collecting = now
+        else:
+            generation, took = info["generation"], now - self._collecting
+            self.collections[generation] = max(took, self.collections.get(generation, 0))
 
     def figures(self) -> dict[str, Any]:
         """Milliseconds: p50, p99, p99.9, max; the number of steps; the longest by task's name."""
@@ -60,6 +73,7 @@ class StepTimes(trio.abc.Instrument):
             "p99.9": at(0.999),
             "max": at(1),
             "longest": {name: ns / 1e6 for name, ns in self.longest.items()},
+            "collections": {name: ns / 1e6 for name, ns in self.collections.items()},
         }
 
 
@@ -89,6 +103,7 @@ def main() -> None:
 
     def announce(notices: list[str]) -> None:
         trio.lowlevel.add_instrument(times)
+        gc.callbacks.append(times.on_collection)
         trio.lowlevel.spawn_system_task(ticker.run)
 
     pyfuse3._wait_fuse_readable = lagging(pyfuse3._wait_fuse_readable, float(lag))

@@ -1,0 +1,250 @@
+"""A namespace in memory that does as it is told, and a mount's vfs on top of the real netfs.
+
+``Namespace.tree`` maps paths to :class:`Node`; tests change it as a server's own users would.
+Every call is noted in ``asked``; ``before(what, path)`` may raise, or wait, in front of any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import trio
+import trio.testing
+
+from netfsfuse.config import ReadConfig
+from netfsfuse.errors import NotADirectory, NotFound
+from netfsfuse.netfs import Buffer, Netfs
+from netfsfuse.netfs.ops import CacheObject
+from netfsfuse.stats import Stats
+from netfsfuse.types import DirEntry, FileAttr, VolumeStat
+from netfsfuse.vfs.contents import Contents
+from netfsfuse.vfs.filesystem import FileSystem
+from netfsfuse.vfs.inodes import Inode
+
+_TICKS = 10_000_000
+_EPOCH = 11_644_473_600
+NOW = 1_700_000_000.0
+"""The server's clock, seconds since 1970."""
+
+
+def ticks(seconds: float) -> int:
+    """``NOW + seconds`` as FILETIME, and never a whole second: the server's clock is fine."""
+    return int((NOW + seconds + _EPOCH) * _TICKS) + 7
+
+
+def file_attr(file_id: int, size: int = 0, *, age: float = 3600.0, born: float = 7200.0) -> FileAttr:
+    """A file written ``age`` seconds ago and made ``born`` seconds ago."""
+    then = ticks(-age)
+    return FileAttr(file_id, ticks(-born), then, then, then, size, size, 0x20)
+
+
+def dir_attr(file_id: int) -> FileAttr:
+    """A directory."""
+    return replace(file_attr(file_id), attributes=0x10)
+
+
+@dataclass
+class Node:
+    """What is at a path: a file's content, a link's target, or a directory (neither)."""
+
+    attr: FileAttr
+    content: bytes = b""
+    target: str | None = None
+    removed: bool = False
+
+
+class OpenFile:
+    """A handle: reads its node whatever the path names by now."""
+
+    def __init__(self, namespace: FakeNamespace, node: Node, path: str) -> None:
+        self.attr = node.attr
+        self.closed = 0
+        self._namespace, self._node, self._path = namespace, node, path
+
+    async def read(self, start: int, length: int, buffer: Buffer, at: int, *, urgent: bool) -> int:
+        assert not self.closed
+        await self._namespace.note("read", self._path)
+        data = self._node.content[start : start + length]
+        buffer.payload[at : at + len(data)] = data
+        return len(data)
+
+    async def query(self) -> FileAttr:
+        await self._namespace.note("query", self._path)
+        return self._node.attr
+
+    async def aclose(self) -> None:
+        self.closed += 1
+        self._namespace.open_handles.remove(self)
+
+
+class Listing:
+    """An open directory, in pages of ``FakeNamespace.page`` entries."""
+
+    def __init__(self, namespace: FakeNamespace, path: str) -> None:
+        self._namespace, self._path = namespace, path
+        prefix = f"{path}/" if path else ""
+        self._left = [
+            DirEntry(name[len(prefix) :], node.attr)
+            for name, node in namespace.tree.items()
+            if name and name.startswith(prefix) and "/" not in name[len(prefix) :]
+        ]
+
+    async def next_page(self) -> list[DirEntry]:
+        await self._namespace.note("page", self._path)
+        size = self._namespace.page
+        page, self._left = self._left[:size], self._left[size:]
+        return page
+
+    async def aclose(self) -> None:
+        self._namespace.open_handles.remove(self)
+
+
+@dataclass
+class FakeNamespace:
+    """See the module."""
+
+    tree: dict[str, Node] = field(default_factory=dict)
+    page: int = 4
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    open_handles: list[OpenFile | Listing] = field(default_factory=list)
+    before: Callable[[str, str], Awaitable[None] | None] = lambda what, path: None
+
+    async def note(self, what: str, path: str) -> None:
+        self.asked.append((what, path))
+        await trio.lowlevel.checkpoint()
+        waiting = self.before(what, path)
+        if waiting is not None:
+            await waiting
+
+    def count(self, what: str) -> int:
+        return sum(1 for kind, _ in self.asked if kind == what)
+
+    async def _node(self, what: str, path: str) -> Node:
+        await self.note(what, path)
+        if path not in self.tree:
+            raise NotFound(path)
+        return self.tree[path]
+
+    def decode_name(self, raw: bytes) -> str:
+        return raw.decode()
+
+    async def stat(self, path: str) -> FileAttr:
+        return (await self._node("stat", path)).attr
+
+    async def read_link(self, path: str, attr: FileAttr) -> str | None:
+        return (await self._node("read_link", path)).target
+
+    def may_be_link(self, attr: FileAttr) -> bool:
+        return attr.size == 1067 or attr.is_reparse
+
+    async def open(self, path: str) -> OpenFile:
+        node = await self._node("open", path)
+        file = OpenFile(self, node, path)
+        self.open_handles.append(file)
+        return file
+
+    async def list(self, path: str) -> Listing:
+        node = await self._node("list", path)
+        if not node.attr.is_directory:
+            raise NotADirectory(path)
+        listing = Listing(self, path)
+        self.open_handles.append(listing)
+        return listing
+
+    async def stat_volume(self) -> VolumeStat:
+        await self.note("statfs", "")
+        return VolumeStat(4096, 1000, 500, 400)
+
+
+class FakeObject:
+    """A cache object that stores nothing, of one cache key; two at once are a failure."""
+
+    def __init__(self, cache: FakeCache, file_id: int) -> None:
+        self._cache, self._file_id = cache, file_id
+        self.closed = False
+
+    async def query_occupancy(self, start: int, end: int) -> list:
+        return []
+
+    async def read(self, start: int, target: memoryview) -> bool:
+        return False
+
+    async def write(self, start: int, data: memoryview) -> bool:
+        return False
+
+    async def aclose(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._cache.closed += 1
+
+
+@dataclass
+class FakeCache:
+    """``pause`` seconds an acquire takes."""
+
+    acquired: list[FileAttr] = field(default_factory=list)
+    closed: int = 0
+    pause: float = 0.0
+
+    async def acquire(self, attr: FileAttr, path: str) -> CacheObject:
+        await trio.sleep(self.pause)
+        self.acquired.append(attr)
+        return FakeObject(self, attr.file_id)
+
+
+@dataclass
+class Vfs:
+    """A file system, and what is under it."""
+
+    fs: FileSystem
+    names: FakeNamespace
+    cache: FakeCache
+    contents: Contents
+    stats: Stats
+    clock: list[float]
+
+    async def lookup(self, name: str, parent: int = 1) -> Inode:
+        """As the kernel does it: the look-up counts."""
+        inode = await self.fs.lookup(parent, name.encode())
+        inode.nlookup += 1
+        return inode
+
+    async def content(self, number: int, size: int = 1 << 16) -> bytes:
+        """open, read, release."""
+        opened = await self.fs.open(number)
+        try:
+            return bytes(await self.fs.read(opened.fh, 0, size))
+        finally:
+            await self.fs.release(opened.fh)
+
+
+@asynccontextmanager
+async def mounted(tree: dict[str, Node] | None = None, *, actimeo: float = 1.0) -> AsyncIterator[Vfs]:
+    """A vfs; at the end no handle, content, cache object, task or buffer may be left."""
+    root = dir_attr(2)
+    names = FakeNamespace({"": Node(root), **(tree or {})})
+    cache, stats, clock = FakeCache(), Stats(), [NOW]
+    async with trio.open_nursery() as nursery:
+        netfs = Netfs(nursery=nursery, config=ReadConfig(), stats=stats, rsize=1 << 20)
+        contents = Contents(netfs, cache)
+        fs = FileSystem(
+            root=root,
+            namespace=names,
+            contents=contents,
+            actimeo=actimeo,
+            server_time=lambda: clock[0],
+            stats=stats.vfs,
+        )
+        yield Vfs(fs, names, cache, contents, stats, clock)
+        await netfs.drain()
+        await trio.testing.wait_all_tasks_blocked()
+        assert names.open_handles == []
+        assert stats.vfs.handles == 0
+        assert contents._slots == {}
+        assert cache.closed == len(cache.acquired)
+        assert not nursery.child_tasks
+        assert netfs.pool.in_use == 0
+
+

@@ -1,0 +1,95 @@
+"""Decisions about sameness: same_content, derived creation times, inode numbers, settling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from netfsfuse.types import FileAttr, coherency_of, creation_is_derived, same_content
+from netfsfuse.vfs.identity import inode_number, is_settled, surely_same_file
+from tests.vfs.fakes import NOW, dir_attr, file_attr, ticks
+
+TIMES = st.integers(1, 2**40)
+ATTRS = st.builds(
+    FileAttr,
+    file_id=st.integers(0, 2**64 - 1),
+    creation=TIMES,
+    access=TIMES,
+    write=TIMES,
+    change=TIMES,
+    size=TIMES,
+    allocation=TIMES,
+    attributes=st.just(0x20),
+)
+
+
+@given(ATTRS, TIMES, TIMES, TIMES)
+def test_access_time_and_allocation_say_nothing(
+    attr: FileAttr, access: int, allocation: int, flags: int
+) -> None:
+    now = replace(attr, access=access, allocation=allocation, attributes=flags)
+    assert same_content(coherency_of(attr), now)
+
+
+@pytest.mark.parametrize("member", ["file_id", "change", "write", "size"])
+@given(attr=ATTRS)
+def test_any_other_member_tells_of_a_change(member: str, attr: FileAttr) -> None:
+    now = replace(attr, **{member: getattr(attr, member) + 1})
+    assert not same_content(coherency_of(attr), now)
+    assert not same_content(coherency_of(now), attr)
+
+
+@given(ATTRS, TIMES)
+def test_a_creation_time_of_its_own_tells_of_another_file(attr: FileAttr, creation: int) -> None:
+    now = replace(attr, creation=creation)
+    assume(creation != attr.creation and not creation_is_derived(now))
+    assert not same_content(coherency_of(attr), now)
+
+
+@given(ATTRS, TIMES)
+def test_a_derived_creation_time_moves_when_somebody_reads(attr: FileAttr, access: int) -> None:
+    """Samba without a stored creation time reports the least of the other three (FACTS.md)."""
+    before = replace(attr, creation=min(attr.access, attr.write, attr.change))
+    after = replace(attr, access=access, creation=min(access, attr.write, attr.change))
+    assert same_content(coherency_of(before), after)
+    assert surely_same_file(before, after)
+
+
+@pytest.mark.parametrize("file_id", [0, 1, 2**64 - 1])
+def test_numbers_that_mean_something_else_are_replaced(file_id: int) -> None:
+    number = inode_number(file_attr(file_id), "a/b")
+    assert number not in (0, 1, 2**64 - 1)
+    assert number == inode_number(file_attr(file_id), "a/b")
+    assert number >> 63 == 1
+
+
+@given(st.integers(2, 2**64 - 2), st.text())
+def test_a_file_id_is_the_number_whatever_the_path(file_id: int, path: str) -> None:
+    assert inode_number(file_attr(file_id), path) == file_id
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=50))
+def test_a_server_without_file_ids_gets_numbers_by_path(path: str) -> None:
+    assert 2**63 <= inode_number(file_attr(0), path) < 2**64
+    assert inode_number(file_attr(0), path) != inode_number(file_attr(0), path + "x")
+
+
+def test_a_directory_is_never_the_file_of_its_number() -> None:
+    assert not surely_same_file(file_attr(7), dir_attr(7))
+    assert surely_same_file(file_attr(7), file_attr(7, 100, age=1))
+    assert not surely_same_file(file_attr(7), file_attr(7, born=1, age=0))
+
+
+@pytest.mark.parametrize(("age", "settled"), [(0.01, False), (0.049, False), (0.06, True), (-5, 0)])
+def test_settled_is_older_than_the_servers_tick(age: float, settled: bool) -> None:
+    assert is_settled(file_attr(7, age=age), NOW) == settled
+
+
+@pytest.mark.parametrize(("age", "settled"), [(0.5, False), (1.9, False), (2.5, True)])
+def test_whole_seconds_need_longer(age: float, settled: bool) -> None:
+    second = ticks(0) // 10_000_000 * 10_000_000
+    attr = replace(file_attr(7), write=second, change=second)
+    assert is_settled(attr, NOW + age) == settled

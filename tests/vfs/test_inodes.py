@@ -1,0 +1,81 @@
+"""Look-up counts and paths: an inode lives exactly as long as the kernel knows it."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from netfsfuse.stats import VfsStats
+from netfsfuse.vfs.identity import ROOT_INODE
+from netfsfuse.vfs.inodes import Inode, InodeTable
+from tests.vfs.fakes import dir_attr, file_attr
+
+NUMBERS = st.integers(2, 12)
+
+
+class CountMachine(RuleBasedStateMachine):
+    """The kernel's own idea of the counts is the model."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.stats = VfsStats()
+        self.table = InodeTable(dir_attr(2), self.stats)
+        self.kernel: dict[int, int] = {}
+
+    def _bind(self, number: int) -> Inode:
+        inode = self.table.find(number)
+        return inode or self.table.add(Inode(number, self.table.root, "n", file_attr(number)))
+
+    @rule(number=NUMBERS)
+    def looked_up(self, number: int) -> None:
+        self._bind(number).nlookup += 1
+        self.kernel[number] = self.kernel.get(number, 0) + 1
+
+    @rule(number=NUMBERS)
+    def bound_in_vain(self, number: int) -> None:
+        self.table.discard_unknown(self._bind(number))
+
+    @rule(number=st.integers(0, 12), data=st.data())
+    def forgotten(self, number: int, data: st.DataObject) -> None:
+        known = self.kernel.get(number, 0)
+        count = data.draw(st.integers(0, known)) if known else 1
+        self.table.forget(number, count)
+        if known:
+            self.kernel[number] = known - count
+            if not self.kernel[number]:
+                del self.kernel[number]
+
+    @invariant()
+    def agrees(self) -> None:
+        if hasattr(self, "table"):
+            counts = {inode.number: inode.nlookup for inode in self.table}
+            assert counts.pop(ROOT_INODE) == 0
+            assert counts == self.kernel
+            assert self.stats.inodes in (0, len(self.table))
+
+
+TestCounts = CountMachine.TestCase
+
+
+def test_path_and_what_holds_what() -> None:
+    table = InodeTable(dir_attr(2), VfsStats())
+    a = table.add(Inode(10, table.root, "a", dir_attr(10)))
+    b = table.add(Inode(11, a, "b", dir_attr(11)))
+    assert (table.root.path, a.path, b.path) == ("", "a", "a/b")
+    assert a.holds(b)
+    assert a.holds(a)
+    assert table.root.holds(b)
+    assert not b.holds(a)
+    table.forget(10, 1)
+    assert b.path == "a/b"  # the kernel may drop a parent first
+
+
+def test_a_table_that_was_large_gives_its_memory_back() -> None:
+    table = InodeTable(dir_attr(2), VfsStats())
+    for number in range(10, 50_010):
+        table.add(Inode(number, table.root, "n", file_attr(number))).nlookup = 1
+    large = table._inodes.__sizeof__()
+    for number in range(10, 50_010):
+        table.forget(number, 1)
+    assert len(table) == 1
+    assert table._inodes.__sizeof__() < large / 4

@@ -1,0 +1,47 @@
+"""What smb, fscache and the tests' fakes offer fits the interfaces that vfs and netfs own."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from netfsfuse.fscache.io import CachedFile, FsCache, NoCachedFile
+from netfsfuse.netfs import ops as netfs_ops
+from netfsfuse.smb.directory import SmbListing
+from netfsfuse.smb.file import SmbFile
+from netfsfuse.smb.namespace import SmbNamespace
+from netfsfuse.vfs import contents, ops
+from tests.vfs import fakes
+
+
+@pytest.mark.parametrize(
+    ("kind", "protocol"),
+    [
+        (SmbNamespace, ops.Namespace),
+        (fakes.FakeNamespace, ops.Namespace),
+        (SmbListing, ops.Listing),
+        (fakes.Listing, ops.Listing),
+        (SmbFile, ops.OpenFile),
+        (fakes.OpenFile, ops.OpenFile),
+        (FsCache, contents.CacheOps),
+        (fakes.FakeCache, contents.CacheOps),
+        (CachedFile, netfs_ops.CacheObject),
+        (NoCachedFile, netfs_ops.CacheObject),
+        (fakes.FakeObject, netfs_ops.CacheObject),
+    ],
+)
+def test_methods_take_what_the_protocol_says(kind: type, protocol: type) -> None:
+    wanted = {
+        name: method
+        for base in protocol.__mro__
+        for name, method in vars(base).items()
+        if inspect.isfunction(method) and not name.startswith("_")
+    }
+    assert wanted
+    for name, method in wanted.items():
+        own = getattr(kind, name)
+        assert inspect.iscoroutinefunction(own) == inspect.iscoroutinefunction(method), name
+        theirs = [(p.name, p.kind, p.default) for p in inspect.signature(method).parameters.values()]
+        ours = [(p.name, p.kind, p.default) for p in inspect.signature(own).parameters.values()]
+        assert ours == theirs, name
