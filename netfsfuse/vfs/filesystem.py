@@ -177,10 +177,12 @@ class FileSystem:
     async def _refresh_root(self, root: Inode) -> None:
         """Every desktop and every df stats mount points: a server that is away must not hang it."""
         try:
-            with trio.move_on_after(PATIENCE):
+            with trio.move_on_after(PATIENCE) as scope:
                 self._learn(root, await self._namespace.stat(""))
         except Disconnected as failed:
             log.debug("the root is shown as it was: %s", failed)
+        if scope.cancelled_caught:  # one path look-up asks several times, and would wait each time
+            root.attr_until = trio.current_time() + REST
 
     async def _accept_removed(self, inode: Inode) -> None:
         """The path is gone. A file that is still open here has attributes all the same."""
@@ -337,6 +339,9 @@ class FileSystem:
 
 PATIENCE = 2.0
 """Seconds that ``stat`` of the root and ``df`` wait for the server before they show what was."""
+
+REST = 5.0
+"""Seconds after which a silent server is asked for the root again."""
 
 _BATCH = 128
 """Entries handed out at a time: about what one FUSE reply holds, so little is bound in vain."""

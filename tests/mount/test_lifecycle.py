@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from netfsfuse.cli.mountinfo import read_mounts
+
 from netfsfuse.demo import mounts
 from netfsfuse.demo.samba import PrivateSamba
 from tests.support.mounted import COMMAND, SOURCE_TREE, Mounted, netfsfuse

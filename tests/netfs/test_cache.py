@@ -37,7 +37,7 @@ async def test_what_was_read_is_stored_and_a_second_read_needs_no_server(autojum
         assert await read_once(m, server, first) == DATA
         assert first.closed == 1
         assert b"".join(first.blocks[n] for n in sorted(first.blocks)) == DATA
-        assert sum(len(w) for w in first.writes) == SIZE
+        assert sum(w.length for w in first.writes) == SIZE
         assert server.bytes_asked == SIZE
         second = FakeCache(SIZE, blocks=first.blocks)
         assert await read_once(m, server, second) == DATA
