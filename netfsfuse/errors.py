@@ -52,6 +52,11 @@ class Stale(NetfsError):
     """The handle's or inode's file is no longer what it was (ESTALE)."""
 
 
+class Shrunk(Stale):
+    """The file ends before the size that was last stated for it (ESTALE); asking for its size
+    helps."""
+
+
 class Locked(NetfsError):
     """Another client holds the file or range (EAGAIN / EBUSY)."""
 

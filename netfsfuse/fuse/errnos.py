@@ -17,6 +17,7 @@ _TABLE: dict[type[errors.NetfsError], int] = {
     errors.ReadOnly: errno.EROFS,
     errors.NotSupported: errno.EOPNOTSUPP,
     errors.Stale: errno.ESTALE,
+    errors.Shrunk: errno.ESTALE,
     errors.Locked: errno.EBUSY,
 }
 

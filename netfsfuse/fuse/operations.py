@@ -13,7 +13,7 @@ import pyfuse3
 from pyfuse3 import FileHandleT, FileInfo, FileNameT, FlagT, InodeT, RequestContext
 
 from netfsfuse.config import ShownConfig
-from netfsfuse.errors import NotFound, ReadOnly
+from netfsfuse.errors import NotFound, ReadOnly, Shrunk
 from netfsfuse.fuse.attrs import (
     encode_name,
     encode_target,
@@ -102,15 +102,23 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
         if flags & (os.O_ACCMODE | os.O_TRUNC | os.O_CREAT):
             raise ReadOnly("open for writing")
-        opened = await self._filesystem.open(inode)
+        opened = await self._filesystem.open(inode, direct=bool(flags & os.O_DIRECT))
         if opened.attributes_changed:
-            _invalidate_attributes(inode)
+            try:
+                _invalidate_attributes(inode)
+            except OSError:
+                await self._filesystem.release(opened.fh)  # the kernel will not know of it
+                raise
         return FileInfo(fh=FileHandleT(opened.fh), keep_cache=opened.keep_cache)
 
     @guarded
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         # A memoryview of the receive buffer: pyfuse3 takes any buffer and writes it uncopied.
-        return await self._filesystem.read(fh, off, size)  # type: ignore[return-value]
+        try:
+            return await self._filesystem.read(fh, off, size)  # type: ignore[return-value]
+        except Shrunk:
+            _invalidate_attributes(InodeT(self._filesystem.file_inode(fh).number))
+            raise
 
     @guarded
     async def release(self, fh: FileHandleT) -> None:

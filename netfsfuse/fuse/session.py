@@ -19,6 +19,16 @@ from netfsfuse.fuse.tuning import tune
 
 log = logging.getLogger(__name__)
 
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not so a reply that nobody waits for any more: its reader was killed, or the mount is gone.
+    pyfuse3 calls each an error.
+    """
+    return "fuse_reply_* failed with No such file" not in record.getMessage()
+
+
+logging.getLogger("pyfuse3").addFilter(_is_news)
+
 _MIN_TASKS = 8
 _MAX_TASKS = 1000
 """Handlers at a time: a thousand readers wait for the server, not for each other."""

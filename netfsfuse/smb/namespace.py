@@ -13,6 +13,7 @@ from netfsfuse.smb.directory import SmbListing
 from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.file import SmbFile
 from netfsfuse.smb.names import decode_name, path_to_server
+from netfsfuse.smb.openfiles import OpenFiles
 from netfsfuse.smb.reparse import (
     MFSYMLINK_SIZE,
     is_link_tag,
@@ -52,6 +53,7 @@ class SmbNamespace:
         self._session = session
         self._subdir = subdir
         self._mfsymlinks = mfsymlinks
+        self._files = OpenFiles(session)
 
     def _server_path(self, path: str) -> str:
         return path_to_server(f"{self._subdir}/{path}")
@@ -106,7 +108,7 @@ class SmbNamespace:
 
     async def open(self, path: str) -> SmbFile:
         """See ``Namespace.open``."""
-        return await SmbFile.open(self._session, self._server_path(path))
+        return await self._files.open(self._server_path(path))
 
     async def list(self, path: str) -> SmbListing:
         """See ``Namespace.list``."""

@@ -109,11 +109,9 @@ class Contents:
             self._forget_slot(number, slot)
 
     async def _close(self, slot: _Slot, content: Content) -> None:
-        try:
-            await content.netfs.aclose()
-        finally:
-            if slot.content is content:
-                slot.content = None
+        if slot.content is content:
+            slot.content = None  # first: who comes without the lock's order must not join it
+        await content.netfs.aclose()
 
     def retire(self, number: int) -> None:
         """The server's file changed, or another one has its number now."""

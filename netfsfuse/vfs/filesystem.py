@@ -23,6 +23,7 @@ from netfsfuse.errors import (
     NetfsError,
     NotADirectory,
     NotFound,
+    Shrunk,
     Stale,
 )
 from netfsfuse.stats import VfsStats
@@ -218,7 +219,7 @@ class FileSystem:
 
     # -- files --------------------------------------------------------------------------------
 
-    async def open(self, number: int) -> Opened:
+    async def open(self, number: int, *, direct: bool = False) -> Opened:
         """Open for reading what is at the inode's path now, if that is still the inode's file."""
         inode = self.inodes.get(number)
         if inode.kind is FileKind.DIRECTORY:
@@ -235,7 +236,7 @@ class FileSystem:
             content = await self._contents.acquire(number, file.attr, inode.path, settled=settled)
             keep = inode.pages is not None and same_content(record_of(inode.pages), file.attr)
             inode.pages = file.attr if settled else None
-            handle = FileHandle(inode, file, content, content.netfs.open(file))
+            handle = FileHandle(inode, file, content, content.netfs.open(file), direct)
             opened = Opened(self._files.add(handle), keep, before != record_of(file.attr))
         except BaseException:
             try:
@@ -248,8 +249,31 @@ class FileSystem:
         return opened
 
     async def read(self, fh: int, start: int, size: int) -> memoryview | bytes:
-        """The bytes; fewer than ``size`` only at the end of the file."""
-        return await self._files.get(fh).reader.read(start, size)
+        """The bytes; fewer than ``size`` only at the end of the file.
+
+        The end is where the kernel was told last that it is. A shorter answer means that the file
+        has grown since the handle was opened: then it is asked of the server; or that it has
+        shrunk: the kernel would fill up its pages with zeros, and with several reads under way take
+        the wrong one's end for the size, so it gets Shrunk.
+        """
+        handle = self._files.get(fh)
+        answer = await handle.reader.read(start, size)
+        if self._ends_early(handle, start, size, len(answer)):
+            handle.content.netfs.retire()
+            answer = await handle.reader.read(start, size)
+        if self._ends_early(handle, start, size, len(answer)):
+            handle.inode.attr_until = 0.0
+            if not handle.direct:
+                raise Shrunk(f"{handle.inode.path!r} ends at {start + len(answer)} or before")
+        return answer
+
+    @staticmethod
+    def _ends_early(handle: FileHandle, start: int, size: int, got: int) -> bool:
+        return got < size and start + got < handle.inode.attr.size
+
+    def file_inode(self, fh: int) -> Inode:
+        """The inode of an open file."""
+        return self._files.get(fh).inode
 
     async def release(self, fh: int) -> None:
         """Close a file handle."""

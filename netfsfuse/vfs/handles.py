@@ -17,12 +17,16 @@ from netfsfuse.vfs.ops import Listing, OpenFile
 
 @dataclass(slots=True, eq=False)
 class FileHandle:
-    """One open(2) of a file: the server's handle, its reader, and the content it shares."""
+    """One open(2) of a file: the server's handle, its reader, and the content it shares.
+
+    ``direct``: it was opened with O_DIRECT, so that answers go past the kernel's pages.
+    """
 
     inode: Inode
     file: OpenFile
     content: Content
     reader: NetfsFile
+    direct: bool = False
 
 
 @dataclass(slots=True, eq=False)

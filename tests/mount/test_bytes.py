@@ -62,7 +62,7 @@ def test_big_file(samba: PrivateSamba, mount: Mount, drop_caches: DropCaches) ->
 def test_two_thousand_small_files(
     samba: PrivateSamba, mount: Mount, drop_caches: DropCaches, every: int
 ) -> None:
-    """Names and bytes of a tree, cold; then past the kernel's pages, some or all, from the cache."""
+    """Names and bytes of a tree, cold; then past the kernel's pages, from the cache."""
     tree = samba.path / "tree-2000"
     if not tree.exists():
         data.write_tree(tree, 2000)

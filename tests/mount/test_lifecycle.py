@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from netfsfuse.cli.mountinfo import read_mounts
 
 from netfsfuse.demo import mounts
 from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.mountinfo import read_mounts
 from tests.support.mounted import COMMAND, SOURCE_TREE, Mounted, netfsfuse
 from tests.support.namespace import bare_dev, run_in_namespace
 from tests.support.until import until

@@ -93,7 +93,7 @@ def test_big_directory(samba: PrivateSamba, folder: Path, mount, count: int) -> 
     """Every name once, in as many pages as they fill, attributes included: no entry is asked for
     by itself, not even by the many calls of ``ls -l``."""
     names = fill(folder / "big", count)
-    mounted: Mounted = mount(samba)
+    mounted: Mounted = mount(samba, "actimeo=60")  # however slow this machine is now
     here = mounted.path / folder.name / "big"
     before = messages(mounted)
     begin = time.monotonic()
@@ -105,8 +105,7 @@ def test_big_directory(samba: PrivateSamba, folder: Path, mount, count: int) -> 
     assert sorted(line[-len(names[0]) :] for line in listed) == names
     pages = count * (ENTRY + 2 * len(names[0]) + 8) // PAGE + 3
     assert sent["query_directory"] <= pages
-    # The path, the listing, and what expired while it took more than actimeo: folders only.
-    assert sent["create"] < 10 + 2 * took
+    assert sent["create"] < 10  # the path to it, the listing itself
     assert took < count / 1000
     assert sorted(os.listdir(here)) == names
 
@@ -135,6 +134,7 @@ def walk(mounted: Mounted, folder: Path) -> int:
     return len(found.stdout)
 
 
+@pytest.mark.timeout(240)
 def test_many_inodes_are_small_and_forgotten(
     samba: PrivateSamba, folder: Path, mount, drop_caches: Callable[..., None]
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-from pathlib import Path
 
 import pytest
 
@@ -16,13 +15,7 @@ from tests.support.ordinary_user import USER, OrdinaryUser
 MIB = 1 << 20
 
 
-@pytest.fixture
-def user(mount, samba: PrivateSamba) -> OrdinaryUser:
-    """With a home that is removed afterwards."""
-    return OrdinaryUser(mount(samba, now=False).folder / "home")
-
-
-def test_mount_cp_cmp_umount(samba: PrivateSamba, session_folder: Path, mount) -> None:
+def test_mount_cp_cmp_umount(samba: PrivateSamba, mount) -> None:
     """mount, cp, cmp, a second mount that reads from the cache, umount; by name and by
     fusermount3; his own files, no root in sight."""
     folder = mount(samba, now=False).folder
@@ -53,7 +46,7 @@ def test_mount_cp_cmp_umount(samba: PrivateSamba, session_folder: Path, mount) -
     assert (user.home / ".cache/netfsfuse").stat().st_mode & 0o777 == 0o700
 
 
-def test_allow_other_needs_leave(samba: PrivateSamba, session_folder: Path, mount) -> None:
+def test_allow_other_needs_leave(samba: PrivateSamba, mount) -> None:
     """One line that says what is missing in /etc/fuse.conf, where it is missing."""
     folder = mount(samba, now=False).folder
     folder.chmod(0o711)

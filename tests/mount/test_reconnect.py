@@ -87,17 +87,27 @@ def test_readers_do_not_notice(
     assert stats["application"]["errors"] == 0
 
 
-def test_a_file_replaced_in_the_meantime_is_stale(server: PrivateSamba, mounted: Mounted) -> None:
-    """The old handle answers ESTALE, not the new file's bytes; the name leads to the new file."""
+def test_a_file_replaced_in_the_meantime_is_stale(
+    server: PrivateSamba, line: PrivateProxy, mounted: Mounted, mount
+) -> None:
+    """The old handle answers ESTALE, not the new file's bytes; the name leads to the new file. Also
+    on a mount that trusts attributes, where the kernel does not ask for them before the read.
+    """
     old = server.path / "big.bin"
-    with (mounted.path / "big.bin").open("rb", buffering=0) as handle:
+    trusting = mount(server, "actimeo=3600", source=f"//127.0.0.1:{line.port}/share")
+    with (
+        (mounted.path / "big.bin").open("rb", buffering=0) as handle,
+        (trusting.path / "big.bin").open("rb", buffering=0) as trusted,
+    ):
         handle.read(1000)
+        trusted.read(1000)
         server.kill()
         old.rename(server.path / "kept")  # so that its inode number is not given out again
         old.write_bytes(b"\xee" * SIZE)
         server.restart()
-        with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
-            os.pread(handle.fileno(), 1000, SIZE - 1000)
+        for stale in (handle, trusted):
+            with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+                os.pread(stale.fileno(), 1000, SIZE - 1000)
     assert (mounted.path / "big.bin").read_bytes() == b"\xee" * SIZE
     server_copy = (mounted.path / "kept").read_bytes()
     assert server_copy == (server.path / "kept").read_bytes()

@@ -1,4 +1,4 @@
-"""Somebody who waits for replies."""
+"""Those who wait for replies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import trio
 
 from netfsfuse.errors import NetfsError
 from netfsfuse.smb.exchange import Reply, Request
-from tests.smb.peer import Line
+from tests.smb.peer import Line, echo
 
 
 class Caller:
@@ -22,10 +22,30 @@ class Caller:
     async def run(self) -> None:
         try:
             with self.scope:
-                self.replies = await self.line.transport.exchange(
-                    self.requests, urgent=self.urgent
-                )
+                self.replies = await self.line.transport.exchange(self.requests, urgent=self.urgent)
         except NetfsError as error:
             self.error = error
         finally:
             self.over.set()
+
+
+async def waiting(line: Line, nursery: trio.Nursery) -> list[Caller]:
+    """Three who wait: for a READ (MessageId 10), for an ECHO (11), and for a READ, abandoned."""
+    callers = [
+        Caller(line, line.read(0, 1000)),
+        Caller(line, echo()),
+        Caller(line, line.read(1, 9)),
+    ]
+    for caller in callers:
+        nursery.start_soon(caller.run)
+        await line.peer.request()
+    callers[2].scope.cancel()
+    await callers[2].over.wait()
+    return callers[:2]
+
+
+async def all_end_with(callers: list[Caller], kind: type[NetfsError]) -> None:
+    for caller in callers:
+        with trio.fail_after(60):
+            await caller.over.wait()
+        assert type(caller.error) is kind, caller.error

@@ -155,8 +155,6 @@ def ioctl_body(output: bytes) -> bytes:
     return struct.pack("<HHI16sIIIIII", 49, 0, 0x900A8, b"", at, 0, at, len(output), 0, 0) + output
 
 
-
-
 def examples(attr: FileAttr) -> dict[str, bytes]:
     """One valid reply for each parser, by its name."""
     volume = struct.pack("<QQQII", 1000, 400, 500, 8, 512)
@@ -164,9 +162,7 @@ def examples(attr: FileAttr) -> dict[str, bytes]:
     return {
         "create": reply(Command.CREATE, 1, create_body(attr, bytes(range(16)))),
         "read": reply(Command.READ, 1, read_body(b"payload")),
-        "directory": reply(
-            Command.QUERY_DIRECTORY, 1, output_body(directory_output(entries))
-        ),
+        "directory": reply(Command.QUERY_DIRECTORY, 1, output_body(directory_output(entries))),
         "full_size": reply(Command.QUERY_INFO, 1, output_body(volume)),
         "all": reply(Command.QUERY_INFO, 1, output_body(all_information(attr))),
         "ioctl": reply(Command.IOCTL, 1, ioctl_body(b"reparse data")),

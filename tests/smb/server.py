@@ -59,8 +59,8 @@ class Opened:
 
 @dataclass
 class Server:
-    """``nodes`` by path. ``hook(asked)`` may answer a request itself: bytes are the reply, ``False``
-    drops the connection, ``None`` leaves it to the server.
+    """``nodes`` by path. ``hook(asked)`` may answer a request itself: bytes are the reply,
+    ``False`` drops the connection, ``None`` leaves it to the server.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -205,7 +205,7 @@ class Server:
 
 
 class Handshake:
-    """What ``bridge.Handshake`` is to a session. Waits for the server's gate, as a slow one would."""
+    """What ``bridge.Handshake`` is to a session. Waits for the server's gate."""
 
     def __init__(self, server: Server) -> None:
         self._server = server

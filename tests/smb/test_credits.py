@@ -27,9 +27,7 @@ def test_charge_covers_the_payload(payload: int) -> None:
 class WindowMachine(RuleBasedStateMachine):
     """Any order of requests, interim and final replies, against a model of plain lists."""
 
-    @initialize(
-        start=st.integers(0, 50), first=st.integers(0, 2**40), ceiling=st.integers(1, 9000)
-    )
+    @initialize(start=st.integers(0, 50), first=st.integers(0, 2**40), ceiling=st.integers(1, 9000))
     def begin(self, start: int, first: int, ceiling: int) -> None:
         self.window = CreditWindow(available=start, next_message_id=first, ceiling=ceiling)
         self.first = first

@@ -111,9 +111,7 @@ async def test_a_refused_page_is_asked_again() -> None:
         listing = await SmbListing.open(session, "d")
         names = [entry.name for entry in await listing.next_page()]
         body = replies.error_body()
-        server.hook = lambda asked: replies.reply(
-            14, asked.message_id, body, status=0xC0000205
-        )
+        server.hook = lambda asked: replies.reply(14, asked.message_id, body, status=0xC0000205)
         with pytest.raises(ServerBusy):
             await listing.next_page()
         server.hook = lambda asked: None

@@ -1,4 +1,4 @@
-"""The NTSTATUS table: what callers rely on, and no number that smbprotocol knows by another name."""
+"""The NTSTATUS table: what callers rely on; names and numbers as smbprotocol knows them."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def test_class_of_a_status(code: int, kind: type[errors.NetfsError]) -> None:
 
 def test_names_agree_with_smbprotocol() -> None:
     """Both tables come from [MS-ERREF]; a slip of a digit shows where they overlap."""
-    theirs = {
-        value: name for name, value in vars(NtStatus).items() if name.startswith("STATUS_")
-    }
+    theirs = {value: name for name, value in vars(NtStatus).items() if name.startswith("STATUS_")}
     common = [code for code in status._TABLE if code in theirs]
     assert len(common) > 10
     for code in common:

@@ -1,6 +1,6 @@
 """Whatever bytes a peer sends, a parser answers with a value or with ProtocolError, and ends.
 
-Random bytes, and valid replies that were cut, bent or garbled: the latter get past the first checks.
+Random bytes, and valid replies that were cut, bent or garbled: these get past the first checks.
 """
 
 from __future__ import annotations

@@ -34,7 +34,9 @@ def ticks(seconds: float) -> int:
     return int((NOW + seconds + _EPOCH) * _TICKS) + 7
 
 
-def file_attr(file_id: int, size: int = 0, *, age: float = 3600.0, born: float = 7200.0) -> FileAttr:
+def file_attr(
+    file_id: int, size: int = 0, *, age: float = 3600.0, born: float = 7200.0
+) -> FileAttr:
     """A file written ``age`` seconds ago and made ``born`` seconds ago."""
     then = ticks(-age)
     return FileAttr(file_id, ticks(-born), then, then, then, size, size, 0x20)
@@ -221,7 +223,9 @@ class Vfs:
 
 
 @asynccontextmanager
-async def mounted(tree: dict[str, Node] | None = None, *, actimeo: float = 1.0) -> AsyncIterator[Vfs]:
+async def mounted(
+    tree: dict[str, Node] | None = None, *, actimeo: float = 1.0
+) -> AsyncIterator[Vfs]:
     """A vfs; at the end no handle, content, cache object, task or buffer may be left."""
     root = dir_attr(2)
     names = FakeNamespace({"": Node(root), **(tree or {})})
@@ -246,5 +250,3 @@ async def mounted(tree: dict[str, Node] | None = None, *, actimeo: float = 1.0) 
         assert cache.closed == len(cache.acquired)
         assert not nursery.child_tasks
         assert netfs.pool.in_use == 0
-
-

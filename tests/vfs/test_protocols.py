@@ -42,6 +42,8 @@ def test_methods_take_what_the_protocol_says(kind: type, protocol: type) -> None
     for name, method in wanted.items():
         own = getattr(kind, name)
         assert inspect.iscoroutinefunction(own) == inspect.iscoroutinefunction(method), name
-        theirs = [(p.name, p.kind, p.default) for p in inspect.signature(method).parameters.values()]
+        theirs = [
+            (p.name, p.kind, p.default) for p in inspect.signature(method).parameters.values()
+        ]
         ours = [(p.name, p.kind, p.default) for p in inspect.signature(own).parameters.values()]
         assert ours == theirs, name

@@ -62,9 +62,7 @@ def parse_query_directory(message: memoryview) -> list[DirEntry]:
             raise ProtocolError("a directory entry's name is cut short")
         name = str(output[name_at : name_at + name_length], "utf-16-le", "surrogatepass")
         tag = ea_size if attributes & 0x400 else 0
-        attr = FileAttr(
-            file_id, creation, access, write, change, size, allocation, attributes, tag
-        )
+        attr = FileAttr(file_id, creation, access, write, change, size, allocation, attributes, tag)
         entries.append(DirEntry(name, attr))
         if not following:
             break

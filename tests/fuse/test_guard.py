@@ -1,0 +1,129 @@
+"""Nothing but a result, a FUSEError or a cancellation leaves a handler, and none takes for ever."""
+
+from __future__ import annotations
+
+import errno
+import logging
+
+import pyfuse3
+import pytest
+import trio
+import trio.testing
+
+from netfsfuse import errors
+from netfsfuse.fuse.guard import DEADLINE, guarded, never_raises
+from netfsfuse.stats import Stats
+
+
+class Handlers:
+    """Handlers that fail as they are told."""
+
+    def __init__(self) -> None:
+        self.stats = Stats()
+        self.error: BaseException | None = None
+
+    async def _act(self) -> int:
+        await trio.lowlevel.checkpoint()
+        if self.error is not None:
+            raise self.error
+        return 42
+
+    @guarded
+    async def getattr(self) -> int:
+        """Doc."""
+        return await self._act()
+
+    @guarded
+    async def hang(self) -> None:
+        await trio.sleep_forever()
+
+    @never_raises
+    async def forget(self) -> None:
+        await self._act()
+
+
+async def failing(error: BaseException) -> tuple[pyfuse3.FUSEError, Handlers]:
+    handlers = Handlers()
+    handlers.error = error
+    with pytest.raises(pyfuse3.FUSEError) as caught:
+        await handlers.getattr()
+    return caught.value, handlers
+
+
+async def test_a_result_passes() -> None:
+    assert await Handlers().getattr() == 42
+    assert Handlers.getattr.__name__ == "getattr"
+
+
+async def test_a_fuse_error_passes() -> None:
+    error = pyfuse3.FUSEError(errno.ENODATA)
+    caught, handlers = await failing(error)
+    assert caught is error
+    assert handlers.stats.application.errors == 0
+
+
+async def test_an_expected_error_is_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    caught, handlers = await failing(errors.NotFound("x"))
+    assert caught.errno == errno.ENOENT
+    assert handlers.stats.application.errors == 0
+    assert caplog.records == []
+
+
+async def test_a_failed_server_is_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caught, handlers = await failing(errors.Disconnected("the server is gone"))
+    assert caught.errno == errno.EIO
+    assert handlers.stats.application.errors == 1
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "getattr: Disconnected: the server is gone" in record.getMessage()
+    assert record.exc_info is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError("oops"),
+        OSError(errno.ENOSPC, "full"),
+        KeyError(1),
+        StopIteration(),
+        ExceptionGroup("several", [ValueError("one"), errors.NotFound("two")]),
+    ],
+)
+async def test_anything_else_is_eio_with_a_traceback(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    caught, handlers = await failing(error)
+    assert caught.errno == errno.EIO
+    assert handlers.stats.application.errors == 1
+    assert caplog.records[0].exc_info is not None
+    assert "Traceback" in caplog.text
+
+
+async def test_every_handler_ends_by_the_deadline(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    handlers = Handlers()
+    begun = trio.current_time()
+    with pytest.raises(pyfuse3.FUSEError) as caught:
+        await handlers.hang()
+    assert caught.value.errno == errno.EIO
+    assert trio.current_time() - begun == DEADLINE == 30
+    assert "hang: no answer within 30 s" in caplog.text
+
+
+async def test_cancellation_passes(autojump_clock: trio.testing.MockClock) -> None:
+    with trio.move_on_after(1) as scope:
+        await Handlers().hang()
+    assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize(
+    "error", [pyfuse3.FUSEError(errno.EIO), errors.Stale("x"), ZeroDivisionError("oops")]
+)
+async def test_forget_raises_nothing_at_all(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    handlers = Handlers()
+    handlers.error = error
+    await handlers.forget()
+    assert "forget failed" in caplog.text

@@ -1,0 +1,204 @@
+"""The handlers: look-up counts are right whatever fails, and writing is refused."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyfuse3
+import pytest
+
+from netfsfuse.config import ShownConfig
+from netfsfuse.errors import ServerError
+from netfsfuse.fuse.operations import Operations
+from netfsfuse.stats import STATS_XATTR
+from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
+
+CONTEXT: Any = None
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+
+@dataclass
+class Kernel:
+    """Where readdir_reply goes: takes ``room`` entries a call."""
+
+    room: int = 1000
+    told: list[tuple[bytes, int, int]] = field(default_factory=list)
+
+    def reply(self, _token: object, name: bytes, entry: Any, offset: int) -> bool:
+        if len(self.told) >= self.room:
+            return False
+        self.told.append((name, entry.st_ino, offset))
+        return True
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    """The kernel's side of a listing."""
+    kernel = Kernel()
+    monkeypatch.setattr(pyfuse3, "readdir_reply", kernel.reply)
+    return kernel
+
+
+@asynccontextmanager
+async def serving(tree: dict[str, Node]) -> AsyncIterator[tuple[Operations, Vfs]]:
+    async with mounted(tree) as vfs:
+        describe = {"daemon": {"pid": 1}}
+        yield Operations(vfs.fs, ShownConfig(), vfs.stats, lambda: describe), vfs
+
+
+def counts(vfs: Vfs) -> dict[int, int]:
+    return {inode.number: inode.nlookup for inode in vfs.fs.inodes if inode.number != 1}
+
+
+async def refusal(call: Any) -> int:
+    with pytest.raises(pyfuse3.FUSEError) as caught:
+        await call
+    return caught.value.errno
+
+
+def tree(count: int = 10) -> dict[str, Node]:
+    return {f"n{n}": Node(file_attr(100 + n, 3), b"abc") for n in range(count)}
+
+
+async def test_lookup_counts_and_forget_ends_it() -> None:
+    async with serving(tree()) as (ops, vfs):
+        for _ in range(3):
+            assert (await ops.lookup(1, b"n0", CONTEXT)).st_ino == 100
+        assert counts(vfs) == {100: 3}
+        await ops.forget([(100, 2), (4711, 9)])
+        assert counts(vfs) == {100: 1}
+        await ops.forget([(100, 1)])
+        assert counts(vfs) == {}
+        assert (await ops.lookup(1, b"nothing", CONTEXT)).st_ino == 0
+
+
+async def test_a_lookup_that_cannot_be_told_counts_nothing() -> None:
+    """A size beyond 63 bits comes from a hostile server; the kernel gets EIO and no inode."""
+    async with serving({"n": Node(replace(file_attr(7), size=2**63))}) as (ops, vfs):
+        assert await refusal(ops.lookup(1, b"n", CONTEXT)) == errno.EIO
+        assert counts(vfs) == {}
+
+
+async def test_listing_in_several_replies(kernel: Kernel) -> None:
+    async with serving(tree()) as (ops, vfs):
+        fh = await ops.opendir(1, CONTEXT)
+        names: list[bytes] = []
+        offset = 0
+        while True:
+            kernel.told.clear()
+            kernel.room = 5
+            await ops.readdir(fh, offset, CONTEXT)
+            if not kernel.told:
+                break
+            names += [name for name, _, _ in kernel.told]
+            offset = kernel.told[-1][2]
+        assert names == [b".", b"..", *(f"n{n}".encode() for n in range(10))]
+        assert counts(vfs) == {100 + n: 1 for n in range(10)}
+        await ops.releasedir(fh)
+
+
+async def test_a_listing_that_fails_half_way_counts_nothing(kernel: Kernel) -> None:
+    """The kernel is sent the error alone, and will never forget what it was not told."""
+    names = tree(3) | {"l": Node(file_attr(200, 1067), target="x")} | {"z": Node(file_attr(201))}
+    async with serving(names) as (ops, vfs):
+        await ops.lookup(1, b"n1", CONTEXT)
+
+        def refuse(what: str, _path: str) -> None:
+            if what == "read_link":
+                raise ServerError("no")
+
+        vfs.names.before = refuse
+        fh = await ops.opendir(1, CONTEXT)
+        assert await refusal(ops.readdir(fh, 0, CONTEXT)) == errno.EIO
+        assert len(kernel.told) == 5
+        assert counts(vfs) == {101: 1}
+        await ops.releasedir(fh)
+
+
+async def test_an_entry_that_cannot_be_told_counts_nothing(kernel: Kernel) -> None:
+    async with serving({"n": Node(replace(file_attr(7), size=2**63))}) as (ops, vfs):
+        fh = await ops.opendir(1, CONTEXT)
+        assert await refusal(ops.readdir(fh, 0, CONTEXT)) == errno.EIO
+        assert counts(vfs) == {}
+        await ops.releasedir(fh)
+
+
+async def test_dot_and_dotdot_are_the_directory_and_its_parent(kernel: Kernel) -> None:
+    async with serving({"d": Node(dir_attr(50)), "d/e": Node(dir_attr(51))}) as (ops, _):
+        await ops.lookup(1, b"d", CONTEXT)
+        await ops.lookup(50, b"e", CONTEXT)
+        fh = await ops.opendir(51, CONTEXT)
+        await ops.readdir(fh, 0, CONTEXT)
+        assert [(name, number) for name, number, _ in kernel.told] == [(b".", 51), (b"..", 50)]
+        await ops.releasedir(fh)
+
+
+async def test_open_read_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    invalidated: list[tuple[int, bool]] = []
+    monkeypatch.setattr(
+        pyfuse3, "invalidate_inode", lambda n, attr_only: invalidated.append((n, attr_only))
+    )
+    async with serving(tree()) as (ops, vfs):
+        await ops.lookup(1, b"n0", CONTEXT)
+        for keep in (False, True):
+            info = await ops.open(100, os.O_RDONLY, CONTEXT)
+            assert info.keep_cache is keep
+            assert bytes(await ops.read(info.fh, 0, 100)) == b"abc"
+            await ops.flush(info.fh)
+            await ops.release(info.fh)
+        assert invalidated == []
+        vfs.names.tree["n0"] = Node(file_attr(100, 5, age=60), b"abcde")
+        info = await ops.open(100, os.O_RDONLY, CONTEXT)
+        assert not info.keep_cache
+        assert invalidated == [(100, True)]
+        await ops.release(info.fh)
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EINVAL])
+async def test_the_kernel_may_have_forgotten_what_is_invalidated(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_number: int, attr_only: bool) -> None:
+        raise OSError(code, "no")
+
+    monkeypatch.setattr(pyfuse3, "invalidate_inode", fail)
+    async with serving(tree()) as (ops, vfs):
+        await ops.lookup(1, b"n0", CONTEXT)
+        vfs.names.tree["n0"] = Node(file_attr(100, 5, age=60), b"abcde")
+        if code == errno.ENOENT:
+            await ops.release((await ops.open(100, os.O_RDONLY, CONTEXT)).fh)
+        else:
+            assert await refusal(ops.open(100, os.O_RDONLY, CONTEXT)) == errno.EIO
+            assert vfs.names.open_handles == []  # the kernel does not know of it
+
+
+@pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR, os.O_TRUNC, os.O_RDONLY | os.O_CREAT])
+async def test_opening_for_writing_is_refused(flags: int) -> None:
+    async with serving(tree()) as (ops, _):
+        await ops.lookup(1, b"n0", CONTEXT)
+        assert await refusal(ops.open(100, flags, CONTEXT)) == errno.EROFS
+
+
+@pytest.mark.parametrize(
+    "call",
+    """setattr mknod mkdir unlink rmdir symlink rename link
+    create write setxattr removexattr""".split(),
+)
+async def test_writing_is_refused(call: str) -> None:
+    async with serving({}) as (ops, _):
+        assert await refusal(getattr(ops, call)(1, b"x", b"y", CONTEXT)) == errno.EROFS
+
+
+async def test_extended_attributes() -> None:
+    async with serving(tree()) as (ops, _):
+        name = STATS_XATTR.encode()
+        assert json.loads(await ops.getxattr(1, name, CONTEXT)) == {"daemon": {"pid": 1}}
+        assert await refusal(ops.getxattr(1, b"user.other", CONTEXT)) == errno.EOPNOTSUPP
+        assert await refusal(ops.getxattr(100, name, CONTEXT)) == errno.EOPNOTSUPP
+        assert list(await ops.listxattr(1, CONTEXT)) == []

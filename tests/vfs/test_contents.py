@@ -1,0 +1,158 @@
+"""One content for all handles of a file under one record, whatever is cancelled when."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import trio
+import trio.testing
+
+from netfsfuse.config import ReadConfig
+from netfsfuse.netfs import Netfs
+from netfsfuse.stats import Stats
+from netfsfuse.types import FileAttr
+from netfsfuse.vfs.contents import Contents
+from tests.vfs.fakes import FakeCache, FakeObject, file_attr
+
+Clock = trio.testing.MockClock
+
+
+class OneAtATime(FakeCache):
+    """A cache whose objects of one record must never be open twice, and take a while to close."""
+
+    def __init__(self) -> None:
+        super().__init__(pause=0.1)
+        self.open: list[FileAttr] = []
+        self.strict = True
+
+    async def acquire(self, attr: FileAttr, path: str) -> FakeObject:
+        await trio.sleep(self.pause)
+        assert not self.strict or attr not in self.open, "opened again before it was closed"
+        self.acquired.append(attr)
+        self.open.append(attr)
+        return SlowObject(self, attr)
+
+
+class SlowObject(FakeObject):
+    """Takes a while to close, and is closed once however often it is asked to."""
+
+    def __init__(self, cache: OneAtATime, attr: FileAttr) -> None:
+        super().__init__(cache, attr.file_id)
+        self._attr = attr
+
+    async def aclose(self) -> None:
+        if self.closed:
+            return
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.2)
+        assert isinstance(self._cache, OneAtATime)
+        self._cache.open.remove(self._attr)
+        await super().aclose()
+
+
+def table(nursery: trio.Nursery) -> tuple[Contents, OneAtATime]:
+    cache = OneAtATime()
+    netfs = Netfs(nursery=nursery, config=ReadConfig(), stats=Stats(), rsize=1 << 20)
+    return Contents(netfs, cache), cache
+
+
+async def test_an_open_during_the_close_waits_for_it(autojump_clock: Clock) -> None:
+    async with trio.open_nursery() as nursery:
+        contents, cache = table(nursery)
+        attr = file_attr(7)
+        first = await contents.acquire(7, attr, "f", settled=True)
+        async with trio.open_nursery() as closing:
+            closing.start_soon(contents.release, 7, first)
+            await trio.testing.wait_all_tasks_blocked()
+            second = await contents.acquire(7, attr, "f", settled=True)
+        assert second is not first
+        assert not second.netfs.retired
+        await contents.release(7, second)
+        assert cache.closed == 2
+
+
+async def test_a_content_taken_up_again_before_it_closed_lives_on(autojump_clock: Clock) -> None:
+    async with trio.open_nursery() as nursery:
+        contents, cache = table(nursery)
+        attr = file_attr(7)
+        first = await contents.acquire(7, attr, "f", settled=True)
+        slot = contents._slots[7]
+        got = []
+
+        async def take() -> None:
+            got.append(await contents.acquire(7, attr, "f", settled=True))
+
+        async with slot.lock:  # both wait; the open is first
+            nursery.start_soon(take)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(contents.release, 7, first)
+            await trio.testing.wait_all_tasks_blocked()
+        await trio.testing.wait_all_tasks_blocked()
+        assert got == [first]
+        assert (first.users, cache.closed) == (1, 0)
+        await contents.release(7, first)
+        assert cache.closed == 1
+
+
+async def test_a_changed_file_gets_a_new_content(autojump_clock: Clock) -> None:
+    async with trio.open_nursery() as nursery:
+        contents, _ = table(nursery)
+        old = await contents.acquire(7, file_attr(7), "f", settled=True)
+        new = await contents.acquire(7, file_attr(7, age=1), "f", settled=True)
+        assert old.netfs.retired
+        assert not new.netfs.retired
+        contents.changed(7, file_attr(7, age=1))
+        assert not new.netfs.retired
+        contents.changed(7, file_attr(7, age=0.5))
+        assert new.netfs.retired
+        await contents.release(7, old)
+        await contents.release(7, new)
+        assert contents._slots == {}
+
+
+@pytest.mark.parametrize("impatient", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+async def test_random_schedules(seed: int, impatient: bool, autojump_clock: Clock) -> None:
+    """Opens, closes, changes and cancellations at random times: nothing leaks, nobody hangs, and
+    nobody holds a content that is closed. While the file stays what it is and nobody is cancelled
+    in mid-release, no object is opened again before it was closed."""
+    chance = random.Random(seed)
+    async with trio.open_nursery() as nursery:
+        contents, cache = table(nursery)
+        cache.strict = not impatient
+        version = [file_attr(7, age=100)]
+
+        async def user(delay: float, patience: float, hold: float) -> None:
+            await trio.sleep(delay)
+            content = None
+            try:
+                with trio.move_on_after(patience):
+                    attr = version[0]
+                    settled = chance.random() < 0.8
+                    content = await contents.acquire(7, attr, "f", settled=settled)
+                    assert content.netfs._closed is None
+                    assert content.users > 0
+                    await trio.sleep(hold)
+                    assert content.netfs._closed is None
+            finally:
+                if content is not None:
+                    with trio.move_on_after(chance.choice([0, 0.05]) if impatient else 100):
+                        await contents.release(7, content)
+
+        async def change(delay: float, number: int) -> None:
+            await trio.sleep(delay)
+            version[0] = file_attr(7, age=90 - number)
+            chance.choice([contents.retire, lambda n: contents.changed(n, version[0])])(7)
+
+        async with trio.open_nursery() as users:
+            for _ in range(40):
+                patience = chance.choice([0.05, 0.15, 0.4, 100.0])
+                users.start_soon(user, chance.random() * 3, patience, chance.random())
+            for number in range(3 if impatient else 0):
+                users.start_soon(change, chance.random() * 3, number)
+        await trio.sleep(10)
+        assert contents._slots == {}
+        assert cache.open == []
+        assert cache.closed == len(cache.acquired)
+        assert not nursery.child_tasks

@@ -1,0 +1,198 @@
+"""Opening, reading and closing files: right bytes, no stale pages, no handle left behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import trio
+import trio.testing
+
+from netfsfuse.errors import IsADirectory, Stale
+from tests.vfs.fakes import NOW, Node, Vfs, dir_attr, file_attr, mounted
+
+Clock = trio.testing.MockClock
+
+
+def tree() -> dict[str, Node]:
+    return {"f": Node(file_attr(11, 3), b"one"), "d": Node(dir_attr(10))}
+
+
+def write(vfs: Vfs, content: bytes, *, age: float = 60.0) -> None:
+    """Another client writes to the file."""
+    node = vfs.names.tree["f"]
+    vfs.names.tree["f"] = Node(file_attr(11, len(content), age=age), content)
+    node.removed = True
+
+
+async def test_pages_stay_only_while_nothing_changed(autojump_clock: Clock) -> None:
+    async with mounted(tree()) as vfs:
+        await vfs.lookup("f")
+        for keep, changed in ((False, False), (True, False)):
+            opened = await vfs.fs.open(11)
+            assert (opened.keep_cache, opened.attributes_changed) == (keep, changed)
+            await vfs.fs.release(opened.fh)
+        write(vfs, b"two")
+        opened = await vfs.fs.open(11)
+        assert (opened.keep_cache, opened.attributes_changed) == (False, True)
+        assert bytes(await vfs.fs.read(opened.fh, 0, 10)) == b"two"
+        await vfs.fs.release(opened.fh)
+        opened = await vfs.fs.open(11)
+        assert (opened.keep_cache, opened.attributes_changed) == (True, False)
+        await vfs.fs.release(opened.fh)
+
+
+async def test_pages_filled_before_a_getattr_saw_the_change_are_dropped(
+    autojump_clock: Clock,
+) -> None:
+    async with mounted(tree(), actimeo=0) as vfs:
+        await vfs.lookup("f")
+        assert await vfs.content(11) == b"one"
+        write(vfs, b"two")
+        await vfs.fs.getattr(11)
+        opened = await vfs.fs.open(11)
+        assert (opened.keep_cache, opened.attributes_changed) == (False, False)
+        await vfs.fs.release(opened.fh)
+
+
+async def test_a_read_by_somebody_else_changes_nothing(autojump_clock: Clock) -> None:
+    async with mounted(tree()) as vfs:
+        await vfs.lookup("f")
+        await vfs.content(11)
+        node = vfs.names.tree["f"]
+        node.attr = replace(node.attr, access=node.attr.access + 10**7)
+        opened = await vfs.fs.open(11)
+        assert opened.keep_cache
+        await vfs.fs.release(opened.fh)
+        assert len(vfs.cache.acquired) == 2  # and the cache is asked by the same record
+
+
+async def test_handles_of_one_file_share_one_content(autojump_clock: Clock) -> None:
+    async with mounted(tree()) as vfs:
+        await vfs.lookup("f")
+        first, second = await vfs.fs.open(11), await vfs.fs.open(11)
+        assert bytes(await vfs.fs.read(first.fh, 0, 3)) == b"one"
+        assert bytes(await vfs.fs.read(second.fh, 0, 3)) == b"one"
+        assert vfs.names.count("read") == 1
+        assert len(vfs.cache.acquired) == 1
+        await vfs.fs.release(first.fh)
+        assert vfs.cache.closed == 0
+        await vfs.fs.release(second.fh)
+        assert vfs.cache.closed == 1
+
+
+@pytest.mark.parametrize("how", ["open", "getattr", "lookup", "listing"])
+async def test_a_change_retires_what_was_read_before(how: str, autojump_clock: Clock) -> None:
+    """Whoever hears of it first; the handle that is open goes on by itself, to its own file."""
+    async with mounted(tree(), actimeo=0) as vfs:
+        await vfs.lookup("f")
+        old = await vfs.fs.open(11)
+        assert bytes(await vfs.fs.read(old.fh, 0, 3)) == b"one"
+        write(vfs, b"two!")
+        if how == "getattr":
+            await vfs.fs.getattr(11)
+        elif how == "lookup":
+            await vfs.lookup("f")
+        elif how == "listing":
+            fh = await vfs.fs.opendir(1)
+            for entry, _ in await vfs.fs.readdir(fh, 0):
+                await vfs.fs.bind_entry(vfs.fs.inodes.root, entry)
+            await vfs.fs.releasedir(fh)
+        else:
+            await vfs.fs.release((await vfs.fs.open(11)).fh)
+        before = vfs.names.count("read")
+        assert bytes(await vfs.fs.read(old.fh, 0, 3)) == b"one"  # its own, from the server
+        assert vfs.names.count("read") == before + 1
+        assert await vfs.content(11) == b"two!"
+        await vfs.fs.release(old.fh)
+
+
+async def test_a_file_just_written_is_shared_with_nobody_and_cached_nowhere(
+    autojump_clock: Clock,
+) -> None:
+    async with mounted(tree()) as vfs:
+        await vfs.lookup("f")
+        write(vfs, b"now", age=0.01)
+        first, second = await vfs.fs.open(11), await vfs.fs.open(11)
+        assert not first.keep_cache
+        assert not second.keep_cache
+        vfs.names.tree["f"].content = b"NOW"  # in the same tick: no time tells
+        assert bytes(await vfs.fs.read(first.fh, 0, 3)) == b"NOW"
+        vfs.names.tree["f"].content = b"now"
+        assert bytes(await vfs.fs.read(second.fh, 0, 3)) == b"now"
+        assert vfs.cache.acquired == []
+        await vfs.fs.release(first.fh)
+        await vfs.fs.release(second.fh)
+        vfs.clock[0] = NOW + 1
+        opened = await vfs.fs.open(11)
+        assert not opened.keep_cache  # what was read in that tick proves nothing
+        assert len(vfs.cache.acquired) == 1
+        await vfs.fs.release(opened.fh)
+
+
+async def test_refused_opens(autojump_clock: Clock) -> None:
+    async with mounted(tree()) as vfs:
+        await vfs.lookup("f")
+        await vfs.lookup("d")
+        with pytest.raises(IsADirectory):
+            await vfs.fs.open(10)
+        with pytest.raises(Stale):
+            await vfs.fs.open(99)
+        del vfs.names.tree["f"]
+        with pytest.raises(Stale):
+            await vfs.fs.open(11)
+        with pytest.raises(Stale):
+            await vfs.fs.read(1, 0, 10)
+        await vfs.fs.release(1)  # twice is nothing
+
+
+async def test_an_open_that_finds_another_file_gives_its_handle_back(
+    autojump_clock: Clock,
+) -> None:
+    async with mounted(tree()) as vfs:
+        await vfs.lookup("f")
+        vfs.names.tree["f"] = Node(file_attr(12, 3), b"two")
+        with pytest.raises(Stale):
+            await vfs.fs.open(11)
+        assert vfs.names.open_handles == []
+
+
+@pytest.mark.parametrize("pause", ["open", "query", "read_link", "acquire"])
+async def test_an_open_that_is_cancelled_leaves_nothing(pause: str, autojump_clock: Clock) -> None:
+    async with mounted(tree()) as vfs:
+        await vfs.lookup("f")
+        holder = await vfs.fs.open(11)
+        node = vfs.names.tree["f"]
+        node.attr = replace(file_attr(11, 1067, age=1), creation=file_attr(11, age=1).write)
+
+        async def stop(what: str, _path: str) -> None:
+            if what == pause:
+                await trio.sleep(100)
+
+        vfs.names.before = stop
+        vfs.cache.pause = 100.0 if pause == "acquire" else 0.0
+        with trio.move_on_after(1) as scope:
+            await vfs.fs.open(11)
+        assert scope.cancelled_caught
+        assert len(vfs.names.open_handles) == 1
+        vfs.names.before = lambda what, path: None
+        await vfs.fs.release(holder.fh)
+
+
+async def test_a_release_that_is_cancelled_still_releases(autojump_clock: Clock) -> None:
+    async with mounted(tree()) as vfs:
+        await vfs.lookup("f")
+        opened = await vfs.fs.open(11)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await vfs.fs.release(opened.fh)
+
+
+async def test_what_the_kernel_left_open_is_let_go_at_the_end(autojump_clock: Clock) -> None:
+    async with mounted(tree()) as vfs:
+        await vfs.lookup("f")
+        await vfs.fs.open(11)
+        await vfs.fs.opendir(1)
+        await vfs.fs.aclose()
+        assert vfs.stats.vfs.handles == 0
+        vfs.names.open_handles.clear()  # those end with the session
