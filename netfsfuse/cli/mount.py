@@ -22,10 +22,11 @@ import click
 from netfsfuse.cli import daemon
 from netfsfuse.cli.checks import check_fuse, ready_mountpoint
 from netfsfuse.cli.choices import Choices, Invoker, build_config
+from netfsfuse.cli.conceal import conceal
 from netfsfuse.cli.credentials import SECRET_VARIABLES, resolve_credentials
 from netfsfuse.cli.handover import Handover, Reporter, take_handover
 from netfsfuse.cli.log import set_up_log
-from netfsfuse.cli.options import parse_options
+from netfsfuse.cli.options import parse_options, secrets_in
 from netfsfuse.cli.source import Source, parse_source
 from netfsfuse.cli.table import GROUPS
 from netfsfuse.config import Credentials, MountConfig
@@ -65,6 +66,7 @@ def mount_command(
     PASSWD_FILE) or a prompt. The log goes to syslog or journald where there is one, else to
     ~/.local/state/netfsfuse/log/netfsfuse.log.
     """
+    conceal(secrets_in(texts))
     handover = take_handover(os.environ)
     reporter = Reporter(handover.ready_fd)
     try:

@@ -80,6 +80,17 @@ def _apply_foreign(name: str, value: str | None, choices: Choices) -> bool:
     return known or f"{name}=".startswith(foreign.FSTAB_PREFIXES)
 
 
+def secrets_in(texts: Iterable[str]) -> list[str]:
+    """The passwords that stand in ``texts``, those that a later option overrides included."""
+    secrets = []
+    for name, value, _ in _items(texts):
+        if name in _SECRET:
+            secrets.append(value or "")
+        elif name in ("user", "username"):
+            secrets.append((value or "").partition("%")[2])
+    return secrets
+
+
 def _describe_unknown(name: str, value: str | None, follows_secret: bool) -> str:
     """The error for a name we do not know, with the nearest one.
 

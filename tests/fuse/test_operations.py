@@ -187,8 +187,20 @@ async def test_opening_for_writing_is_refused(flags: int) -> None:
 
 @pytest.mark.parametrize(
     "call",
-    """setattr mknod mkdir unlink rmdir symlink rename link
-    create write setxattr removexattr""".split(),
+    [
+        "setattr",
+        "mknod",
+        "mkdir",
+        "unlink",
+        "rmdir",
+        "symlink",
+        "rename",
+        "link",
+        "create",
+        "write",
+        "setxattr",
+        "removexattr",
+    ],
 )
 async def test_writing_is_refused(call: str) -> None:
     async with serving({}) as (ops, _):

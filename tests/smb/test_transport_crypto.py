@@ -7,7 +7,7 @@ import trio
 
 from netfsfuse.errors import Disconnected, ProtocolError
 from netfsfuse.smb.crypto import CipherId, Signer, SigningAlgorithm
-from netfsfuse.smb.wire.header import FLAG_SIGNED
+from netfsfuse.smb.wire.header import FLAG_SIGNED, UNSOLICITED
 from tests.smb import replies
 from tests.smb.caller import Caller, all_end_with, waiting
 from tests.smb.peer import KEYS, connected, echo
@@ -28,6 +28,7 @@ async def test_signed_session(algorithm: SigningAlgorithm) -> None:
         assert asked.flags & FLAG_SIGNED
         signer.verify(memoryview(bytearray(asked.raw)))
         await line.peer.answer(reply(13, 11))
+        await line.peer.send(reply(18, UNSOLICITED, bytes(44)))  # nor need a break be signed
         await line.peer.send(replies.interim(8, 10))  # interim replies carry no signature
         await line.peer.answer(reply(8, 10, read_body(b"y" * 1000), flags=3))
         await line.peer.answer(reply(13, asked.message_id))

@@ -90,6 +90,7 @@ async def test_a_content_taken_up_again_before_it_closed_lives_on(autojump_clock
             await trio.testing.wait_all_tasks_blocked()
         await trio.testing.wait_all_tasks_blocked()
         assert got == [first]
+        assert first.netfs._closed is None
         assert (first.users, cache.closed) == (1, 0)
         await contents.release(7, first)
         assert cache.closed == 1

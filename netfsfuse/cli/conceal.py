@@ -1,0 +1,32 @@
+"""Overwrite a secret in this process's own command line, as mount.cifs does.
+
+``ps`` shows the memory in which the kernel laid the arguments out; writing there changes what it
+shows. The command that a password was typed on lives for a second or more while the server answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+_ARG_START, _ARG_END = 45, 46
+"""Places of arg_start and arg_end (proc(5): members 48 and 49) in the text behind ``(comm)``."""
+
+
+def conceal(secrets: Iterable[str]) -> None:
+    """Put asterisks over each secret in /proc/self/cmdline, wherever it stands behind a "=" or
+    "%". Never raises.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        members = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        start, end = int(members[_ARG_START]), int(members[_ARG_END])
+        if not 0 < start < end:  # a kernel that does not tell
+            return
+        arguments = ctypes.string_at(start, end - start)
+        for secret in filter(None, secrets):
+            raw = re.escape(secret.encode("utf-8", "surrogateescape"))
+            for found in re.finditer(b"(?<=[=%])" + raw, arguments):
+                ctypes.memset(start + found.start(), ord("*"), found.end() - found.start())
