@@ -76,7 +76,10 @@ class FuseSession:
     async def wait_answering(self) -> None:
         """Until the mount has answered its first request, and is tuned. Raises MountError."""
         with trio.move_on_after(_ANSWER_SECONDS):
-            await trio.to_thread.run_sync(tune, self._config.mountpoint, abandon_on_cancel=True)
+            config = self._config
+            await trio.to_thread.run_sync(
+                tune, config.mountpoint, config.read.rasize, abandon_on_cancel=True
+            )
             return
         raise MountError(f"the mount on {self._config.mountpoint} does not answer")
 

@@ -16,12 +16,17 @@ from netfsfuse.mountinfo import mount_at, read_mounts
 
 log = logging.getLogger(__name__)
 
-READ_AHEAD_KB = 4096
+READ_AHEAD_MAX = 4 * 1024 * 1024
+"""Bytes: beyond this the kernel's window gains nothing, and our own readahead runs ahead of it."""
 MAX_BACKGROUND = 64
 
 
-def tune(mountpoint: Path, read_ahead_kb: int = READ_AHEAD_KB) -> None:
-    """Raise what may be raised; say in the log what may not, and how it could be."""
+def tune(mountpoint: Path, rasize: int) -> None:
+    """Raise what may be raised; say in the log what may not, and how it could be.
+
+    ``rasize``: the largest readahead of a handle, bytes.
+    """
+    read_ahead_kb = min(rasize, READ_AHEAD_MAX) // 1024
     os.statvfs(mountpoint)
     mount = mount_at(str(mountpoint), read_mounts())
     if mount is None:
