@@ -6,9 +6,13 @@ Who does what::
                 then hands over the socket, the keys, the next MessageId and the credits
     wire/       PURE: structs of the hot messages ([MS-SMB2] 2.2), bytes in and out
     names, reparse, status, credits, crypto     PURE
-    transport   one TCP connection on the trio loop: pending table, receiving into buffers
+    receive     frames from the socket, replies to their buffers, verified or decrypted
+    credit_gate waiting for credits
+    transport   one TCP connection on the trio loop: pending table, sending, its end
     session     the connection that is live now; makes it again when it was lost
-    file        one open handle (netfs.ops.ServerFile)
+    handle      a handle on the server, which several of our files may share
+    file        one open file (netfs.ops.ServerFile)
+    openfiles   opening so that the times in the answer are those of now
     directory   one listing
     namespace   paths -> attributes, handles, listings (vfs.ops.Namespace)
 

@@ -10,11 +10,9 @@ Nothing is under way at that moment: every exchange before it was awaited.
 from __future__ import annotations
 
 import logging
-import select
 import socket
 import time
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 from smbprotocol.connection import Connection, Dialects
@@ -28,11 +26,13 @@ from smbprotocol.session import Session
 from smbprotocol.tree import TreeConnect
 
 from netfsfuse.config import ServerConfig
-from netfsfuse.errors import AccessDenied, Disconnected, MountError, NetfsError
+from netfsfuse.errors import AccessDenied, Disconnected, MountError
 from netfsfuse.smb import status
 from netfsfuse.smb.anonymous import AnonymousSession
 from netfsfuse.smb.crypto import CipherId, Sealer, Signer, SigningAlgorithm
-from netfsfuse.smb.wire.header import MAGIC_PLAIN, MAGIC_SMB1, MAGIC_TRANSFORM
+from netfsfuse.smb.established import Established
+from netfsfuse.smb.handshake_transport import HandshakeTransport
+from netfsfuse.smb.wire.header import MAGIC_SMB1
 
 # Its receive thread logs with a traceback what it raises in the thread that waits as well.
 logging.getLogger("smbprotocol.connection").setLevel(logging.CRITICAL)
@@ -43,147 +43,6 @@ _DIALECTS = {
     "3.0.2": Dialects.SMB_3_0_2,
     "3.1.1": Dialects.SMB_3_1_1,
 }
-_SHORTEST, _LONGEST = 32, 1 << 20
-"""Bytes a message of a handshake can have: an SMB1 header to far above any login token."""
-
-
-@dataclass(slots=True)
-class Established:
-    """A connection with a session and a tree, ours from here on."""
-
-    sock: socket.socket
-    dialect: int
-    session_id: int
-    tree_id: int
-    next_message_id: int
-    credits: int
-    multi_credit: bool
-    max_read: int
-    max_transact: int
-    signer: Signer | None
-    """None: the session has no key (guest, anonymous) or everything is encrypted."""
-    sign_requests: bool
-    sealer: Sealer | None
-    server_clock_offset: float
-    """Seconds to add to our clock to get the server's, late by up to one round trip."""
-
-
-class HandshakeTransport:
-    """What smbprotocol's Connection calls its transport, over a socket of ours.
-
-    ``recv`` is called by smbprotocol's receive thread only. All waits end at ``deadline``
-    (time.monotonic). ``abort`` may be called from any thread and ends all waits at once.
-    """
-
-    def __init__(self, deadline: float) -> None:
-        self.connected = False
-        self.sock: socket.socket | None = None
-        self.failure: NetfsError | None = None
-        self._deadline = deadline
-        self._peer = "the server"
-        self._wake_read, self._wake_write = socket.socketpair()
-        self.aborted = False
-        self.hung_up = False  # the peer has closed
-
-    def remaining(self) -> float:
-        """Seconds to the deadline, at least a millisecond."""
-        return max(self._deadline - time.monotonic(), 0.001)
-
-    def open(self, address: str, port: int, shown: str) -> None:
-        """Connect. Raises MountError in words for the user."""
-        self._peer = f"{shown}:{port}"
-        try:
-            self.sock = socket.create_connection((address, port), timeout=self.remaining())
-        except socket.gaierror:
-            raise MountError(f"cannot find the host {shown}") from None
-        except TimeoutError:
-            raise MountError(f"{self._peer} does not answer") from None
-        except OSError as failed:
-            words = (failed.strerror or str(failed)).lower()
-            raise MountError(f"cannot connect to {self._peer}: {words}") from None
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.connected = not self.aborted
-
-    def connect(self) -> None:
-        """Called by smbprotocol; the socket is open already."""
-
-    def send(self, message: Any) -> None:
-        """Send one message, a Structure or bytes."""
-        data = message if isinstance(message, bytes) else message.pack()
-        if self.failure is not None:  # noted before smbprotocol had anything outstanding
-            raise self.failure
-        if self.sock is None or not self.connected:
-            raise Disconnected("not connected")
-        self.sock.settimeout(self.remaining())
-        self.sock.sendall(len(data).to_bytes(4, "big") + data)
-
-    def recv(self, _timeout: float) -> bytes:
-        """The next message; b"" after ``end_receiving`` or when the peer has closed."""
-        prefix = self._recv_exactly(4)
-        if len(prefix) < 4:
-            return b""
-        length = int.from_bytes(prefix[1:], "big")
-        if prefix[0] != 0 or not _SHORTEST <= length <= _LONGEST:
-            return self._fail("does not speak SMB")
-        message = self._recv_exactly(length)
-        if message[:4] == MAGIC_SMB1:
-            return self._fail("speaks only SMB1, which is not supported")
-        if message and message[:4] not in (MAGIC_PLAIN, MAGIC_TRANSFORM):
-            return self._fail("does not speak SMB")
-        return message
-
-    def _fail(self, words: str) -> bytes:
-        """Note what is wrong with the peer, and end the receive thread as if it had hung up: what
-        that thread is given to raise, it logs with a traceback.
-        """
-        self.failure = self.failure or MountError(f"{self._peer} {words}")
-        return b""
-
-    def _recv_exactly(self, length: int) -> bytes:
-        parts = bytearray()
-        while len(parts) < length:
-            if self.sock is None or self.aborted:
-                return b""
-            ready, _, _ = select.select([self.sock, self._wake_read], [], [], self.remaining())
-            if self._wake_read in ready:
-                return b""
-            if not ready:
-                return self._fail("does not answer")
-            try:
-                part = self.sock.recv(length - len(parts))
-            except OSError:
-                part = b""
-            if not part:
-                self.connected = False
-                self.hung_up = True
-                return b""
-            parts += part
-        return bytes(parts)
-
-    def end_receiving(self) -> None:
-        """Make ``recv``, and with it smbprotocol's receive thread, end; the socket stays open."""
-        self._wake_write.send(b"\0")
-
-    def close(self) -> None:
-        """Called by smbprotocol when it gives up; the owner of the handshake closes the socket."""
-        self.connected = False
-
-    def abort(self) -> None:
-        """End all waits of a handshake nobody wants any more."""
-        self.aborted = True
-        self._wake_write.send(b"\0")
-        if self.sock is not None:
-            try:
-                self.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return
-
-    def dispose(self, *, keep_socket: bool) -> None:
-        """Free the descriptors."""
-        self._wake_read.close()
-        self._wake_write.close()
-        if self.sock is not None and not keep_socket:
-            self.sock.close()
 
 
 class _Connection(Connection):  # type: ignore[misc]

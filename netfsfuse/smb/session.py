@@ -15,7 +15,8 @@ import trio
 
 from netfsfuse.config import ServerConfig
 from netfsfuse.errors import AccessDenied, Disconnected, MountError, ProtocolError
-from netfsfuse.smb.bridge import Established, Handshake
+from netfsfuse.smb.bridge import Handshake
+from netfsfuse.smb.established import Established
 from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.status import error_of
 from netfsfuse.smb.transport import Transport

@@ -2,12 +2,8 @@
 
 Any number of tasks call :meth:`Transport.exchange`. A request takes credits (waiting for them,
 demand before readahead), gets the next MessageIds, enters the pending table and is sent; one
-receive task matches replies by MessageId in any order. A READ reply goes from the socket straight
-into the buffer of its request: 4 + 64 bytes are read to learn whose it is, the header is put into
-the headroom just below the target, the rest is received behind it, and the whole, now contiguous,
-is verified in place. Copies of payload: none, but one for encrypted replies, whose MessageId is
-known only after decryption. System calls for a 1 MiB reply: one small recv and as many large ones
-as the kernel needs to deliver it.
+receive task matches replies by MessageId in any order. What comes is ``receive.py``'s
+affair up to the moment when a reply has proved right.
 
 Interim replies (STATUS_PENDING) leave the entry in the table and may bring credits. Unsolicited
 messages (oplock and lease breaks; we ask for neither) are logged and dropped. A caller that is
@@ -15,8 +11,8 @@ cancelled leaves its entries behind: they hold the buffers until the reply, whos
 back, or until the connection ends.
 
 The first fatal error is kept; it ends all waiters and everything that comes later with
-Disconnected. A server that is silent for ``idle_deadline`` seconds while somebody waits for it
-counts as gone.
+Disconnected. A server that is silent for ``idle_deadline`` seconds while an answer is due counts as
+gone, whether somebody still waits for that answer or not.
 """
 
 from __future__ import annotations
@@ -30,29 +26,21 @@ from collections.abc import Sequence
 import trio
 
 from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
-from netfsfuse.netfs.buffer import PAGE
-from netfsfuse.smb.bridge import Established
 from netfsfuse.smb.credit_gate import CreditGate
 from netfsfuse.smb.credits import CreditWindow
-from netfsfuse.smb.crypto import TRANSFORM_SIZE
-from netfsfuse.smb.exchange import Exchange, Pending, Reply, Request, Sink
-from netfsfuse.smb.status import USER_SESSION_DELETED
+from netfsfuse.smb.established import Established
+from netfsfuse.smb.exchange import Exchange, Pending, Reply, Request
+from netfsfuse.smb.receive import Receiver
 from netfsfuse.smb.wire.header import (
     FLAG_RELATED,
     FLAG_SIGNED,
     FRAME_SIZE,
     HEADER_SIZE,
-    MAGIC_TRANSFORM,
-    UNSOLICITED,
     Command,
     Header,
     pack_frame,
     pack_header,
-    parse_frame,
-    parse_header,
-    split_compound,
 )
-from netfsfuse.smb.wire.read import REPLY_OVERHEAD, parse_read
 from netfsfuse.stats import ServerStats
 
 log = logging.getLogger(__name__)
@@ -84,8 +72,8 @@ class Transport:
         established.sock.setblocking(False)
         self._sock = established.sock
         self._trio_sock = trio.socket.from_stdlib_socket(established.sock)
-        self._received_at = trio.current_time()
-        self._verify = established.signer is not None and established.sign_requests
+        self._receiver = Receiver(established, self._trio_sock, self._pending, self._deliver, stats)
+        self._asked = trio.Event()
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -107,7 +95,7 @@ class Transport:
         ids = self._register(requests, exchange, first_id)
         try:
             self._send(requests, ids)
-            await self._wait_done(exchange, ids)
+            await exchange.done.wait()
         finally:
             if not exchange.done.is_set():
                 self._abandon(ids)
@@ -128,6 +116,7 @@ class Transport:
             ids.append(first_id)
             first_id += request.charge
             self._count(request)
+        self._asked.set()
         return ids
 
     def _count(self, request: Request) -> None:
@@ -138,15 +127,6 @@ class Transport:
             stats.reads += 1
             stats.in_flight += 1
             stats.in_flight_peak = max(stats.in_flight_peak, stats.in_flight)
-
-    async def _wait_done(self, exchange: Exchange, ids: list[int]) -> None:
-        while True:
-            with trio.move_on_after(self._idle_deadline):
-                await exchange.done.wait()
-                return
-            waits = any(i in self._pending and not self._pending[i].interim for i in ids)
-            if waits and trio.current_time() - self._received_at >= self._idle_deadline:
-                self.fail(Disconnected(f"no word from the server for {self._idle_deadline:g} s"))
 
     def _abandon(self, ids: list[int]) -> None:
         for message_id in ids:
@@ -234,8 +214,8 @@ class Transport:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write_outbox)
-                await self._receive_all()
-                nursery.cancel_scope.cancel()  # the writer has no end of its own
+                nursery.start_soon(self._watch_silence)
+                await self._receiver.run()
         except* (OSError, trio.ClosedResourceError, trio.BrokenResourceError) as failed:
             self.fail(Disconnected(f"connection lost: {failed.exceptions[0]}"))
         except* NetfsError as failed:
@@ -250,6 +230,18 @@ class Transport:
             self._stats.channels -= 1
             self._trio_sock.close()
 
+    async def _watch_silence(self) -> None:
+        while True:
+            await self._asked.wait()
+            due = next((entry for entry in self._pending.values() if not entry.interim), None)
+            if due is None:
+                self._asked = trio.Event()
+                continue
+            silent_since = max(due.sent_at, self._receiver.received_at)
+            if trio.current_time() - silent_since >= self._idle_deadline:
+                raise Disconnected(f"no word from the server for {self._idle_deadline:g} s")
+            await trio.sleep_until(silent_since + self._idle_deadline)
+
     def fail(self, error: NetfsError) -> None:
         """End the connection: the first error is kept and raised to everybody."""
         if self.error is not None:
@@ -262,112 +254,12 @@ class Transport:
 
     def _release_all(self) -> None:
         """Nothing can be received any more: end the waiters, give the buffers back."""
-        pending, self._pending = self._pending, {}
-        for entry in pending.values():
+        pending = list(self._pending.values())
+        self._pending.clear()
+        for entry in pending:
             self._settle(entry)
             if entry.exchange is not None:
                 entry.exchange.done.set()
-
-    async def _receive_all(self) -> None:
-        prefix = bytearray(_PREFIX)
-        view = memoryview(prefix)
-        while self.error is None:
-            await self._receive_exactly(view)
-            length = parse_frame(view)
-            self._stats.wire_received += FRAME_SIZE + length
-            if view[4:8] == MAGIC_TRANSFORM:
-                await self._receive_sealed(view[FRAME_SIZE:], length)
-            elif (sink := self._sink_of(view[FRAME_SIZE:], length)) is not None:
-                await self._receive_read(view[FRAME_SIZE:], length, sink)
-            else:
-                message = bytearray(length)
-                message[:HEADER_SIZE] = view[FRAME_SIZE:]
-                await self._receive_exactly(memoryview(message)[HEADER_SIZE:])
-                self._accept(memoryview(message), sealed=False)
-
-    async def _receive_exactly(self, target: memoryview) -> None:
-        while target:
-            received = await self._trio_sock.recv_into(target)
-            if not received:
-                raise Disconnected("the server closed the connection")
-            self._received_at = trio.current_time()
-            target = target[received:]
-
-    def _sink_of(self, header: memoryview, length: int) -> Sink | None:
-        """The sink of a plain successful READ reply that fits it; None for everything else."""
-        parsed = parse_header(header)
-        entry = self._pending.get(parsed.message_id)
-        if (
-            entry is None
-            or entry.request.sink is None
-            or parsed.command != Command.READ
-            or parsed.status != 0
-            or parsed.next_command
-            or self.established.sealer is not None
-            or not REPLY_OVERHEAD <= length <= REPLY_OVERHEAD + entry.request.sink.length
-        ):
-            return None
-        return entry.request.sink
-
-    async def _receive_read(self, header: memoryview, length: int, sink: Sink) -> None:
-        """Receive a READ reply so that its payload lands in place; see the module.
-
-        The bytes that the header covers are another part of the payload when ``at`` > 0; they are
-        put back before anybody is told.
-        """
-        start = PAGE + sink.at - REPLY_OVERHEAD
-        message = sink.buffer.memory[start : start + length]
-        covered = bytes(message[:REPLY_OVERHEAD])
-        try:
-            message[:HEADER_SIZE] = header
-            await self._receive_exactly(message[HEADER_SIZE:])
-            parsed = parse_header(message)
-            self._check_signature(parsed, message)
-            offset, transferred = parse_read(message)
-            if transferred and offset != REPLY_OVERHEAD:
-                raise ProtocolError("a READ reply with its payload in an odd place")
-        finally:
-            message[:REPLY_OVERHEAD] = covered
-        self._deliver(parsed, Reply(parsed, memoryview(b""), transferred))
-
-    async def _receive_sealed(self, prefix: memoryview, length: int) -> None:
-        sealer = self.established.sealer
-        if sealer is None or length < TRANSFORM_SIZE + HEADER_SIZE:
-            raise ProtocolError("an encrypted message that was not expected")
-        transform = memoryview(bytes(prefix[:TRANSFORM_SIZE]))
-        sealed = bytearray(length - TRANSFORM_SIZE)
-        begun = HEADER_SIZE - TRANSFORM_SIZE
-        sealed[:begun] = prefix[TRANSFORM_SIZE:]
-        await self._receive_exactly(memoryview(sealed)[begun:])
-        self._accept(memoryview(sealer.unseal(transform, sealed)), sealed=True)
-
-    def _accept(self, message: memoryview, *, sealed: bool) -> None:
-        """Take in one message that is complete in memory of its own."""
-        if self.established.sealer is not None and not sealed:
-            raise ProtocolError("a plain reply in an encrypted session")
-        for part in split_compound(message):
-            header = parse_header(part)
-            if header.message_id == UNSOLICITED:
-                log.info("unsolicited message, command %d: dropped", header.command)
-                continue
-            if not sealed and not header.is_interim:
-                self._check_signature(header, part)
-            entry = self._pending.get(header.message_id)
-            reply = Reply(header, part)
-            if entry is not None and entry.request.sink is not None and not header.status:
-                reply.transferred = entry.request.sink.fill(part)
-            self._deliver(header, reply)
-
-    def _check_signature(self, header: Header, message: memoryview) -> None:
-        signer = self.established.signer
-        if signer is None:
-            return
-        if header.flags & FLAG_SIGNED:
-            signer.verify(message)
-        elif header.status == USER_SESSION_DELETED:
-            raise Disconnected("the server has dropped the session")
-        elif self._verify:
-            raise ProtocolError("an unsigned reply in a signed session")
 
     def _deliver(self, header: Header, reply: Reply) -> None:
         self._window.grant(header.credits)

@@ -139,9 +139,12 @@ class Programs(RuleBasedStateMachine):
                 got = pread(fd, start, length)
                 assert got == content[start : start + length], (name, start, length, got[:40])
 
-    @rule(name=NAMES, direct=st.booleans())
-    def keep_open(self, name: str, direct: bool) -> None:
+    @rule(name=NAMES, direct=st.booleans(), settled=st.booleans())
+    def keep_open(self, name: str, direct: bool, settled: bool) -> None:
+        """``settled``: what is read by this handle may be kept, and shared."""
         if len(self.held) < 6:
+            if settled:
+                wait_settled(self.there / name)
             flags = os.O_RDONLY | (os.O_DIRECT if direct else 0)
             self.held.append(Held(os.open(self.here / name, flags), self.lives[name]))
 

@@ -19,8 +19,8 @@ import trio
 import trio.testing
 
 from netfsfuse.netfs.buffer import Buffer
-from netfsfuse.smb.bridge import Established
 from netfsfuse.smb.crypto import TRANSFORM_SIZE, CipherId, Sealer, Signer
+from netfsfuse.smb.established import Established
 from netfsfuse.smb.exchange import Request, Sink
 from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.wire.header import FLAG_SIGNED, MAGIC_TRANSFORM, Command, pack_frame

@@ -17,7 +17,7 @@ import trio
 
 from netfsfuse.config import ServerConfig
 from netfsfuse.errors import MountError
-from netfsfuse.smb.bridge import Established
+from netfsfuse.smb.established import Established
 from netfsfuse.smb.session import Session
 from netfsfuse.smb.wire.header import FLAG_RELATED, RELATED_FILE_ID, Command
 from netfsfuse.stats import ServerStats

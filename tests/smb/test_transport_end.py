@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
-from netfsfuse.smb import transport
+from netfsfuse.smb import receive
 from netfsfuse.smb.wire.header import pack_frame
 from tests.smb import replies
 from tests.smb.caller import Caller, all_end_with, waiting
@@ -107,7 +107,19 @@ async def test_a_silent_server_is_gone_after_the_idle_deadline(
         begun = trio.current_time()
         callers = await waiting(line, nursery)
         await all_end_with(callers, Disconnected)
-        assert 20 <= trio.current_time() - begun <= 40
+        assert trio.current_time() - begun == pytest.approx(20)
+
+
+async def test_a_silent_server_is_found_out_though_nobody_waits_any_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Desktops ask for a moment and give up; the line must not look alive for ever."""
+    async with connected(idle_deadline=20) as line:
+        with trio.move_on_after(1):
+            await line.transport.exchange([echo()])
+        with trio.fail_after(60):
+            await line.ended.wait()
+        assert isinstance(line.transport.error, Disconnected)
 
 
 async def test_a_server_that_is_at_work_may_take_longer(
@@ -165,7 +177,7 @@ async def test_a_mistake_of_ours_costs_the_connection_and_not_the_mount(
     def mistake(_message: memoryview) -> list[memoryview]:
         raise ZeroDivisionError("a mistake")
 
-    monkeypatch.setattr(transport, "split_compound", mistake)
+    monkeypatch.setattr(receive, "split_compound", mistake)
     async with connected() as line, trio.open_nursery() as nursery:
         callers = await waiting(line, nursery)
         await line.peer.answer(reply(13, 11))
