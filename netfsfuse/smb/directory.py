@@ -15,6 +15,7 @@ import trio
 from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
 from netfsfuse.smb import status
 from netfsfuse.smb.exchange import Reply, Request
+from netfsfuse.smb.handle import undo_create
 from netfsfuse.smb.names import name_to_local
 from netfsfuse.smb.session import Session
 from netfsfuse.smb.transport import Transport
@@ -102,7 +103,10 @@ class SmbListing:
             number = self._session.number
             create = pack_create(self._name, access=_LIST_ACCESS, options=FILE_DIRECTORY_FILE)
             query = pack_query_directory(RELATED_FILE_ID, _PAGE, restart=True)
-            return [Request(Command.CREATE, create), Request(Command.QUERY_DIRECTORY, query)]
+            return [
+                Request(Command.CREATE, create, undo=undo_create),
+                Request(Command.QUERY_DIRECTORY, query),
+            ]
 
         created, page = await self._session.exchange(build)
         if created.status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import trio
@@ -32,12 +33,17 @@ class Sink:
 
 @dataclass(slots=True)
 class Request:
-    """One message of an exchange: its body without header, and its CreditCharge."""
+    """One message of an exchange: its body without header, and its CreditCharge.
+
+    ``undo``: what to send after a successful reply that nobody waits for any more, lest a handle
+    stay open on the server.
+    """
 
     command: Command
     body: bytes
     charge: int = 1
     sink: Sink | None = None
+    undo: Callable[[Reply], Request] | None = None
 
 
 @dataclass(slots=True)

@@ -75,7 +75,7 @@ class SmbFile:
             return Request(Command.READ, body, charge_for(fitting), Sink(buffer, at, fitting))
 
         reply = await self._exchange(build, urgent=urgent)
-        if reply.status in (status.SUCCESS, status.BUFFER_OVERFLOW):
+        if reply.status == status.SUCCESS:
             return reply.transferred
         if reply.status == status.END_OF_FILE:
             return 0

@@ -8,7 +8,7 @@ import trio
 
 from netfsfuse.errors import NetfsError
 from netfsfuse.smb import status
-from netfsfuse.smb.exchange import Request
+from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.session import Session
 from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.wire.create import (
@@ -28,6 +28,11 @@ log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 5.0
 _READ_ACCESS = FILE_READ_DATA | FILE_READ_ATTRIBUTES | SYNCHRONIZE
 _CLOSED = -1
+
+
+def undo_create(reply: Reply) -> Request:
+    """The CLOSE for a CREATE that was answered when nobody waited any more."""
+    return Request(Command.CLOSE, pack_close(parse_create(reply.message).handle))
 
 
 class ServerHandle:
@@ -53,7 +58,7 @@ class ServerHandle:
         def build(_transport: Transport) -> list[Request]:
             nonlocal number
             number = session.number
-            return [Request(Command.CREATE, body)]
+            return [Request(Command.CREATE, body, undo=undo_create)]
 
         (reply,) = await session.exchange(build)
         if reply.status:

@@ -43,6 +43,7 @@ from netfsfuse.types import FileAttr, VolumeStat
 
 _STAT_ACCESS = FILE_READ_ATTRIBUTES | SYNCHRONIZE
 _REPARSE_ROOM = 16 * 1024  # [MS-FSCC] 2.1.2: MAXIMUM_REPARSE_DATA_BUFFER_SIZE
+_ANSWERS = (status.SUCCESS, status.BUFFER_OVERFLOW, status.END_OF_FILE)
 _CLOSE = Request(Command.CLOSE, pack_close(RELATED_FILE_ID))
 
 
@@ -75,7 +76,7 @@ class SmbNamespace:
         requests: Sequence[Request] = (create, *middle, _CLOSE)
         replies = await self._session.exchange(lambda _: requests)
         for request, reply in zip(requests[:-1], replies, strict=False):
-            if reply.status not in (status.SUCCESS, status.BUFFER_OVERFLOW):
+            if reply.status not in _ANSWERS:
                 raise status.error_of(reply.status, f"{request.command.name} {name!r}")
         return replies
 
@@ -100,9 +101,9 @@ class SmbNamespace:
                 return None
             return parse_reparse(parse_ioctl(replies[1].message))
         read = Request(Command.READ, pack_read(RELATED_FILE_ID, 0, MFSYMLINK_SIZE + 1))
-        replies = await self._compound(
-            path, read, access=_STAT_ACCESS | FILE_READ_DATA, options=FILE_OPEN_REPARSE_POINT
-        )
+        replies = await self._compound(path, read, access=_STAT_ACCESS | FILE_READ_DATA)
+        if replies[1].status == status.END_OF_FILE:  # cut short since its size was known
+            return None
         offset, length = parse_read(replies[1].message)
         return parse_mfsymlink(bytes(replies[1].message[offset : offset + length]))
 

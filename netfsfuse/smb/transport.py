@@ -274,13 +274,23 @@ class Transport:
             self._stats.bytes += reply.transferred
             self._measure(entry)
             exchange = entry.exchange
-            if exchange is not None:
+            if exchange is None:
+                self._undo(entry.request, reply)
+            else:
                 exchange.replies[entry.index] = reply
                 exchange.missing -= 1
                 if not exchange.missing:
                     exchange.done.set()
         self._stats.credits = self._window.available
         self._gate.serve()
+
+    def _undo(self, request: Request, reply: Reply) -> None:
+        """Take back what a cancelled caller had begun, if a credit is at hand for it."""
+        if request.undo is not None and not reply.status and self._window.affords(1):
+            undoing = [request.undo(reply)]
+            ids = self._register(undoing, Exchange.of(1), self._window.take(1))
+            self._abandon(ids)
+            self._send(undoing, ids)
 
     def _settle(self, entry: Pending) -> None:
         """The entry has left the table: its credits are settled and its buffer is let go."""

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import smbclient
 
 from netfsfuse.demo import data
 from netfsfuse.demo.samba import PrivateSamba
@@ -130,6 +131,30 @@ def test_reopen_after_20_ms_sees_the_change(
         else:
             pytest.fail("no inode number was handed out again")
         there.unlink()
+
+
+@pytest.mark.parametrize("options", ["actimeo=60", "fsc"])
+def test_the_same_with_a_creation_time_that_stays(
+    folder: Path, samba: PrivateSamba, mount: Mount, options: str
+) -> None:
+    """Samba makes up the creation time of a file made on its own disk, and it moves with changes,
+    so that the kernel is shown another inode. Of a file made by an SMB client it is stored: then
+    the kernel goes on with the inode, and must be told that its pages and sizes are not right.
+    """
+    mounted = mount(samba, options)
+    there = folder / f"born-{options}"
+    server = {"username": samba.username, "password": samba.password, "port": samba.port}
+    with smbclient.open_file(
+        rf"\\{samba.host}\{samba.share}\{folder.name}\{there.name}", mode="wb", **server
+    ) as made:
+        made.write(b"made by a client")
+    smbclient.reset_connection_cache()
+    here = mounted.path / folder.name / there.name
+    number = here.stat().st_ino
+    for name in [name for name in CHANGES if CHANGES[name][0] not in (save_atomically, make_anew)]:
+        for settled, direct in itertools.product(WAYS, WAYS):
+            check_reopen(there, here, name, settled, direct)
+    assert here.stat().st_ino == number
 
 
 def check_reopen(there: Path, here: Path, name: str, settled: bool, direct: bool) -> None:

@@ -7,7 +7,9 @@ import trio
 import trio.testing
 
 from netfsfuse.smb.exchange import Request
+from netfsfuse.smb.handle import undo_create
 from netfsfuse.smb.wire.header import FLAG_RELATED, UNSOLICITED, Command
+from netfsfuse.types import FileAttr
 from tests.smb import replies
 from tests.smb.caller import Caller
 from tests.smb.peer import connected, echo, read_into
@@ -129,6 +131,22 @@ async def test_a_cancelled_read_keeps_its_buffer_until_the_reply() -> None:
         await line.transport_idle()
         assert line.freed == [buffer]
         assert (line.available, line.spent) == (10, 0)
+
+
+async def test_a_create_that_was_cancelled_is_closed_when_it_is_answered() -> None:
+    """Or the server would keep the file open for as long as the mount lives."""
+    async with connected() as line, trio.open_nursery() as nursery:
+        caller = Caller(line, Request(Command.CREATE, b"", undo=undo_create))
+        nursery.start_soon(caller.run)
+        asked = await line.peer.request()
+        caller.scope.cancel()
+        await caller.over.wait()
+        body = replies.create_body(FileAttr(1, 2, 3, 4, 5, 6, 0, 0), bytes(range(16)))
+        await line.peer.answer(reply(Command.CREATE, asked.message_id, body))
+        undoing = await line.peer.request()
+        assert undoing.command == Command.CLOSE
+        assert bytes(range(16)) in undoing.body
+        await line.peer.answer(reply(Command.CLOSE, undoing.message_id))
 
 
 async def test_an_unsolicited_break_changes_nothing() -> None:
