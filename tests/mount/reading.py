@@ -11,8 +11,9 @@ import mmap
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import permutations
 from pathlib import Path
 from random import Random
 
@@ -139,3 +140,18 @@ def tell_cached(mounted: Mounted, path: Path) -> int:
     content(path)
     fetched: int = mounted.stats()["server"]["bytes"] - before
     return fetched
+
+
+def is_own(piece: bytes, at: int, versions: Sequence[bytes]) -> bool:
+    """Whether bytes read at ``at`` stand there in a version of the file, or up to some byte in one
+    and from there on in another: a server that reads a page while it is written may see that.
+    """
+    parts = [version[at : at + len(piece)] for version in versions]
+    if piece in parts:
+        return True
+    for first, second in permutations(parts, 2):
+        pairs = enumerate(zip(piece, first, strict=False))
+        same = next((n for n, (got, there) in pairs if got != there), min(len(piece), len(first)))
+        if piece[same:] == second[same:]:
+            return True
+    return False

@@ -134,7 +134,7 @@ def test_every_variant_of_the_server(
     assert mounted.stats()["server"]["bytes"] <= there.stat().st_size // 100
 
 
-@pytest.mark.parametrize("options", ["sign", "seal", "nofsc", "rsize=65536", "max_credits=20"])
+@pytest.mark.parametrize("options", ["nofsc,rsize=65536", "seal,max_credits=20"])
 def test_what_the_user_asks_for(samba: PrivateSamba, mount: Mount, options: str) -> None:
     """The same bytes however the mount was asked for."""
     there = samba.path / "asked"

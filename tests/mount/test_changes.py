@@ -1,8 +1,4 @@
-"""A change on the server's own disk: who opens the file 20 ms later gets the new bytes.
-
-Whoever still has the old handle gets old or new bytes of its own file, or an error; never those of
-another file, and never zeros that stand in neither.
-"""
+"""A change on the server's own disk: who opens the file 20 ms later gets the new bytes."""
 
 from __future__ import annotations
 
@@ -21,87 +17,24 @@ import smbclient
 
 from netfsfuse.demo import data
 from netfsfuse.demo.samba import PrivateSamba
-from tests.mount.reading import MIB, WAYS, content, opened, pread, wait_settled
+from tests.mount.changing import (
+    CHANGES,
+    PROMISED,
+    SIZE,
+    NumberTaken,
+    body,
+    grow,
+    make_anew,
+    rewrite,
+    save_atomically,
+    truncate,
+    until,
+    write_in_place,
+)
+from tests.mount.reading import WAYS, content, wait_settled
 from tests.support.mounted import Mounted
 
 Mount = Callable[..., Mounted]
-
-PROMISED = 0.02
-"""Seconds after a change within which the next open must show it."""
-SIZE = 5 * MIB + 1234
-
-
-def body(version: int, size: int = SIZE) -> bytes:
-    """Every 4 KiB of a version tell which one it is, and no byte of it is zero."""
-    line = (b"version %06d of this file; " % version).ljust(32, b"#")
-    return (line * (size // len(line) + 1))[:size]
-
-
-def write_in_place(path: Path, content: bytes) -> None:
-    """New bytes into the same inode, which is never shorter than before."""
-    with path.open("r+b", buffering=0) as file:
-        file.write(content)
-
-
-def truncate(path: Path, content: bytes) -> None:
-    os.truncate(path, len(content))
-
-
-def grow(path: Path, content: bytes) -> None:
-    with path.open("ab", buffering=0) as file:
-        file.write(content[path.stat().st_size :])
-
-
-def rewrite(path: Path, content: bytes) -> None:
-    """As a shell's ``>``: to nothing first."""
-    path.write_bytes(content)
-
-
-def save_atomically(path: Path, content: bytes) -> None:
-    """As an editor does: another inode takes the name."""
-    path.with_name("saved").write_bytes(content)
-    path.with_name("saved").rename(path)
-
-
-class NumberTaken(Exception):
-    """Somebody else on this disk was given the inode number."""
-
-
-def make_anew(path: Path, content: bytes) -> None:
-    """Delete and make anew with the same inode number: ext4 hands out the lowest free one, as soon
-    as the server has closed the file.
-    """
-    number = path.stat().st_ino
-    deadline = time.monotonic() + 1.0
-    path.unlink()
-    spares: list[Path] = []
-    try:
-        while True:
-            path.write_bytes(content)
-            if path.stat().st_ino == number:
-                return
-            if time.monotonic() > deadline:
-                raise NumberTaken
-            if len(spares) < 20:  # numbers below the one we want are filled up
-                spares.append(path.rename(path.with_name(f"spare-{len(spares)}")))
-            else:
-                path.unlink()
-    finally:
-        for spare in spares:
-            spare.unlink()
-
-
-CHANGES: dict[str, tuple[Callable[[Path, bytes], None], int]] = {
-    "same size": (write_in_place, SIZE),
-    "same size, rewritten": (rewrite, SIZE),
-    "growth": (grow, SIZE + 2 * MIB + 1),
-    "truncation": (truncate, MIB + 77),
-    "truncation to nothing": (truncate, 0),
-    "rewritten shorter": (rewrite, 4097),
-    "saved atomically": (save_atomically, SIZE),
-    "made anew": (make_anew, SIZE),
-    "made anew, longer": (make_anew, SIZE + MIB),
-}
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +44,7 @@ def folder(samba: PrivateSamba) -> Path:
     return path
 
 
-@pytest.mark.parametrize("options", ["fsc", "nofsc", "actimeo=60"])
+@pytest.mark.parametrize("options", ["fsc", "nofsc,actimeo=60"])
 def test_reopen_after_20_ms_sees_the_change(
     folder: Path, samba: PrivateSamba, mount: Mount, options: str
 ) -> None:
@@ -171,56 +104,6 @@ def check_reopen(there: Path, here: Path, name: str, settled: bool, direct: bool
     assert content(here, direct=direct) == new, (name, settled, direct)
     assert content(here, direct=not direct) == new, (name, settled, direct)
     assert here.stat().st_size == size
-
-
-@pytest.mark.parametrize("direct", WAYS)
-def test_old_handle_reads_its_own_file(
-    folder: Path, samba: PrivateSamba, mount: Mount, direct: bool
-) -> None:
-    """Before, between and after opens of the changed file, an old handle reads old or new bytes of
-    the file it was opened on. Page by page: a change may be seen half way.
-    """
-    mounted = mount(samba)
-    changes = {n: c for n, c in CHANGES.items() if c[0] is not make_anew}
-    changes["deleted"] = (lambda path, _: path.unlink(), 0)
-    for number, (name, (change, size)) in enumerate(changes.items()):
-        there = folder / f"held-{number}"
-        here = mounted.path / folder.name / there.name
-        old = body(3000 + number)
-        new = body(3000 + number if change in (truncate, grow) else 4000 + number, size)
-        rewrite(there, old)
-        wait_settled(there)
-        own = (old,) if change is save_atomically or name == "deleted" else (old, new)
-        with opened(here, direct=direct) as fd:
-            assert pread(fd, 0, MIB) == old[:MIB]
-            change(there, new)
-            check_own(fd, own, name)
-            time.sleep(PROMISED)
-            if name == "deleted":
-                with pytest.raises(FileNotFoundError):
-                    content(here)
-            else:
-                assert content(here) == new, name
-            check_own(fd, own, name)
-            if name != "deleted":
-                assert content(here, direct=True) == content(here) == new, name
-
-
-def check_own(fd: int, versions: tuple[bytes, ...], name: str) -> None:
-    """Read the whole file by an old handle: each page stands in a version at that place."""
-    position = 0
-    while position < SIZE + 3 * MIB:
-        try:
-            got = pread(fd, position, 294_912)
-        except OSError:
-            return
-        for start in range(0, len(got), 4096):
-            piece = got[start : start + 4096]
-            at = position + start
-            assert any(v[at : at + len(piece)] == piece for v in versions), (name, at, piece[:64])
-        if len(got) < 294_912:
-            return
-        position += len(got)
 
 
 LOOP = """
@@ -285,63 +168,6 @@ def test_reopen_sees_the_change_while_others_read(
     assert mounted.stats()["application"]["errors"] == 0
 
 
-@pytest.mark.parametrize("direct", WAYS)
-@pytest.mark.parametrize("rounds", [8, pytest.param(300, marks=pytest.mark.soak)])
-def test_file_that_shrinks_while_it_is_read(
-    folder: Path, samba: PrivateSamba, mount: Mount, direct: bool, rounds: int
-) -> None:
-    """No hang, no zeros: the reader gets a beginning of the old bytes, then the end or an error,
-    and the end soon.
-    """
-    mounted = mount(samba)
-    left = 10_000_001
-    old = body(7, 24 * MIB)
-    for number in range(rounds):
-        there = folder / f"shrinking-{number}"
-        here = mounted.path / folder.name / there.name
-        rewrite(there, old)
-        wait_settled(there)
-        with opened(here, direct=direct) as fd:
-            position = 0
-            while position < 2_000_000:
-                position += len(pread(fd, position, 200_000))
-            os.truncate(there, left)
-            while piece := until(lambda at=position, fd=fd: pread(fd, at, 200_000)):
-                assert piece == old[position : position + len(piece)]
-                position += len(piece)
-            assert position >= left
-        time.sleep(PROMISED)
-        assert content(here, direct=direct) == old[:left]
-        there.unlink()
-
-
-@pytest.mark.parametrize("settled", WAYS)
-def test_growth_is_seen_through_an_old_handle(
-    folder: Path, samba: PrivateSamba, mount: Mount, settled: bool
-) -> None:
-    """``tail -f``: what is appended comes within about 2 s, whole and once, by the same handle;
-    also when the file was being written to as it was opened.
-    """
-    there = folder / f"growing-{settled}.log"
-    mounted = mount(samba)
-    here = mounted.path / folder.name / there.name
-    there.write_bytes(b"first line\n")
-    if settled:
-        wait_settled(there)
-    with here.open("rb", buffering=0) as tail:
-        assert tail.read(1000) == b"first line\n"
-        assert tail.read(1000) == b""
-        for line in (b"second line\n", b"third\n" * 2000):
-            with there.open("ab", buffering=0) as log:
-                log.write(line)
-            deadline = time.monotonic() + 2.5
-            got = b""
-            while got != line:
-                assert line.startswith(got)
-                assert time.monotonic() < deadline, got[:100]
-                got += tail.read(100_000)
-
-
 def test_folder_becomes_a_file_and_back(folder: Path, samba: PrivateSamba, mount: Mount) -> None:
     """What was the other kind of thing is seen for what it is once names have aged, and what is
     read on the way is right or an error.
@@ -363,23 +189,6 @@ def test_folder_becomes_a_file_and_back(folder: Path, samba: PrivateSamba, mount
             content(here / "inner")
         there.unlink()
     until(lambda: not here.exists() or None)
-
-
-def until(act: Callable[[], object]) -> object:
-    """What ``act`` returns once it neither raises OSError nor returns None: names may be trusted
-    for ``actimeo``, one second.
-    """
-    deadline = time.monotonic() + 2.5
-    while True:
-        try:
-            result = act()
-            if result is not None:
-                return result
-            failed: object = result
-        except OSError as error:
-            failed = error
-        assert time.monotonic() < deadline, failed
-        time.sleep(0.01)
 
 
 def test_folder_replaced_by_another_with_the_same_names(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,8 @@ Mount = Callable[..., Mounted]
 
 PRIVATE = dict(zip('"*:<>?\\|', "\uf020\uf021\uf022\uf023\uf024\uf025\uf026\uf027", strict=True))
 """What stands on the server's disk for a character that SMB reserves."""
+DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9])( *\..*)?", re.IGNORECASE)
+"""DOS's devices: Samba mangles these names, too."""
 AT_END = {" ": "\uf028", ".": "\uf029"}
 
 PLAIN = [
@@ -129,7 +132,7 @@ def test_drawn_names(named: tuple[Path, Path], names: st.DataObject) -> None:
     letters = st.characters(exclude_characters="/\0~", exclude_categories=["Cs", "Co", "Cn"])
     name = names.draw(
         st.text(letters, min_size=1, max_size=80)
-        .filter(lambda text: text not in (".", ".."))
+        .filter(lambda text: text not in (".", "..") and not DEVICE.fullmatch(text))
         .filter(lambda text: len(os.fsencode(on_disk(text))) <= 255)
     )
     there, here = named

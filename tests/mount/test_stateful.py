@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from netfsfuse.demo.samba import PrivateSamba
-from tests.mount.reading import MIB, opened, pread, wait_settled
+from tests.mount.reading import MIB, is_own, opened, pread, wait_settled
 from tests.support.mounted import Mounted
 
 Mount = Callable[..., Mounted]
@@ -49,7 +49,7 @@ class Life:
         while position < len(got):
             at = start + position
             piece = got[position : position + PAGE - at % PAGE]
-            if not any(v[at : at + len(piece)] == piece for v in self.versions):
+            if not is_own(piece, at, self.versions):
                 return False
             position += len(piece)
         return True

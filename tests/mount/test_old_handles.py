@@ -1,0 +1,145 @@
+"""A handle that was open before its file changed: old or new bytes of its own file, or an error.
+
+Never those of another file, and never zeros that stand in no version of it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from netfsfuse.demo.samba import PrivateSamba
+from tests.mount.changing import (
+    CHANGES,
+    PROMISED,
+    SIZE,
+    body,
+    grow,
+    make_anew,
+    rewrite,
+    save_atomically,
+    truncate,
+    until,
+)
+from tests.mount.reading import MIB, WAYS, content, is_own, opened, pread, wait_settled
+from tests.support.mounted import Mounted
+
+Mount = Callable[..., Mounted]
+
+
+@pytest.fixture(scope="module")
+def folder(samba: PrivateSamba) -> Path:
+    path = samba.path / "old-handles"
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("direct", WAYS)
+def test_old_handle_reads_its_own_file(
+    folder: Path, samba: PrivateSamba, mount: Mount, direct: bool
+) -> None:
+    """Before, between and after opens of the changed file, an old handle reads old or new bytes of
+    the file it was opened on. Page by page: a change may be seen half way.
+    """
+    mounted = mount(samba)
+    changes = {n: c for n, c in CHANGES.items() if c[0] is not make_anew}
+    changes["deleted"] = (lambda path, _: path.unlink(), 0)
+    for number, (name, (change, size)) in enumerate(changes.items()):
+        there = folder / f"held-{number}"
+        here = mounted.path / folder.name / there.name
+        old = body(3000 + number)
+        new = body(3000 + number if change in (truncate, grow) else 4000 + number, size)
+        rewrite(there, old)
+        wait_settled(there)
+        own = (old,) if change is save_atomically or name == "deleted" else (old, new)
+        with opened(here, direct=direct) as fd:
+            assert pread(fd, 0, MIB) == old[:MIB]
+            change(there, new)
+            check_own(fd, own, name)
+            time.sleep(PROMISED)
+            if name == "deleted":
+                with pytest.raises(FileNotFoundError):
+                    content(here)
+            else:
+                assert content(here) == new, name
+            check_own(fd, own, name)
+            if name != "deleted":
+                assert content(here, direct=True) == content(here) == new, name
+
+
+def check_own(fd: int, versions: tuple[bytes, ...], name: str) -> None:
+    """Read the whole file by an old handle: each page is that of a version of its own file."""
+    position = 0
+    while position < SIZE + 3 * MIB:
+        try:
+            got = pread(fd, position, 294_912)
+        except OSError:
+            return
+        for start in range(0, len(got), 4096):
+            piece = got[start : start + 4096]
+            at = position + start
+            assert is_own(piece, at, versions), (name, at, piece[:64])
+        if len(got) < 294_912:
+            return
+        position += len(got)
+
+
+@pytest.mark.parametrize("direct", WAYS)
+@pytest.mark.parametrize("rounds", [8, pytest.param(300, marks=pytest.mark.soak)])
+def test_file_that_shrinks_while_it_is_read(
+    folder: Path, samba: PrivateSamba, mount: Mount, direct: bool, rounds: int
+) -> None:
+    """No hang, no zeros: the reader gets a beginning of the old bytes, then the end or an error,
+    and the end soon.
+    """
+    mounted = mount(samba)
+    left = 10_000_001
+    old = body(7, 24 * MIB)
+    for number in range(rounds):
+        there = folder / f"shrinking-{number}"
+        here = mounted.path / folder.name / there.name
+        rewrite(there, old)
+        wait_settled(there)
+        with opened(here, direct=direct) as fd:
+            position = 0
+            while position < 2_000_000:
+                position += len(pread(fd, position, 200_000))
+            os.truncate(there, left)
+            while piece := until(lambda at=position, fd=fd: pread(fd, at, 200_000)):
+                assert piece == old[position : position + len(piece)]
+                position += len(piece)
+            assert position >= left
+        time.sleep(PROMISED)
+        assert content(here, direct=direct) == old[:left]
+        there.unlink()
+
+
+@pytest.mark.parametrize("settled", WAYS)
+def test_growth_is_seen_through_an_old_handle(
+    folder: Path, samba: PrivateSamba, mount: Mount, settled: bool
+) -> None:
+    """``tail -f``: what is appended comes within about 2 s, whole and once, by the same handle;
+    also when the file was being written to as it was opened.
+    """
+    there = folder / f"growing-{settled}.log"
+    mounted = mount(samba)
+    here = mounted.path / folder.name / there.name
+    there.write_bytes(b"first line\n")
+    if settled:
+        wait_settled(there)
+    with here.open("rb", buffering=0) as tail:
+        assert tail.read(1000) == b"first line\n"
+        assert tail.read(1000) == b""
+        for line in (b"second line\n", b"third\n" * 2000):
+            with there.open("ab", buffering=0) as log:
+                log.write(line)
+            deadline = time.monotonic() + 2.5
+            got = b""
+            while got != line:
+                assert line.startswith(got)
+                assert time.monotonic() < deadline, got[:100]
+                got += tail.read(100_000)
