@@ -19,6 +19,7 @@ import pyfuse3
 import trio
 
 from netfsfuse.errors import NetfsError
+from netfsfuse.fuse.deadlines import Deadlines
 from netfsfuse.fuse.errnos import EXPECTED, errno_of
 from netfsfuse.stats import Stats
 
@@ -35,6 +36,7 @@ class Guarded(Protocol):
     """What the guard needs of the object whose handlers it stands round."""
 
     stats: Stats
+    deadlines: Deadlines
 
 
 S = TypeVar("S", bound=Guarded)
@@ -47,7 +49,7 @@ def guarded(
 
     async def guard(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            with trio.fail_after(DEADLINE):
+            with self.deadlines.limit():
                 return await handler(self, *args, **kwargs)
         except pyfuse3.FUSEError:
             raise
@@ -59,7 +61,7 @@ def guarded(
             raise pyfuse3.FUSEError(code) from None
         except trio.TooSlowError:
             self.stats.application.errors += 1
-            log.warning("%s: no answer within %g s", handler.__name__, DEADLINE)
+            log.warning("%s: no answer within %g s", handler.__name__, self.deadlines.seconds)
             raise pyfuse3.FUSEError(errno.EIO) from None
         except Exception:
             self.stats.application.errors += 1

@@ -21,7 +21,8 @@ from netfsfuse.fuse.attrs import (
     negative_entry,
     statvfs_of,
 )
-from netfsfuse.fuse.guard import guarded, never_raises
+from netfsfuse.fuse.deadlines import Deadlines
+from netfsfuse.fuse.guard import DEADLINE, guarded, never_raises
 from netfsfuse.stats import STATS_XATTR, Stats
 from netfsfuse.types import DirEntry
 from netfsfuse.vfs.filesystem import FileSystem
@@ -47,6 +48,7 @@ class Operations(pyfuse3.Operations):
     ) -> None:
         super().__init__()
         self.stats = stats
+        self.deadlines = Deadlines(DEADLINE)
         self._filesystem = filesystem
         self._shown = shown
         self._describe = describe

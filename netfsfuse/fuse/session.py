@@ -119,6 +119,7 @@ async def mounted(
         # pyfuse3 keeps its descriptor to itself: it is the one that was not there before.
         (descriptor,) = _fuse_descriptors() - before
         with never_blocking(descriptor):
+            nursery.start_soon(operations.deadlines.run)
             nursery.start_soon(session.serve)
             try:
                 yield session

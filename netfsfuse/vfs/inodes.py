@@ -8,6 +8,7 @@ parent's object, not to its number.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 from netfsfuse.errors import Stale
@@ -126,7 +127,12 @@ class InodeTable:
             self._shrink()
 
     def _shrink(self) -> None:
-        """Give a table's memory back that once was large: a dict never shrinks by deletions."""
+        """Give memory back when a table that was large has become small.
+
+        A dict never shrinks by deletions; and only a collection empties the interpreter's free
+        lists, whose objects, made between the inodes, hold on to the memory around them.
+        """
         if self._peak > 4096 and len(self._inodes) * 4 < self._peak:
             self._inodes = dict(self._inodes)
             self._peak = len(self._inodes)
+            gc.collect()

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from netfsfuse import errors
+from netfsfuse.fuse.deadlines import Deadlines
 from netfsfuse.fuse.guard import DEADLINE, guarded, never_raises
 from netfsfuse.stats import Stats
 
@@ -20,6 +21,7 @@ class Handlers:
 
     def __init__(self) -> None:
         self.stats = Stats()
+        self.deadlines = Deadlines(DEADLINE)
         self.error: BaseException | None = None
 
     async def _act(self) -> int:
@@ -102,12 +104,29 @@ async def test_anything_else_is_eio_with_a_traceback(
 async def test_every_handler_ends_by_the_deadline(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Each by its own, also those that begin while others wait, or wake up after hours."""
     handlers = Handlers()
-    begun = trio.current_time()
-    with pytest.raises(pyfuse3.FUSEError) as caught:
-        await handlers.hang()
-    assert caught.value.errno == errno.EIO
-    assert trio.current_time() - begun == DEADLINE == 30
+    ended: list[float] = []
+
+    async def hang() -> None:
+        with pytest.raises(pyfuse3.FUSEError) as caught:
+            await handlers.hang()
+        assert caught.value.errno == errno.EIO
+        ended.append(trio.current_time() - begun)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(handlers.deadlines.run)
+        await trio.sleep(5000)
+        begun = trio.current_time()
+        async with trio.open_nursery() as callers:
+            for _ in range(3):
+                callers.start_soon(hang)
+                assert await handlers.getattr() == 42
+                await trio.sleep(10)
+        await trio.sleep(5000)
+        nursery.cancel_scope.cancel()
+    assert ended == [30, 40, 50]
+    assert DEADLINE == 30
     assert "hang: no answer within 30 s" in caplog.text
 
 
