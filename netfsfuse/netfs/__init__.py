@@ -6,6 +6,7 @@ paths or disks. Imports only ``errors``, ``types``, ``config``, ``stats`` and tr
 A read, stage by stage (names as in Linux fs/netfs)::
 
     read.py           runs the stages in order; the only orchestrator
+    read_through.py   for a retired inode: straight from the server, nothing kept
     readahead.py      pure   what should be on its way ahead of this handle
     occupancy.py      pure   what the cache said it has, remembered
     slicing.py        pure   expand to cache blocks, cut by source: memory, cache, server

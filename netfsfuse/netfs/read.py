@@ -31,6 +31,7 @@ from netfsfuse.netfs.buffer import Buffer
 from netfsfuse.netfs.contents import Contents
 from netfsfuse.netfs.issue import Issuer
 from netfsfuse.netfs.ops import ServerFile
+from netfsfuse.netfs.read_through import Answer, read_through
 from netfsfuse.netfs.readahead import ReadaheadWindow
 from netfsfuse.netfs.request import Outstanding, Source, State, Subrequest
 from netfsfuse.netfs.slicing import Slice, slice_range
@@ -42,8 +43,6 @@ log = logging.getLogger(__name__)
 FOREIGN_FAILURES = 2
 """How often a read asks again after subrequests of other handles failed. Each of many readers that
 joined one failing range would otherwise wait for all the others' attempts."""
-
-Answer = memoryview | bytes
 
 
 @dataclass(slots=True)
@@ -98,7 +97,7 @@ class NetfsFile:
         end = min(start + size, contents.i_size)
         answer: Answer
         if contents.retired:
-            answer = await self._read_through(start, size)
+            answer = await read_through(self._issuer, self._file, start, size)
         elif start >= end:
             answer = b""
         else:
@@ -154,7 +153,7 @@ class NetfsFile:
         while True:
             await contents.learn(ByteRange(request.position, end))
             if contents.retired:
-                return await self._read_through(start, size)
+                return await read_through(self._issuer, self._file, start, size)
             plan = self._plan(request, None)
             if not plan.pinned:
                 buffer = await self._issuer.pool.acquire(plan.need)
@@ -339,39 +338,3 @@ class NetfsFile:
             if sub.file is self._file:
                 self._issuer.pool.touch(sub, consumed=True)
         self._ahead_end = 0
-
-    async def _read_through(self, start: int, size: int) -> Answer:
-        """A read of a retired inode: from the server, by this handle, kept nowhere."""
-        rsize = self._issuer.rsize
-        joined: bytearray | None = None
-        position, end = start, start + size
-        while position < end:
-            length = min(end - position, rsize)
-            buffer = await self._issuer.pool.acquire(length)
-            try:
-                received = await self._read_once(position, length, buffer)
-                if joined is None and (received < length or position + received == end):
-                    return buffer.lend(0, received) if received else b""
-                joined = bytearray() if joined is None else joined
-                joined += buffer.payload[:received]
-            finally:
-                buffer.drop()
-            position += received
-            if received < length:
-                break
-        if joined is None:
-            return b""
-        self._issuer.stats.application.joined += 1
-        return memoryview(joined)
-
-    async def _read_once(self, start: int, length: int, buffer: Buffer) -> int:
-        """Fill ``buffer`` from the server; fewer bytes than ``length`` only at its end of file."""
-        received = 0
-        while received < length:
-            count = await self._file.read(
-                start + received, length - received, buffer, received, urgent=True
-            )
-            if count == 0:
-                break
-            received += count
-        return received
