@@ -140,7 +140,7 @@ def _iocharset(choices: Choices, text: str) -> None:
 
 def _max_channels(choices: Choices, text: str) -> None:
     if values.whole_number("max_channels", text, 1, 16) > 1:
-        raise UsageError(f"max_channels={text}: more than one connection is not supported yet")
+        choices.notices.append(f"max_channels={text}: only one connection is used so far")
 
 
 def _rsize(name: str, text: str) -> int:

@@ -194,7 +194,6 @@ def test_login(text: str, expected: dict[str, Any]):
         "user=%x",
         "sign=1",
         "nofail=1",
-        "max_channels=2",
         "credentials=",
     ],
 )
@@ -325,3 +324,9 @@ def test_no_secret_comes_out(items: list[str]):
 def test_any_text_gives_choices_or_a_usage_error(texts: list[str]):
     with contextlib.suppress(UsageError):
         assert isinstance(parse_options(texts), Choices)
+
+
+def test_more_channels_than_one_are_asked_for_in_vain_but_not_refused():
+    assert parse_options(["max_channels=1"]).notices == []
+    (notice,) = parse_options(["max_channels=4"]).notices
+    assert notice == "max_channels=4: only one connection is used so far"
