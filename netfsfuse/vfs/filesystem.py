@@ -31,7 +31,7 @@ from netfsfuse.types import DirEntry, FileAttr, FileKind, VolumeStat, same_conte
 from netfsfuse.types import coherency_of as record_of
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.handles import DirectoryHandle, FileHandle, HandleTable
-from netfsfuse.vfs.identity import inode_number, is_settled, surely_same_file
+from netfsfuse.vfs.identity import inode_number, is_settled, is_sound_end, surely_same_file
 from netfsfuse.vfs.inodes import Inode, InodeTable
 from netfsfuse.vfs.ops import Namespace
 
@@ -257,19 +257,21 @@ class FileSystem:
         the wrong one's end for the size, so it gets Shrunk.
         """
         handle = self._files.get(fh)
+        stated = handle.inode.attr.size
+
+        def ends_well(got: int) -> bool:
+            largest = max(stated, handle.inode.attr.size)
+            return is_sound_end(start, size, got, largest, direct=handle.direct)
+
         answer = await handle.reader.read(start, size)
-        if self._ends_early(handle, start, size, len(answer)):
+        if not ends_well(len(answer)):
             handle.content.netfs.retire()
             answer = await handle.reader.read(start, size)
-        if self._ends_early(handle, start, size, len(answer)):
+        if not ends_well(len(answer)):
             handle.inode.attr_until = 0.0
             if not handle.direct:
                 raise Shrunk(f"{handle.inode.path!r} ends at {start + len(answer)} or before")
         return answer
-
-    @staticmethod
-    def _ends_early(handle: FileHandle, start: int, size: int, got: int) -> bool:
-        return got < size and start + got < handle.inode.attr.size
 
     def file_inode(self, fh: int) -> Inode:
         """The inode of an open file."""

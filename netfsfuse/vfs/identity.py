@@ -1,7 +1,9 @@
-"""PURE: decisions about whether two descriptions mean the same file, or the same content."""
+"""PURE: decisions about what the server says of a file: is it the same file, is the content
+settled, is this the end of it?"""
 
 from __future__ import annotations
 
+import mmap
 import zlib
 
 from netfsfuse.types import FileAttr, coherency_of, same_content
@@ -53,3 +55,18 @@ def is_settled(attr: FileAttr, server_time: float) -> bool:
     coarse = attr.change % _TICKS == 0 and attr.write % _TICKS == 0
     age = server_time - (last / _TICKS - _EPOCH)
     return age > (_SETTLED_COARSE if coarse else _SETTLED_FINE)
+
+
+def is_sound_end(start: int, size: int, got: int, stated: int, *, direct: bool) -> bool:
+    """Whether ``got`` bytes may be the answer to a read of ``size``, as far as the kernel's idea of
+    the file's size goes. ``stated``: the largest size it was told since the read began.
+
+    The kernel takes a shorter answer for the end of file and fills its page up with zeros, which
+    programs then read if it believes the file to be longer. Its buffered reads end at most with the
+    page of the last byte: one that goes on behind that page was made when the kernel knew a larger
+    size. Direct reads are as long as the program wants, and nothing of them is kept.
+    """
+    if got == size:
+        return True
+    last_page_end = -(-stated // mmap.PAGESIZE) * mmap.PAGESIZE
+    return start + got >= stated and (direct or start + size <= last_page_end)

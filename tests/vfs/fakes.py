@@ -213,7 +213,7 @@ class Vfs:
         inode.nlookup += 1
         return inode
 
-    async def content(self, number: int, size: int = 1 << 16) -> bytes:
+    async def content(self, number: int, size: int = 4096) -> bytes:
         """open, read, release."""
         opened = await self.fs.open(number)
         try:

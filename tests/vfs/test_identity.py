@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from netfsfuse.types import FileAttr, coherency_of, creation_is_derived, same_content
-from netfsfuse.vfs.identity import inode_number, is_settled, surely_same_file
+from netfsfuse.vfs.identity import inode_number, is_settled, is_sound_end, surely_same_file
 from tests.vfs.fakes import NOW, dir_attr, file_attr, ticks
 
 TIMES = st.integers(1, 2**40)
@@ -93,3 +93,23 @@ def test_whole_seconds_need_longer(age: float, settled: bool) -> None:
     second = ticks(0) // 10_000_000 * 10_000_000
     attr = replace(file_attr(7), write=second, change=second)
     assert is_settled(attr, NOW + age) == settled
+
+
+@pytest.mark.parametrize(
+    ("start", "size", "got", "stated", "direct", "sound"),
+    [
+        (0, 4096, 4096, 10_000, False, True),  # whole
+        (8192, 4096, 1808, 10_000, False, True),  # the last page, and the kernel knows it
+        (8192, 4096, 1807, 10_000, False, False),  # one byte before what was stated
+        (0, 131_072, 10_000, 10_000, False, False),  # made when the file was stated larger
+        (0, 131_072, 10_000, 10_000, True, True),  # a direct read asks for what it wants
+        (0, 131_072, 9_999, 10_000, True, False),
+        (0, 4096, 0, 0, False, False),  # nothing is read of an empty file
+        (12_288, 4096, 0, 10_000, False, False),
+    ],
+)
+def test_an_end_of_file_must_be_where_the_kernel_believes_it(
+    start: int, size: int, got: int, stated: int, direct: bool, sound: bool
+) -> None:
+    """Or the kernel would show zeros for what it thinks is there."""
+    assert is_sound_end(start, size, got, stated, direct=direct) is sound
