@@ -231,3 +231,14 @@ async def mounted(
 def stale() -> Exception:
     """A failure of the server."""
     return Stale("made up by the test")
+
+
+async def read_all(file, size, piece=128 * KIB):
+    """The whole file in pieces, as cat reads it."""
+    out = bytearray()
+    while True:
+        data = bytes(await file.read(len(out), piece))  # the lent buffer goes back now
+        out += data
+        if len(data) < piece:
+            assert len(out) == size
+            return bytes(out)
