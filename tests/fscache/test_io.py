@@ -1,11 +1,10 @@
-"""FsCache over a real cachefiles cache with faults; threads held at will by a patched syscall."""
+"""FsCache over a real cachefiles cache: what is found, what is stored, what ends it."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
-import threading
 from dataclasses import replace
 
 import pytest
@@ -14,70 +13,10 @@ import trio.testing
 
 import cachefiles
 from netfsfuse.fscache.health import NO_SPACE_PAUSE
-from netfsfuse.fscache.io import DROPPED_MAX, THREADS, FsCache
-from netfsfuse.netfs.ops import CacheObject
+from netfsfuse.fscache.io import FsCache
 from netfsfuse.stats import CacheStats
-from netfsfuse.types import CACHE_BLOCK, ByteRange, FileAttr
-
-SIZE = 3 * CACHE_BLOCK + 500
-ATTR = FileAttr(
-    file_id=7, creation=5, access=9, write=7, change=8, size=SIZE, allocation=0, attributes=0
-)
-DERIVED = replace(ATTR, creation=6, access=6)
-CONTENT = memoryview(os.urandom(SIZE))
-
-
-class Setup:
-    """An FsCache that can be closed and opened again, with its faults, clock and counters."""
-
-    def __init__(self, directory):
-        self.directory = directory
-        self.now = 0.0
-        self.open()
-
-    def open(self):
-        self.faults = cachefiles.Faults()
-        self.stats = CacheStats()
-        cache = cachefiles.Cache.bind(self.directory, self.faults)
-        self.fscache = FsCache(cache, cache.volume(b"v"), self.stats, clock=lambda: self.now)
-
-    async def acquire(self, attr=ATTR, path="f") -> CacheObject:
-        return await self.fscache.acquire(attr, path)
-
-    async def reopen(self):
-        await self.fscache.aclose()
-        self.open()
-
-
-@pytest.fixture
-async def setup(tmp_path):
-    made = Setup(tmp_path / "cache")
-    yield made
-    await made.fscache.aclose()
-
-
-async def content_in(file, size=SIZE):
-    target = memoryview(bytearray(size))
-    return bytes(target) if await file.read(0, target) else None
-
-
-class Gate:
-    """Holds the first thread that comes to an ``os`` call until it is opened."""
-
-    def __init__(self, monkeypatch, name):
-        self.reached = threading.Event()
-        self.opened = threading.Event()
-        plain = getattr(os, name)
-
-        def held(*args):
-            self.reached.set()
-            assert self.opened.wait(20)
-            return plain(*args)
-
-        monkeypatch.setattr(os, name, held)
-
-    async def wait_reached(self):
-        assert await trio.to_thread.run_sync(self.reached.wait, 20)
+from netfsfuse.types import CACHE_BLOCK, ByteRange
+from tests.fscache.holding import ATTR, CONTENT, DERIVED, SIZE, Gate, content_in
 
 
 async def test_store_and_read(setup):
@@ -310,125 +249,6 @@ async def test_an_impossible_size_is_not_cached(setup):
     assert setup.stats.errors == 0
 
 
-@pytest.mark.parametrize(("operation", "name"), [("read", "preadv"), ("write", "pwritev")])
-async def test_a_cancelled_caller_leaves_only_when_the_thread_is_done(
-    setup, monkeypatch, operation, name
-):
-    """Else its buffer would be used again while the thread still fills or stores it."""
-    file = await setup.acquire()
-    await file.write(0, CONTENT)
-    target = memoryview(bytearray(CONTENT))
-    gate = Gate(monkeypatch, name)
-    left = trio.Event()
-
-    async def call():
-        await getattr(file, operation)(0, target)
-
-    async def call_and_leave(scope):
-        with scope:
-            await call()
-            await trio.lowlevel.checkpoint()
-        left.set()
-
-    scope = trio.CancelScope()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(call_and_leave, scope)
-        await gate.wait_reached()
-        scope.cancel()
-        await trio.testing.wait_all_tasks_blocked()
-        assert not left.is_set()
-        gate.opened.set()
-    assert left.is_set()
-    assert scope.cancelled_caught
-    await file.aclose()
-
-
-async def test_a_caller_waiting_for_a_thread_is_cancelled_at_once(setup, monkeypatch):
-    file = await setup.acquire()
-    await file.write(0, CONTENT)
-    gate = Gate(monkeypatch, "preadv")
-    async with trio.open_nursery() as nursery:
-        for _ in range(THREADS):
-            nursery.start_soon(content_in, file)
-        await trio.testing.wait_all_tasks_blocked()
-        with trio.move_on_after(0) as scope:
-            await content_in(file)
-        assert scope.cancelled_caught
-        gate.opened.set()
-    assert await content_in(file) == CONTENT
-    await file.aclose()
-
-
-async def test_descriptors_come_back(setup):
-    before = len(os.listdir("/proc/self/fd"))
-    for number in range(1, 3 * DROPPED_MAX):
-        file = await setup.acquire(replace(ATTR, file_id=number))
-        await file.write(0, CONTENT)
-        await file.aclose()
-        assert len(os.listdir("/proc/self/fd")) <= before + 2 * DROPPED_MAX
-    await setup.fscache.aclose()
-    assert len(os.listdir("/proc/self/fd")) < before
-
-
-async def test_many_tasks_open_one_object_at_once(setup):
-    file = await setup.acquire()
-    await file.write(0, CONTENT)
-    await file.aclose()
-    await setup.reopen()
-    before = len(os.listdir("/proc/self/fd"))
-    file = await setup.acquire()
-    found = []
-
-    async def read():
-        found.append(await content_in(file))
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(8):
-            nursery.start_soon(read)
-    assert found == [CONTENT] * 8
-    await file.aclose()
-    other = await setup.acquire(replace(ATTR, file_id=99))
-    await other.query_occupancy(0, SIZE)
-    assert len(os.listdir("/proc/self/fd")) == before
-    await other.aclose()
-
-
-async def test_closing_waits_for_calls_and_gives_everything_back(setup, monkeypatch):
-    before = len(os.listdir("/proc/self/fd"))
-    file = await setup.acquire()
-    closed = trio.Event()
-    results = []
-    gate = Gate(monkeypatch, "pwritev")
-
-    async def store():
-        results.append(await file.write(0, CONTENT))
-
-    closing = trio.CancelScope()
-
-    async def close():
-        with closing:
-            await setup.fscache.aclose()
-            closed.set()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(store)
-        await gate.wait_reached()
-        nursery.start_soon(close)
-        await trio.testing.wait_all_tasks_blocked()
-        assert not closed.is_set()
-        closing.cancel()  # to no avail: it is shielded
-        await trio.testing.wait_all_tasks_blocked()
-        assert not closed.is_set()
-        gate.opened.set()
-    assert closed.is_set()
-    assert len(results) == 1
-    await file.aclose()
-    assert len(os.listdir("/proc/self/fd")) < before
-    assert not await file.write(0, CONTENT)
-    setup.open()
-    assert await content_in(await setup.acquire()) == CONTENT
-
-
 async def test_without_a_cache_nothing_is_stored():
     fscache = FsCache(None, None, CacheStats())
     file = await fscache.acquire(ATTR, "f")
@@ -452,3 +272,17 @@ async def test_what_is_let_go_after_closing_is_closed_at_once(setup):
 
 def test_the_helper_library_and_the_cache_mean_the_same_block():
     assert cachefiles.BLOCK == CACHE_BLOCK
+
+
+async def test_folders_of_a_share_do_not_mix_up_files_without_ids(setup):
+    """A server without FileIds has only paths, and those of two mounted folders look the same."""
+    attr = replace(ATTR, file_id=0)
+    cache = setup.fscache
+    here = await cache.acquire(attr, "f")
+    assert await here.write(0, CONTENT)
+    there = FsCache(None, cache.volume, setup.stats, subdir="other")
+    other = await there.acquire(attr, "f")
+    assert not await other.read(0, memoryview(bytearray(SIZE)))
+    assert await content_in(here) == CONTENT
+    await other.aclose()
+    await here.aclose()

@@ -12,8 +12,7 @@ from netfsfuse.netfs.occupancy import SPAN
 from netfsfuse.netfs.pool import ACQUIRE_PATIENCE
 from netfsfuse.netfs.watch import CACHE_PATIENCE
 from netfsfuse.types import CACHE_BLOCK, ByteRange
-from tests.netfs.fakes import KIB, MIB, NOISE, FakeCache, FakeServer, mounted
-from tests.netfs.test_read import read_all
+from tests.netfs.fakes import KIB, MIB, NOISE, FakeCache, FakeServer, mounted, read_all
 
 K = CACHE_BLOCK
 SIZE = 6 * MIB + 777

@@ -9,8 +9,7 @@ import trio.testing
 from netfsfuse.errors import Stale
 from netfsfuse.netfs.request import State
 from netfsfuse.types import CACHE_BLOCK
-from tests.netfs.fakes import KIB, MIB, NOISE, FakeCache, FakeServer, mounted, stale
-from tests.netfs.test_read import read_all
+from tests.netfs.fakes import KIB, MIB, NOISE, FakeCache, FakeServer, mounted, read_all, stale
 
 K = CACHE_BLOCK
 SIZE = 16 * MIB
