@@ -1,13 +1,13 @@
 """The command: mount, umount, stats, demo.
 
 Two halves. The pure one turns text into values and can be tested with tables: ``sizes``,
-``source``, ``values``, ``table``, ``foreign`` and ``options`` (the ``-o`` options), ``choices``
-(what was chosen, as a :class:`~netfsfuse.config.MountConfig`). The other half meets the machine:
-``credentials`` (files, environment, prompt), ``checks`` (mount point, /dev/fuse), ``daemon`` and
-``handover`` (a process that outlives the command, readiness, secrets), ``probe`` (asking a
-filesystem that may hang), ``detach``, ``programs``, ``log``; and one file a
-command: ``mount``, ``umount``, ``stats``. ``main`` joins them and is the only place where an
-error becomes a line and an exit status.
+``source``, ``values``, ``arguments``, ``table``, ``foreign`` and ``options`` (the ``-o`` options),
+``choices`` (what was chosen, as a :class:`~netfsfuse.config.MountConfig`). The other half meets the
+machine: ``credentials`` (files, environment, prompt), ``checks`` (mount point, /dev/fuse),
+``daemon`` and ``handover`` (a process that outlives the command, readiness, secrets), ``probe``
+(asking a filesystem that may hang), ``detach``, ``programs``, ``conceal``, ``log``; and one file a
+command: ``mount``, ``umount``, ``stats``. ``main`` joins them and is the only place where an error
+becomes a line and an exit status.
 
 Invariants:
 
@@ -18,6 +18,6 @@ Invariants:
 * Nothing here touches a mount point in its own process: a hung mount would hang the command.
   ``probe`` does it in a child, with a deadline.
 
-May import ``config``, ``errors`` and ``stats``; ``netfsfuse.mount`` and ``netfsfuse.demo`` lazily,
-so that ``--help`` and usage errors need no FUSE library.
+May import the leaves (``config``, ``errors``, ``mountinfo``, ``stats``, ``types``), and lazily
+``netfsfuse.mount`` and ``netfsfuse.demo``: ``--help`` and usage errors need no FUSE library.
 """

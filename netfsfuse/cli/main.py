@@ -62,6 +62,7 @@ def _is_source(word: str) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    _fill_standard_streams()
     given = sys.argv[1:] if arguments is None else arguments
     words = with_mount_word(given)
     try:
@@ -93,6 +94,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:
         status = _complain(_unexpected(error), FAILURE)
     sys.exit(status)
+
+
+def _fill_standard_streams() -> None:
+    """Put /dev/null where the caller closed a standard stream (``>&-``): Python makes it None, and
+    the descriptors of a pipe or socket of ours would take its number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            null = open(os.devnull, mode)  # noqa: SIM115 - for as long as the process lives
+            os.set_inheritable(null.fileno(), True)
+            setattr(sys, name, null)
 
 
 def _invoke(words: list[str]) -> None:

@@ -20,6 +20,7 @@ from typing import NoReturn
 import click
 
 from netfsfuse.cli import daemon
+from netfsfuse.cli.arguments import mountpoint_argument
 from netfsfuse.cli.checks import check_fuse, ready_mountpoint
 from netfsfuse.cli.choices import Choices, Invoker, build_config
 from netfsfuse.cli.conceal import conceal
@@ -53,7 +54,7 @@ def options_help() -> str:
 
 @click.command("mount", epilog=options_help())
 @click.argument("source", metavar="//HOST[:PORT]/SHARE[/SUBDIR]")
-@click.argument("mountpoint", type=click.Path())
+@mountpoint_argument
 @click.option("-o", "texts", metavar="OPT,...", multiple=True, help="Mount options, see below.")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground, log to stderr.")
 @click.option("-s", "sloppy", is_flag=True, help="Ignore unknown mount options.")
@@ -153,6 +154,10 @@ def _mount_here(request: _Request, handover: Handover, reporter: Reporter) -> No
         os.chdir("/")
 
     def announce(more: Sequence[str]) -> None:
+        logger.info("mounted %s on %s", config.source, config.mountpoint)
+        if not foreground or config.log is not None:  # the log has another reader than stderr
+            for line in more:
+                logger.warning("%s", line)
         if foreground:
             show_notices([*notices, *more])
         else:
@@ -163,6 +168,7 @@ def _mount_here(request: _Request, handover: Handover, reporter: Reporter) -> No
         importlib.import_module("netfsfuse.mount").run(config, announce)
     except Exception as error:
         _fail(error, place, foreground=foreground)
+    logger.info("unmounted %s", config.mountpoint)
 
 
 def _fail(error: Exception, place: str, *, foreground: bool) -> NoReturn:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from netfsfuse.cli.arguments import mountpoint_argument
 from netfsfuse.cli.probe import Answer, probe
 from netfsfuse.cli.sizes import format_size
 from netfsfuse.errors import MountError
@@ -20,7 +21,7 @@ _BYTE_NAMES = ("bytes", "bytes_read", "bytes_stored", "bytes_peak", "wire_receiv
 
 
 @click.command("stats")
-@click.argument("mountpoint", type=click.Path())
+@mountpoint_argument
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def stats_command(mountpoint: str, as_json: bool) -> None:
     """Show what a mount has done so far."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 
+from netfsfuse.cli.arguments import mountpoint_argument
 from netfsfuse.cli.detach import detach
 from netfsfuse.cli.probe import probe
 from netfsfuse.errors import MountError
@@ -30,7 +31,7 @@ _FOREGROUND = re.compile(r"-[a-z]*f|--foreground")
 
 
 @click.command("umount")
-@click.argument("mountpoint", type=click.Path())
+@mountpoint_argument
 @click.option("-l", "--lazy", is_flag=True, help="Detach now even if in use.")
 def umount_command(mountpoint: str, lazy: bool) -> None:
     """Unmount, and return when the daemon is gone."""

@@ -35,15 +35,15 @@ class Report:
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
-        """Time a step and show it; a step that raises is shown as failed."""
+        """Time a step and show it; one that raises is shown as failed, or as interrupted."""
         row = Step(title)
         self.steps.append(row)
         begin = time.monotonic()
         try:
             with self.console.status(f"{title} ..."):
                 yield row
-        except BaseException:
-            row.outcome = "failed"
+        except BaseException as error:
+            row.outcome = "failed" if isinstance(error, Exception) else "interrupted"
             raise
         finally:
             row.seconds = row.seconds or time.monotonic() - begin

@@ -154,7 +154,7 @@ class Operations(pyfuse3.Operations):
         try:
             while batch := await self._filesystem.readdir(fh, position):
                 for listed, position in batch:
-                    number = await self._reply_entry(token, directory, listed, position)
+                    number = await self._reply_entry(token, fh, listed, position)
                     if number is None:
                         return
                     told.append(number)
@@ -162,16 +162,19 @@ class Operations(pyfuse3.Operations):
             # The kernel is sent an error instead of the entries, and will never forget them.
             for number in told:
                 self._filesystem.forget(number, 1)
+                _invalidate_attributes(InodeT(number))
             raise
 
     async def _reply_entry(
-        self, token: pyfuse3.ReaddirToken, directory: Any, listed: DirEntry, position: int
+        self, token: pyfuse3.ReaddirToken, fh: FileHandleT, listed: DirEntry, position: int
     ) -> int | None:
         """One entry into the reply; None when it is full, and the kernel not told of it."""
-        inode = await self._filesystem.bind_entry(directory, listed)
+        inode = await self._filesystem.bind_entry(fh, listed)
         try:
             name, entry = FileNameT(encode_name(listed.name)), entry_of(inode, self._shown)
             if not pyfuse3.readdir_reply(token, name, entry, position + _FIRST_ENTRY):
+                if inode.nlookup:  # it has older attributes than we, and an open would not tell
+                    _invalidate_attributes(InodeT(inode.number))
                 return None
             inode.nlookup += 1
             return inode.number

@@ -74,6 +74,7 @@ class Handshake:
         self._config = config
         self._transport = HandshakeTransport(time.monotonic() + config.connect_timeout)
         self._done = False
+        self._negotiated = False
 
     def abort_unless_done(self) -> None:
         """End ``run`` soon, with an error, if it has not ended. From any thread, at any time."""
@@ -118,7 +119,9 @@ class Handshake:
         text = _one_line(failed)
         if "encryption" in text or "signing" in text:
             return MountError(f"//{config.host}/{config.share}: {text}")
-        if self._speaks_smb1():
+        if isinstance(failed, ImportError):  # pyspnego loads Kerberos only when it is asked for
+            return MountError(f"{text}; sec=krb5 needs the extra netfsfuse[kerberos]")
+        if not self._negotiated and self._speaks_smb1():
             return MountError(f"{config.host} speaks only SMB1, which is not supported")
         if self._transport.hung_up or isinstance(failed, (SMBConnectionClosed, Disconnected)):
             return MountError(f"{config.host}:{config.port} closed the connection")
@@ -148,6 +151,7 @@ class Handshake:
         try:
             dialect = _DIALECTS[config.dialect] if config.dialect else None
             connection.connect(dialect=dialect, timeout=timeout)
+            self._negotiated = True
             session = self._login(connection)
             encrypted = bool(session.encrypt_data)
             if session.signing_key is not None and not encrypted:

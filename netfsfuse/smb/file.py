@@ -42,6 +42,7 @@ class SmbFile:
         on_closed: Callable[[SmbFile], None] | None = None,
     ) -> None:
         self.attr = attr
+        self.disk_id = (attr.file_id, handle.volume_id)
         self._session = session
         self._name = name
         self._handle = handle
@@ -139,20 +140,34 @@ class SmbFile:
         except (NotFound, IsADirectory) as gone:
             self._stale = self._stale or Stale(f"{self._name!r} is gone")
             raise self._stale from gone
-        before = self.attr
-        same = attr.file_id == before.file_id and (
-            attr.creation == before.creation or same_content(coherency_of(before), attr)
-        )
-        if not same:
+        if not self._is(attr):
             self._stale = self._stale or Stale(f"{self._name!r} is another file now")
         if self._stale is not None:  # for one of these reasons, or closed meanwhile
             await handle.close(self._session)
             raise self._stale
         self._take(handle)
 
+    def _is(self, attr: FileAttr) -> bool:
+        """Whether ``attr`` describes this file, for all that is known without a handle of it."""
+        before = self.attr
+        return attr.file_id == before.file_id and (
+            attr.creation == before.creation or same_content(coherency_of(before), attr)
+        )
+
+    def has_other_handle(self, other: SmbFile) -> bool:
+        """Whether the server holds a handle for this file, or soon may, that is not ``other``'s."""
+        mine = self._handle
+        return mine is not other._handle and (
+            mine.number == other._handle.number or mine.closing or self._reopening.locked()
+        )
+
     async def renew(self, others: Iterable[SmbFile]) -> None:
         """Give up the handles of this file and of ``others``, which are open on the same FileId,
         and open it anew for all of them: no handle of ours is open when the server looks at it.
+
+        A FileId means one file only as long as it is held open. So a file whose handle had died
+        already, with its connection, takes the new handle only if it is its own file for certain:
+        a server gives a deleted file's FileId to a new one.
 
         Raises Stale when the name leads to another file by now; the others find that out by
         themselves.
@@ -161,16 +176,19 @@ class SmbFile:
         async with AsyncExitStack() as stack:
             for file in files:
                 await stack.enter_async_context(file._reopening)
+            connection = self._handle.number
+            held = {file for file in files if file._handle.number == connection}
             for old in {file._handle for file in files}:
                 old.given_up = True
                 await old.close(self._session)
             handle, attr = await ServerHandle.open(self._session, self._name)
-            if attr.file_id != self.attr.file_id or not (
-                attr.creation == self.attr.creation or creation_is_derived(attr)
-            ):
+            same = {file for file in files if file._is(attr)}
+            if handle.number == connection and creation_is_derived(attr):
+                same |= {file for file in held if file.attr.file_id == attr.file_id}
+            if self not in same:
                 await handle.close(self._session)
                 raise Stale(f"{self._name!r} is another file now")
-            for file in files:
+            for file in same:
                 if file._stale is None:
                     file._take(handle)
                     file.attr = attr

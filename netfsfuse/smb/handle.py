@@ -40,11 +40,12 @@ class ServerHandle:
     closes it. ``given_up``: it was closed, or is being closed, to be replaced by another.
     """
 
-    __slots__ = ("_closing", "given_up", "number", "raw", "users")
+    __slots__ = ("_closing", "given_up", "number", "raw", "users", "volume_id")
 
-    def __init__(self, raw: bytes, number: int) -> None:
+    def __init__(self, raw: bytes, number: int, volume_id: int) -> None:
         self.raw = raw
         self.number = number
+        self.volume_id = volume_id
         self.users = 0
         self.given_up = False
         self._closing = trio.Lock()
@@ -64,7 +65,12 @@ class ServerHandle:
         if reply.status:
             raise status.error_of(reply.status, f"CREATE {name!r}")
         created = parse_create(reply.message)
-        return cls(created.handle, number), created.attr
+        return cls(created.handle, number, created.volume_id), created.attr
+
+    @property
+    def closing(self) -> bool:
+        """Whether the server was asked to close it and has not answered."""
+        return self._closing.locked()
 
     def lose(self) -> None:
         """The server does not know it any more."""

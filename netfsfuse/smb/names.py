@@ -9,7 +9,10 @@ the code points). A name from the server that holds a lone surrogate is passed o
 
 from __future__ import annotations
 
-from netfsfuse.errors import InvalidName
+from netfsfuse.errors import InvalidName, NameTooLong
+
+NAME_MAX = 255
+"""UTF-16 units of one name ([MS-FSCC] 2.1.5)."""
 
 _RESERVED = {
     '"': "\uf020",
@@ -55,8 +58,13 @@ def path_to_server(path: str) -> str:
 
 
 def decode_name(raw: bytes) -> str:
-    """A name from the kernel. Raises InvalidName when it is not UTF-8."""
+    """A name from the kernel. Raises InvalidName when it is not UTF-8, NameTooLong when SMB has no
+    room for it.
+    """
     try:
-        return raw.decode("utf-8", "surrogatepass")
+        name = raw.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         raise InvalidName("the name is not UTF-8") from None
+    if len(raw) > NAME_MAX and len(name.encode("utf-16-le", "surrogatepass")) > 2 * NAME_MAX:
+        raise NameTooLong(f"a name of {len(name)} characters")
+    return name

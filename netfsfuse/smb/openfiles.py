@@ -36,11 +36,11 @@ class _Turn:
 
 
 class OpenFiles:
-    """The files that we have open on one share, by FileId."""
+    """The files that we have open on one share, by FileId and volume."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._open: dict[int, set[SmbFile]] = {}
+        self._open: dict[tuple[int, int], set[SmbFile]] = {}
         self._turns: dict[str, _Turn] = {}
 
     async def open(self, name: str) -> SmbFile:
@@ -54,16 +54,23 @@ class OpenFiles:
             begun = trio.current_time()
             file = await SmbFile.open(self._session, name, self._remove)
             self._add(file)
-            others = self._open[file.attr.file_id] - {file}
-            if others and file.attr.file_id:
-                begun = trio.current_time()
-                try:
+            try:
+                while others := self._others(file):
+                    begun = trio.current_time()
                     await file.renew(others)
-                except BaseException:
-                    await file.aclose()
-                    raise
+            except BaseException:
+                await file.aclose()
+                raise
             turn.latest, turn.begun = file, begun
             return file
+
+    def _others(self, file: SmbFile) -> set[SmbFile]:
+        """The files with handles of their own on the same file, through which the server may have
+        looked. Asked again after each look: the file may have other names, opened meanwhile.
+        """
+        if not file.attr.file_id:
+            return set()
+        return {other for other in self._open[file.disk_id] if other.has_other_handle(file)}
 
     @asynccontextmanager
     async def _turn(self, name: str) -> AsyncIterator[_Turn]:
@@ -78,11 +85,11 @@ class OpenFiles:
                 del self._turns[name]
 
     def _add(self, file: SmbFile) -> SmbFile:
-        self._open.setdefault(file.attr.file_id, set()).add(file)
+        self._open.setdefault(file.disk_id, set()).add(file)
         return file
 
     def _remove(self, file: SmbFile) -> None:
-        files = self._open.get(file.attr.file_id, set())
+        files = self._open.get(file.disk_id, set())
         files.discard(file)
         if not files:
-            self._open.pop(file.attr.file_id, None)
+            self._open.pop(file.disk_id, None)

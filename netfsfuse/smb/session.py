@@ -103,6 +103,7 @@ class Session:
             else:
                 self._patient_until = None
                 self._stats.reconnects += 1
+                log.info("connected again to //%s/%s", self.config.host, self.config.share)
                 return transport
         raise Disconnected("the mount is going away")
 
@@ -178,4 +179,4 @@ class Session:
                     await transport.exchange([Request(command, _TEARDOWN_BODY)])
             except (Disconnected, ProtocolError) as failed:
                 log.debug("teardown: %s", failed)
-        transport.fail(Disconnected("the mount was unmounted"))
+        transport.fail(Disconnected("logged off"))

@@ -82,17 +82,23 @@ class FileSystem:
         directory = self.inodes.get(parent)
         name = self._namespace.decode_name(raw_name)
         path = f"{directory.path}/{name}" if directory.parent else name
+        asked = trio.current_time()
         attr = await self._namespace.stat(path)
-        return await self._bind(directory, name, path, attr)
+        return await self._bind(directory, name, path, attr, asked)
 
-    async def _bind(self, parent: Inode, name: str, path: str, attr: FileAttr) -> Inode:
-        """The inode for what the server says is at ``path``, its attributes now ``attr``."""
+    async def _bind(
+        self, parent: Inode, name: str, path: str, attr: FileAttr, asked: float
+    ) -> Inode:
+        """The inode for what the server, ``asked`` then, says is at ``path``: ``attr``."""
         target = await self._link_target(path, attr)
         number = inode_number(attr, path)
         same = True
         while (inode := self.inodes.find(number)) is not None:
+            if asked < inode.known_at:
+                return inode
             same = await self._is_same(inode, attr)
-            if self.inodes.find(number) is inode:  # the kernel may have forgotten it meanwhile
+            # The kernel may have forgotten it meanwhile, or somebody learned more.
+            if self.inodes.find(number) is inode and asked >= inode.known_at:
                 break
         if inode is None:
             inode = self.inodes.add(Inode(number, parent, name, attr))
@@ -105,7 +111,7 @@ class FileSystem:
             if not inode.holds(parent):
                 inode.parent, inode.name = parent, name
         inode.target = target
-        self._learn(inode, attr)
+        self._learn(inode, attr, asked)
         return inode
 
     async def _link_target(self, path: str, attr: FileAttr) -> str | None:
@@ -118,36 +124,51 @@ class FileSystem:
             log.debug("reading a possible link: %s", failed)
             return None
 
-    def _learn(self, inode: Inode, attr: FileAttr) -> None:
+    def _learn(self, inode: Inode, attr: FileAttr, asked: float) -> None:
+        """Take in the answer to a question of ``asked``, unless a later one was answered first: the
+        kernel would be told an old size, and cut readers off who have seen more.
+        """
+        if asked < inode.known_at:
+            return
+        inode.known_at = min(asked, trio.current_time())
         inode.attr = attr
         inode.attr_until = trio.current_time() + self._actimeo
         self._contents.changed(inode.number, attr)
 
     async def _is_same(self, inode: Inode, attr: FileAttr) -> bool:
-        """Whether ``attr``, which has the inode's number, describes the inode's file still."""
+        """Whether what has the inode's number now may go on as the inode.
+
+        It may be a new file that was given a dead one's number. That matters to those who hold the
+        inode's file open, and an open handle can be asked. With none open it is a matter of
+        content, as any change in place is (and servers that derive creation times tell the two
+        apart by nothing): the kernel would fail everybody who is just opening the inode with EIO if
+        it were told of another one each time.
+        """
         if surely_same_file(inode.attr, attr):
             return True
-        for handle in self._files.all():
-            if handle.inode is inode:
-                try:
-                    now = await handle.file.query()
-                except NetfsError as failed:
-                    log.debug("asking an open handle: %s", failed)
-                    continue
-                if same_content(record_of(now), attr):
-                    return True
-        return False
+        if inode.attr.is_directory != attr.is_directory:
+            return False
+        handles = [handle for handle in self._files.all() if handle.inode is inode]
+        for handle in handles:
+            try:
+                now = await handle.file.query()
+            except NetfsError as failed:
+                log.debug("asking an open handle: %s", failed)
+                continue
+            if same_content(record_of(now), attr):
+                return True
+        return not handles
 
-    async def _accept(self, inode: Inode, attr: FileAttr) -> None:
+    async def _accept(self, inode: Inode, attr: FileAttr, asked: float) -> None:
         """Hold what is at the inode's path now against the inode. Raises Stale if it is another."""
-        if inode is not self.inodes.root:
+        if inode is not self.inodes.root and asked >= inode.known_at:
             if inode_number(attr, inode.path) != inode.number:
                 raise Stale(f"{inode.path!r} is another file now")
             if not await self._is_same(inode, attr):
                 raise Stale(f"{inode.path!r} was made anew")
             if not same_content(record_of(inode.attr), attr):
                 await self._accept_target(inode, attr)
-        self._learn(inode, attr)
+        self._learn(inode, attr, asked)
 
     async def _accept_target(self, inode: Inode, attr: FileAttr) -> None:
         """A changed file may have become a symlink, or one that leads elsewhere."""
@@ -167,19 +188,21 @@ class FileSystem:
         if inode is self.inodes.root:
             await self._refresh_root(inode)
             return inode
+        asked = trio.current_time()
         try:
             attr = await self._namespace.stat(inode.path)
         except NotFound:
             await self._accept_removed(inode)
             return inode
-        await self._accept(inode, attr)
+        await self._accept(inode, attr, asked)
         return inode
 
     async def _refresh_root(self, root: Inode) -> None:
         """Every desktop and every df stats mount points: a server that is away must not hang it."""
+        asked = trio.current_time()
         try:
             with trio.move_on_after(PATIENCE) as scope:
-                self._learn(root, await self._namespace.stat(""))
+                self._learn(root, await self._namespace.stat(""), asked)
         except Disconnected as failed:
             log.debug("the root is shown as it was: %s", failed)
         if scope.cancelled_caught:  # one path look-up asks several times, and would wait each time
@@ -189,7 +212,8 @@ class FileSystem:
         """The path is gone. A file that is still open here has attributes all the same."""
         for handle in self._files.all():
             if handle.inode is inode:
-                self._learn(inode, await handle.file.query())
+                asked = trio.current_time()
+                self._learn(inode, await handle.file.query(), asked)
                 return
         raise Stale(f"{inode.path!r} is gone")
 
@@ -231,10 +255,12 @@ class FileSystem:
         content = None
         try:
             before = record_of(inode.attr)
-            await self._accept(inode, file.attr)
+            # An open has the last word: it was made while no other handle of ours could stand in
+            # the way of the times, which a look at the path cannot say.
+            await self._accept(inode, file.attr, math.inf)
             settled = is_settled(file.attr, self._server_time())
             content = await self._contents.acquire(number, file.attr, inode.path, settled=settled)
-            keep = inode.pages is not None and same_content(record_of(inode.pages), file.attr)
+            keep = inode.keeps_pages(file.attr, trio.current_time())
             inode.pages = file.attr if settled else None
             handle = FileHandle(inode, file, content, content.netfs.open(file), direct)
             opened = Opened(self._files.add(handle), keep, before != record_of(file.attr))
@@ -301,11 +327,12 @@ class FileSystem:
         inode = self.inodes.get(number)
         if inode.kind is not FileKind.DIRECTORY:
             raise NotADirectory(inode.path)
+        asked = trio.current_time()
         try:
             listing = await self._namespace.list(inode.path)
         except NotFound as gone:
             raise Stale(f"{inode.path!r} is gone") from gone
-        fh = self._directories.add(DirectoryHandle(inode, listing))
+        fh = self._directories.add(DirectoryHandle(inode, listing, asked))
         self._count_handles()
         return fh
 
@@ -317,9 +344,11 @@ class FileSystem:
         handle = self._directories.get(fh)
         async with handle.lock:
             if position == 0 and handle.used:
+                asked = trio.current_time()
                 listing = await self._namespace.list(handle.inode.path)
                 await handle.listing.aclose()
                 handle.listing, handle.entries, handle.complete = listing, [], False
+                handle.asked = asked
             handle.used = True
             while position >= len(handle.entries) and not handle.complete:
                 page = await handle.listing.next_page()
@@ -333,12 +362,14 @@ class FileSystem:
         """The inode of an open directory."""
         return self._directories.get(fh).inode
 
-    async def bind_entry(self, directory: Inode, entry: DirEntry) -> Inode:
-        """The inode of a listed entry. The caller counts the look-up once the kernel is told, or
-        calls ``inodes.discard_unknown``.
+    async def bind_entry(self, fh: int, entry: DirEntry) -> Inode:
+        """The inode of an entry of an open directory, whose attributes are as old as the listing.
+        The caller counts the look-up once the kernel is told, or calls ``inodes.discard_unknown``.
         """
+        handle = self._directories.get(fh)
+        directory = handle.inode
         path = f"{directory.path}/{entry.name}" if directory.parent else entry.name
-        return await self._bind(directory, entry.name, path, entry.attr)
+        return await self._bind(directory, entry.name, path, entry.attr, handle.asked)
 
     async def releasedir(self, fh: int) -> None:
         """Close a directory handle."""

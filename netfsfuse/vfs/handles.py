@@ -34,11 +34,13 @@ class DirectoryHandle:
     """One open(2) of a directory.
 
     ``entries`` holds what was listed since the last rewind, so that telldir/seekdir positions stay
-    valid; position N is entry N. ``lock``: one reader at a time fetches pages.
+    valid; position N is entry N. ``asked``: when the listing began (trio clock). ``lock``: one
+    reader at a time fetches pages.
     """
 
     inode: Inode
     listing: Listing
+    asked: float
     entries: list[DirEntry] = field(default_factory=list)
     complete: bool = False
     used: bool = False

@@ -9,29 +9,36 @@ parent's object, not to its number.
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Iterator
 
 from netfsfuse.errors import Stale
 from netfsfuse.stats import VfsStats
-from netfsfuse.types import FileAttr, FileKind
+from netfsfuse.types import FileAttr, FileKind, coherency_of, same_content
 from netfsfuse.vfs.identity import ROOT_INODE
+
+DROPPED_AFTER = 1.0
+"""Seconds in which a process that was told to drop the kernel's pages of a file has done so."""
 
 
 class Inode:
     """One file, directory or link as the kernel was last told about it.
 
-    ``attr`` is believed until ``attr_until`` (trio clock). ``pages`` are the attributes under which
-    the kernel's page cache was last allowed to fill, None if never. ``target`` is a symlink's.
+    ``attr`` was asked for at ``known_at`` and is believed until ``attr_until`` (trio clock).
+    ``pages`` are the attributes under which the kernel's page cache was last allowed to fill, None
+    if never, and ``pages_since`` when others were dropped for them. ``target`` is a symlink's.
     """
 
     __slots__ = (
         "attr",
         "attr_until",
         "generation",
+        "known_at",
         "name",
         "nlookup",
         "number",
         "pages",
+        "pages_since",
         "parent",
         "target",
     )
@@ -42,9 +49,11 @@ class Inode:
         self.name = name
         self.attr = attr
         self.attr_until = 0.0
+        self.known_at = 0.0
         self.generation = attr.creation
         self.nlookup = 0
         self.pages: FileAttr | None = None
+        self.pages_since: float | None = None
         self.target: str | None = None
 
     @property
@@ -63,6 +72,17 @@ class Inode:
             names.append(inode.name)
             inode = inode.parent
         return "/".join(reversed(names))
+
+    def keeps_pages(self, attr: FileAttr, now: float) -> bool:
+        """Whether an open as ``attr`` may leave the kernel's pages as they are.
+
+        Not right after an open that told it to drop them: it does so in the process that opens,
+        which may not have run yet, and the next to open would read them.
+        """
+        if self.pages is None or not same_content(coherency_of(self.pages), attr):
+            self.pages_since = -math.inf if self.pages_since is None else now
+            return False
+        return self.pages_since is not None and now - self.pages_since > DROPPED_AFTER
 
     def holds(self, other: Inode) -> bool:
         """Whether ``other`` is this inode or lies below it, so that it cannot be moved in there.

@@ -39,6 +39,9 @@ SOURCE = "//192.0.2.1/films"
         (["mnt"], "no such command 'mnt'"),
         (["monut", SOURCE, "mnt"], "no such command 'monut'"),
         (["umount"], "missing argument"),
+        (["mount", SOURCE, ""], "the mount point is an empty text"),
+        (["umount", ""], "the mount point is an empty text"),
+        (["stats", ""], "the mount point is an empty text"),
         (["stats", "mnt", "--yaml"], "no such option '--yaml'"),
     ],
 )
@@ -107,6 +110,15 @@ def test_nothing_is_printed_into_a_closed_pipe(cli: Command):
     os.close(write)
     assert result.stderr == b""
     assert result.returncode == 1
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_do_not_matter(cli: Command, closed: str):
+    """A supervisor may start us so; what worked must not end as a failure."""
+    words = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "netfsfuse"]
+    words += ["mount", SOURCE, "mnt", "-o", "guest"]
+    ended = subprocess.run(words, cwd=cli.folder, env=cli.environment("brief", {}), timeout=60)
+    assert ended.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -144,9 +144,17 @@ def test_a_wrong_result_is_exit_status_1_and_leaves_nothing(
 
 @pytest.mark.samba
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_clean(stand_in: StandIn, scratch: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_it_clean(
+    stand_in: StandIn,
+    scratch: Path,
+    number: signal.Signals,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     stand_in.on_cp = lambda copy: signal.raise_signal(number)
     assert run_demo() == 128 + number
+    shown = capsys.readouterr().out
+    assert "first time: interrupted" in shown
+    assert "failed" not in shown
     assert not stand_in.mounted
     assert not list(scratch.iterdir())
 

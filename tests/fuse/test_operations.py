@@ -29,6 +29,7 @@ class Kernel:
 
     room: int = 1000
     told: list[tuple[bytes, int, int]] = field(default_factory=list)
+    invalidated: list[int] = field(default_factory=list)
 
     def reply(self, _token: object, name: bytes, entry: Any, offset: int) -> bool:
         if len(self.told) >= self.room:
@@ -36,12 +37,17 @@ class Kernel:
         self.told.append((name, entry.st_ino, offset))
         return True
 
+    def invalidate(self, inode: int, *, attr_only: bool) -> None:
+        assert attr_only
+        self.invalidated.append(inode)
+
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     """The kernel's side of a listing."""
     kernel = Kernel()
     monkeypatch.setattr(pyfuse3, "readdir_reply", kernel.reply)
+    monkeypatch.setattr(pyfuse3, "invalidate_inode", kernel.invalidate)
     return kernel
 
 
@@ -103,6 +109,22 @@ async def test_listing_in_several_replies(kernel: Kernel) -> None:
         await ops.releasedir(fh)
 
 
+async def test_what_the_reply_has_no_room_for_is_asked_for_again(kernel: Kernel) -> None:
+    """Or the kernel would cut the next open of a file that has grown at its old size."""
+    async with serving(tree(3)) as (ops, vfs):
+        await ops.lookup(1, b"n0", CONTEXT)
+        vfs.names.tree["n0"] = Node(file_attr(100, 6, age=5), b"abcdef")
+        fh = await ops.opendir(1, CONTEXT)
+        kernel.room = 2
+        await ops.readdir(fh, 0, CONTEXT)
+        assert kernel.invalidated == [100]
+        assert (await ops.getattr(100, CONTEXT)).st_size == 6
+        kernel.room = 10
+        await ops.readdir(fh, 2, CONTEXT)
+        assert kernel.invalidated == [100]
+        await ops.releasedir(fh)
+
+
 async def test_a_listing_that_fails_half_way_counts_nothing(kernel: Kernel) -> None:
     """The kernel is sent the error alone, and will never forget what it was not told."""
     names = tree(3) | {"l": Node(file_attr(200, 1067), target="x")} | {"z": Node(file_attr(201))}
@@ -118,6 +140,7 @@ async def test_a_listing_that_fails_half_way_counts_nothing(kernel: Kernel) -> N
         assert await refusal(ops.readdir(fh, 0, CONTEXT)) == errno.EIO
         assert len(kernel.told) == 5
         assert counts(vfs) == {101: 1}
+        assert 101 in kernel.invalidated  # what was learned of it, it was not told
         await ops.releasedir(fh)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 import time
@@ -12,7 +13,7 @@ import pytest
 
 from netfsfuse.demo import mounts
 from netfsfuse.demo.samba import PrivateSamba
-from tests.support.mounted import Mounted, netfsfuse
+from tests.support.mounted import SOURCE_TREE, Mounted, netfsfuse
 from tests.support.namespace import bare_dev, run_in_namespace
 from tests.support.peers import closed_port, peer
 
@@ -45,12 +46,14 @@ class Attempt:
     def __init__(self, mounted: Mounted) -> None:
         self.mounted = mounted
 
-    def __call__(self, source: str, *options: str, status: int = 1, password: str = "x") -> str:
+    def __call__(
+        self, source: str, *options: str, status: int = 1, password: str = "x", **env: str
+    ) -> str:
         where = self.mounted.path
         words = ["mount", source, str(where)]
         given = ",".join([f"log={self.mounted.log}", f"cachedir={self.mounted.cachedir}", *options])
         begin = time.monotonic()
-        result = netfsfuse(*words, "-o", given, env={"PASSWD": password})
+        result = netfsfuse(*words, "-o", given, env={"PASSWD": password, **env})
         took = time.monotonic() - begin
         assert not mounts.is_mounted(where)
         assert not mounts.daemons(where)
@@ -144,6 +147,20 @@ def test_a_server_that_speaks_only_smb1(samba_factory, attempt: Attempt) -> None
     old = samba_factory({"server max protocol": "NT1", "server min protocol": "NT1"})
     line = attempt(old.url, f"user={old.username}", password=old.password)
     assert "speaks only SMB1, which is not supported" in line
+
+
+def test_kerberos_without_its_library(samba: PrivateSamba, attempt: Attempt) -> None:
+    """What fails after the negotiation is not put down to a server that speaks only SMB1: Samba
+    answers an SMB1 NEGOTIATE even where it refuses the dialect.
+    """
+    absent = attempt.mounted.folder / "absent"
+    absent.mkdir()
+    for name in ("gssapi", "krb5"):
+        (absent / f"{name}.py").write_text(f"raise ImportError('No module named {name}')")
+    sources = os.pathsep.join((str(absent), SOURCE_TREE))
+    line = attempt(samba.url, "sec=krb5", PYTHONPATH=sources)
+    assert "gssapi" in line
+    assert line.endswith("sec=krb5 needs the extra netfsfuse[kerberos]")
 
 
 def test_what_a_server_cannot_do(samba_factory, attempt: Attempt) -> None:

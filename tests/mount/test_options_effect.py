@@ -129,6 +129,18 @@ def test_rsize_and_max_credits_bound_what_is_asked(
     assert poor.stats()["server"]["in_flight_peak"] == 1
 
 
+def test_rasize_raises_what_the_kernel_asks_for(samba: PrivateSamba, mount) -> None:
+    """read_ahead_kb of the mount where that is permitted, else a line that says how."""
+    mounted = mount(samba, "rasize=2M")
+    device = os.stat(mounted.path).st_dev
+    place = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    try:
+        with place.open("r+"):
+            assert place.read_text() == "2048\n"
+    except OSError:
+        assert f"echo 2048 > {place}" in mounted.log_text()
+
+
 def test_actimeo_0_asks_every_time(samba: PrivateSamba, mount, content: bytes) -> None:
     file = samba.path / "options/growing"
     file.write_bytes(b"1")
@@ -172,8 +184,10 @@ def test_a_cache_directory_in_use_is_one_line(samba: PrivateSamba, mount, conten
     result = second.try_mount()
     assert result.returncode == 0
     assert result.stderr.count("\n") == 1
-    assert str(first.cachedir) in result.stderr
-    assert "without a cache" in result.stderr
+    for told in (result.stderr, second.log_text()):
+        assert told.count("without a cache") == 1
+        assert str(first.cachedir) in told
+    assert "without a cache" not in first.log_text()
     for mounted, cached in ((second, False), (first, True)):
         assert (mounted.path / "options/data.bin").read_bytes() == content
         assert mounted.stats()["cache"]["enabled"] is cached
@@ -202,7 +216,9 @@ UNUSABLE = {
 
 @pytest.mark.parametrize("kind", UNUSABLE)
 def test_a_cache_that_cannot_be_used(samba: PrivateSamba, mount, content: bytes, kind: str) -> None:
-    """A full, read-only or xattr-less disk under the cache costs one line; all is read, twice."""
+    """A full, read-only or xattr-less disk under the cache costs one line in the log, and one for
+    the user where it is known when mounting; all is read, twice.
+    """
     make, says, later = UNUSABLE[kind]
     mounted: Mounted = mount(samba, now=False)
     options = f"user={samba.username},cachedir={mounted.cachedir},log={mounted.log}"
@@ -217,7 +233,6 @@ def test_a_cache_that_cannot_be_used(samba: PrivateSamba, mount, content: bytes,
     """
     result = run_in_namespace(mounted.folder, script, env={"PASSWD": samba.password})
     assert result.returncode == 0, (result, mounted.log_text())
-    told = mounted.log_text() if later else result.stderr
-    assert told.count(says) == 1, (result.stderr, mounted.log_text())
-    assert result.stderr.count("\n") == (not later)
+    assert mounted.log_text().count(says) == 1, (result.stderr, mounted.log_text())
+    assert result.stderr.count(says) == result.stderr.count("\n") == (not later)
     assert "Traceback" not in mounted.log_text()

@@ -46,6 +46,7 @@ class Node:
     attr: FileAttr
     content: bytes = b""
     entries: list[DirEntry] | None = None
+    volume: int = 9
 
 
 @dataclass
@@ -148,7 +149,8 @@ class Server:
             status, handle = self._create(number, asked)
             if status:
                 return failed(status)
-            return done(handle, replies.create_body(self.handles[handle].node.attr, handle))
+            node = self.handles[handle].node
+            return done(handle, replies.create_body(node.attr, handle, volume=node.volume))
         if asked.command in (Command.ECHO, Command.LOGOFF, Command.TREE_DISCONNECT):
             return done(b"", b"\x04\0\0\0")
         at = {8: 16, 6: 8, 14: 8, 16: 24}[asked.command]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+
 import pytest
 import trio
+import trio.testing
 
-from netfsfuse.errors import NotFound
+from netfsfuse.errors import NotFound, Stale
 from netfsfuse.smb.openfiles import OpenFiles
 from netfsfuse.smb.wire.header import Command
+from tests.smb.peer import Asked
 from tests.smb.server import Node, Server, attr_of, serving
+from tests.smb.test_file import Reader
 
 CONTENT = bytes(range(100))
 
@@ -76,3 +82,148 @@ async def test_a_refused_open_leaves_nothing() -> None:
             await files.open("f")
         assert not files._open
         assert not files._turns
+
+
+async def test_a_number_given_to_a_new_file_gives_it_no_readers() -> None:
+    """A handle that died with its connection holds no FileId: the new file may have got it."""
+    server = Server({"f": Node(attr_of(7, 4), b"old!")})
+    async with serving(server) as session:
+        files = OpenFiles(session)
+        old = await files.open("f")
+        server.drop()
+        anew = replace(attr_of(7, 4, stamp=2000), creation=2000)  # derived, as Samba does
+        server.nodes["f"] = Node(anew, b"new!")
+        new = await files.open("f")
+        for _ in range(2):
+            with pytest.raises(Stale):
+                await Reader(old).read(0, 4)
+            with pytest.raises(Stale):
+                await old.query()
+            assert await Reader(new).read(0, 4) == b"new!"
+        await old.aclose()
+        await new.aclose()
+        assert not files._open
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+async def test_a_connection_lost_between_two_looks_holds_no_number(lasting: bool) -> None:
+    """What is there afterwards may be a new file under the old number: who cannot tell by the
+    creation time is stale.
+    """
+    stamps = (2000, 2000) if lasting else (1000, 3000)  # creation, at the first look and after it
+    first, later = (Node(replace(attr_of(7, 4, stamp=s), creation=s), b"new!") for s in stamps)
+    server = Server({"f": Node(replace(attr_of(7, 4), creation=1000), b"old!")})
+
+    def hook(asked: Asked) -> bool | None:
+        if asked.command != Command.CLOSE or server.dialled > 1:
+            return None
+        server.nodes["f"] = later
+        return False
+
+    async with serving(server) as session:
+        files = OpenFiles(session)
+        old = await files.open("f")
+        server.nodes["f"] = first
+        server.hook = hook
+        if lasting:
+            new = await files.open("f")
+            assert await Reader(new).read(0, 4) == b"new!"
+            await new.aclose()
+        else:
+            with pytest.raises(Stale):
+                await files.open("f")
+        with pytest.raises(Stale):
+            await Reader(old).read(0, 4)
+        await old.aclose()
+        assert server.dialled == 2
+        assert not files._open
+
+
+@pytest.mark.parametrize("number", [0, 2**64 - 1])
+async def test_files_without_a_number_are_not_one_file(number: int) -> None:
+    """[MS-FSCC] 2.1.10: a server without FileIds sends zeros, or ones."""
+    names = {"a": b"aaaa", "b": b"bbbb"}
+    server = Server({name: Node(attr_of(number, 4), data) for name, data in names.items()})
+    await each_its_own(server, names)
+
+
+async def test_one_number_on_two_volumes_is_two_files() -> None:
+    """A share may hold several file systems, btrfs subvolumes say, whose numbers are the same."""
+    names = {"a": b"aaaa", "b": b"bbbb"}
+    attr = attr_of(257, 4)
+    server = Server({n: Node(attr, data, volume=data[0]) for n, data in names.items()})
+    await each_its_own(server, names)
+
+
+async def each_its_own(server: Server, names: dict[str, bytes]) -> None:
+    """Open all, then read all: each has its own bytes."""
+    async with serving(server) as session:
+        files = OpenFiles(session)
+        opened = {name: await files.open(name) for name in names}
+        for name, file in opened.items():
+            assert await Reader(file).read(0, 4) == names[name]
+            await file.aclose()
+        assert not files._open
+
+
+async def test_a_look_cut_short_costs_the_others_nothing() -> None:
+    """Cancelled between giving up the old handle and having the new one."""
+    server = Server({"f": Node(attr_of(7, 100), CONTENT)})
+    async with serving(server) as session:
+        files = OpenFiles(session)
+        first = await files.open("f")
+        scope = trio.CancelScope()
+        seen: list[int] = []
+
+        def hook(asked: Asked) -> None:
+            seen.append(asked.command)
+            if seen.count(Command.CREATE) == 2:
+                scope.cancel()
+
+        server.hook = hook
+        with scope:
+            await files.open("f")
+        assert scope.cancelled_caught
+        server.hook = lambda asked: None
+        assert await Reader(first).read(0, 10) == CONTENT[:10]
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(server.handles) == 1
+        await first.aclose()
+        assert not files._open
+        assert not files._turns
+
+
+class Frozen(Server):
+    """Samba: as long as a file is open, it shows what it was when the first handle was made."""
+
+    def _create(self, number: int, asked: Asked) -> tuple[int, bytes]:
+        held = list(self.handles.values())
+        status, handle = super()._create(number, asked)
+        if held:
+            self.handles[handle].node = held[0].node
+        return status, handle
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_opens_by_several_names_at_once_all_see_the_change(seed: int) -> None:
+    """Hard links, or names that differ in case: no open may look through another's handle."""
+    server = Frozen({name: Node(attr_of(7, 100), CONTENT) for name in "abcd"})
+    order = random.Random(seed).sample("abcd" * 2, 8)
+    async with serving(server) as session:
+        files = OpenFiles(session)
+        opened = [await files.open("a")]
+        server.nodes = {name: Node(attr_of(7, 100, stamp=5000), CONTENT) for name in "abcd"}
+        stamps: list[int] = []
+
+        async def one(name: str) -> None:
+            opened.append(await files.open(name))
+            stamps.append(opened[-1].attr.write)
+
+        async with trio.open_nursery() as nursery:
+            for name in order:
+                nursery.start_soon(one, name)
+        assert stamps == [5000] * len(order)
+        assert len(server.handles) == 1
+        for file in opened:
+            await file.aclose()
+        assert not files._open

@@ -26,7 +26,7 @@ HANDLES = st.binary(min_size=16, max_size=16)
 NAMES = st.text(min_size=1, max_size=40)
 ATTRS = st.builds(
     FileAttr,
-    file_id=U64,
+    file_id=st.integers(0, 2**64 - 2),
     creation=U64,
     access=U64,
     write=U64,

@@ -36,7 +36,7 @@ async def test_a_listing_stats_nothing(autojump_clock: Clock) -> None:
     async with mounted(tree(50)) as vfs:
         fh = await vfs.fs.opendir(1)
         for entry, _ in await vfs.fs.readdir(fh, 0):
-            inode = await vfs.fs.bind_entry(vfs.fs.directory_inode(fh), entry)
+            inode = await vfs.fs.bind_entry(fh, entry)
             inode.nlookup += 1
             await vfs.fs.getattr(inode.number)
         assert vfs.names.count("stat") == 0
@@ -108,7 +108,7 @@ async def test_bound_in_vain_is_forgotten_at_once(autojump_clock: Clock) -> None
         known = await vfs.lookup("n003")
         fh = await vfs.fs.opendir(1)
         for entry, _ in await vfs.fs.readdir(fh, 0):
-            inode = await vfs.fs.bind_entry(vfs.fs.inodes.root, entry)
+            inode = await vfs.fs.bind_entry(fh, entry)
             vfs.fs.inodes.discard_unknown(inode)
         assert set(vfs.fs.inodes) == {vfs.fs.inodes.root, known}
         await vfs.fs.releasedir(fh)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from netfsfuse.errors import ProtocolError
 from netfsfuse.smb.wire.header import HEADER_SIZE
+from netfsfuse.smb.wire.query import file_id_of
 from netfsfuse.types import FileAttr
 
 FILE_READ_DATA = 0x01  # FILE_LIST_DIRECTORY for a directory
@@ -70,7 +71,8 @@ def parse_create(message: memoryview) -> Created:
         raise ProtocolError("a CREATE reply is too short")
     fields = _REPLY.unpack_from(message, HEADER_SIZE)
     creation, access, write, change, allocation, size, attributes = fields[4:11]
-    file_id, volume_id = _query_on_disk_id(message, fields[13], fields[14])
+    disk_id, volume_id = _query_on_disk_id(message, fields[13], fields[14])
+    file_id = file_id_of(disk_id)
     attr = FileAttr(file_id, creation, access, write, change, size, allocation, attributes)
     return Created(fields[12], attr, volume_id)
 

@@ -45,6 +45,11 @@ def _output(message: memoryview) -> memoryview:
     return output
 
 
+def file_id_of(stated: int) -> int:
+    """The FileId, 0 if there is none: [MS-FSCC] 2.1.10 has two ways of saying so."""
+    return 0 if stated == 0xFFFFFFFFFFFFFFFF else stated
+
+
 def parse_query_directory(message: memoryview) -> list[DirEntry]:
     """The entries of one page, names as the server has them, "." and ".." among them."""
     output = _output(message)
@@ -56,7 +61,8 @@ def parse_query_directory(message: memoryview) -> list[DirEntry]:
         (following, _, creation, access, write, change, size, allocation) = _ENTRY.unpack_from(
             output, at
         )[:8]
-        attributes, name_length, ea_size, _, file_id = _ENTRY.unpack_from(output, at)[8:]
+        attributes, name_length, ea_size, _, stated = _ENTRY.unpack_from(output, at)[8:]
+        file_id = file_id_of(stated)
         name_at = at + _ENTRY.size
         if name_length % 2 or name_at + name_length > len(output):
             raise ProtocolError("a directory entry's name is cut short")
@@ -96,7 +102,7 @@ def parse_all(message: memoryview) -> FileAttr:
         raise ProtocolError("file information is cut short")
     creation, access, write, change, attributes, _ = _BASIC.unpack_from(output)
     allocation, size = _STANDARD.unpack_from(output, _BASIC.size)[:2]
-    (file_id,) = _INTERNAL.unpack_from(output, _BASIC.size + _STANDARD.size)
+    file_id = file_id_of(*_INTERNAL.unpack_from(output, _BASIC.size + _STANDARD.size))
     return FileAttr(file_id, creation, access, write, change, size, allocation, attributes)
 
 
