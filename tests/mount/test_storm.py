@@ -1,4 +1,4 @@
-"""Many programs open one file at the very moment after it changed: as make -j does with a header."""
+"""Many programs open one file just after it changed, as make -j does with a header."""
 
 from __future__ import annotations
 

@@ -142,8 +142,9 @@ async def test_a_derived_creation_time_moves_in_a_living_file(autojump_clock: Cl
         await vfs.fs.release(opened.fh)
         node.attr = replace(written, creation=1, write=written.write + 9)
         assert (await vfs.fs.getattr(11)) is inode  # nobody has it open: a change of content
-        assert not (await vfs.fs.open(11)).keep_cache
-        await vfs.fs.aclose()
+        opened = await vfs.fs.open(11)
+        assert not opened.keep_cache
+        await vfs.fs.release(opened.fh)
 
 
 async def test_a_removed_file_that_is_open_has_attributes(autojump_clock: Clock) -> None:
