@@ -15,7 +15,7 @@ import trio.testing
 from netfsfuse.types import FileAttr
 from tests.vfs.fakes import Node, Vfs, file_attr, mounted
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
+Clock = trio.testing.MockClock
 OLD, NEW = Node(file_attr(11, 3), b"one"), Node(file_attr(11, 6, age=5), b"onetwo")
 
 
@@ -35,7 +35,7 @@ async def grown_and_opened(vfs: Vfs) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("how", ["getattr", "lookup"])
-async def test_a_look_that_was_begun_before_the_open(how: str) -> None:
+async def test_a_look_that_was_begun_before_the_open(how: str, autojump_clock: Clock) -> None:
     async with mounted({"f": OLD}) as vfs:
         await vfs.lookup("f")
         await trio.sleep(2)
@@ -57,7 +57,7 @@ async def test_a_look_that_was_begun_before_the_open(how: str) -> None:
                 await trio.sleep(1)
 
 
-async def test_an_entry_that_was_listed_before_the_open() -> None:
+async def test_an_entry_that_was_listed_before_the_open(autojump_clock: Clock) -> None:
     """``find`` may take its time between two entries; their attributes are the listing's."""
     async with mounted({"f": OLD}) as vfs:
         await vfs.lookup("f")
@@ -72,7 +72,7 @@ async def test_an_entry_that_was_listed_before_the_open() -> None:
         await vfs.fs.releasedir(fh)
 
 
-async def test_an_entry_of_a_file_that_was_made_anew_since() -> None:
+async def test_an_entry_of_a_file_that_was_made_anew_since(autojump_clock: Clock) -> None:
     """The old file's entry does not bring its generation back."""
     async with mounted({"f": OLD}, actimeo=0) as vfs:
         await vfs.lookup("f")
