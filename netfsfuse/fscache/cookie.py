@@ -3,13 +3,19 @@
 A volume is a share of a server: the subdirectory that is mounted and the user do not matter, since
 the server itself checks every open before anything cached is served. An object is a FileId, so
 that a renamed file keeps its data; a server without FileIds has its paths instead.
+
+A server gives a deleted file's FileId to a new file. Its creation time tells them apart, but not
+where the server makes that up from the other times (Samba, for files made on its own disk), and
+not when the others are set: a tree that is deleted and unpacked again, all files of one size and
+one time, has its FileIds dealt out anew among its names, and every record fits. There the path is
+part of the key as well, and a renamed file is fetched again.
 """
 
 from __future__ import annotations
 
 import struct
 
-from netfsfuse.types import Coherency, FileAttr, coherency_of
+from netfsfuse.types import Coherency, FileAttr, coherency_of, creation_is_derived
 
 _COHERENCY = struct.Struct("<5Q")
 _MASK = 2**64 - 1
@@ -21,10 +27,13 @@ def volume_key(host: str, port: int, share: str) -> bytes:
 
 
 def object_key(attr: FileAttr, path: str) -> bytes:
-    """The FileId, or the path (from the share's root) where the server has none."""
-    if attr.file_id:
-        return b"id:%016x" % (attr.file_id & _MASK)
-    return b"path:" + path.encode("utf-8", "surrogatepass")
+    """The FileId, with the path (from the share's root) where a FileId proves too little, or the
+    path alone where the server has no FileId."""
+    where = path.encode("utf-8", "surrogatepass")
+    if not attr.file_id:
+        return b"path:" + where
+    identity = b"id:%016x" % (attr.file_id & _MASK)
+    return identity + b":" + where if creation_is_derived(attr) else identity
 
 
 def coherency_bytes(attr: FileAttr) -> bytes:

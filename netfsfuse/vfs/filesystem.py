@@ -27,7 +27,14 @@ from netfsfuse.errors import (
     Stale,
 )
 from netfsfuse.stats import VfsStats
-from netfsfuse.types import DirEntry, FileAttr, FileKind, VolumeStat, same_content
+from netfsfuse.types import (
+    DirEntry,
+    FileAttr,
+    FileKind,
+    VolumeStat,
+    creation_is_derived,
+    same_content,
+)
 from netfsfuse.types import coherency_of as record_of
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.handles import DirectoryHandle, FileHandle, HandleTable
@@ -106,6 +113,10 @@ class FileSystem:
             if not same:
                 log.debug("inode %d is another file now: %s", number, path)
                 inode.generation = attr.creation
+                inode.pages = None
+                self._contents.retire(number)
+            elif (inode.parent, inode.name) != (parent, name) and creation_is_derived(attr):
+                # It may be another file by another name, with equal times: see fscache/cookie.py.
                 inode.pages = None
                 self._contents.retire(number)
             if not inode.holds(parent):

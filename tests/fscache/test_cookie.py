@@ -24,6 +24,13 @@ def test_a_file_is_its_id_wherever_it_is():
     assert object_key(replace(ATTR, file_id=2**64 - 1), "a") == b"id:ffffffffffffffff"
 
 
+def test_with_a_made_up_creation_time_the_path_counts_too():
+    """A tree unpacked anew deals its FileIds out among other names, with equal sizes and times."""
+    derived = replace(ATTR, creation=7)
+    assert object_key(derived, "a") == b"id:0000000000001234:a"
+    assert object_key(derived, "a") != object_key(derived, "b")
+
+
 def test_without_an_id_it_is_its_path():
     nameless = replace(ATTR, file_id=0)
     assert object_key(nameless, "dir/\u00e9") == b"path:dir/\xc3\xa9"

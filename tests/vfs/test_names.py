@@ -105,6 +105,28 @@ async def test_a_file_made_anew_under_a_number_nobody_has_open_is_new_content(
         assert (await vfs.lookup("f")).generation == generation
 
 
+async def test_a_number_that_moved_to_another_name_with_equal_times_keeps_nothing(
+    autojump_clock: Clock,
+) -> None:
+    """A tree unpacked anew: sizes and times are as before, and the numbers dealt out anew."""
+    base = file_attr(11, 3)
+    attr = replace(base, creation=min(base.access, base.write, base.change))
+    async with mounted({"f": Node(attr, b"one")}, actimeo=0) as vfs:
+        await vfs.lookup("f")
+        for _ in range(2):
+            assert await vfs.content(11) == b"one"
+        await trio.sleep(2)
+        opened = await vfs.fs.open(11)
+        assert opened.keep_cache
+        await vfs.fs.release(opened.fh)
+        vfs.names.tree = {"": vfs.names.tree[""], "g": Node(attr, b"two")}
+        await vfs.lookup("g")
+        opened = await vfs.fs.open(11)
+        assert not opened.keep_cache
+        assert bytes(await vfs.fs.read(opened.fh, 0, 10)) == b"two"
+        await vfs.fs.release(opened.fh)
+
+
 async def test_a_file_made_anew_gets_a_new_generation_and_keeps_no_pages(
     autojump_clock: Clock,
 ) -> None:
