@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,19 @@ SAMBA_VARIANTS: Mapping[str, Mapping[str, str]] = {
     "128-credits": {"smb2 max credits": "128"},
 }
 _SAMBA_FIXTURES = {"samba", "samba_factory", "any_samba"}
+
+
+def pytest_configure() -> None:
+    """A shell's background job is born ignoring Ctrl-C, and under nohup hang-ups, and so would be
+    everything it starts: the tests of these signals would wait for nothing.
+    """
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGQUIT, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
