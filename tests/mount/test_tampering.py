@@ -26,7 +26,8 @@ HALF = 8 * BLOCK
 def backing(mounted: Mounted, there: Path) -> Path:
     """The backing file of a file on the server's disk; its map stands beside it."""
     volume = file_name(volume_key(mounted.samba.host, mounted.samba.port, mounted.samba.share))
-    key = b"id:%016x" % there.stat().st_ino
+    where = os.fsencode(there.relative_to(mounted.samba.path))
+    key = b"id:%016x:/%s" % (there.stat().st_ino, where)  # of a file made on the server's own disk
     path = mounted.cachedir / "volumes" / volume / object_path(key)
     assert path.is_file(), there
     return path
