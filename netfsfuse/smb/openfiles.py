@@ -7,7 +7,7 @@ server's own disk leave size and times as they were, and an open answered with t
 old bytes. Therefore an open of a file that we have open already gives up our handles of it, one
 and all, and opens it anew; all files then share the new handle.
 
-It costs two round trips, and only where opens of one file overlap. Opens that wait for the same
+It costs three round trips, and only where opens of one file overlap. Opens that wait for the same
 file meanwhile share the outcome of one that began after they were asked. The handle of another
 client that stays open has the same effect, and nothing here can help that.
 """
