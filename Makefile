@@ -1,5 +1,6 @@
 # make demo    install what is missing, then show the product at work
 # make test    install what is missing, then run all tests, on a real Samba and a real mount
+# make bench   install what is missing, rclone and smbclient too, and measure; BENCH='--quick' etc.
 # make check   formatting, lint, types, and the tests that need neither Samba nor a mount
 # make soak    the long torture tests
 # make venv    only the environment: .venv/bin/netfsfuse is the command afterwards
@@ -7,13 +8,16 @@
 
 VENV := .venv/bin
 
-.PHONY: demo test check soak venv packages test-packages clean
+.PHONY: demo test bench check soak venv packages test-packages bench-packages clean
 
 demo: venv
 	$(VENV)/netfsfuse demo
 
 test: venv test-packages
 	$(VENV)/python -m pytest -m "not soak"
+
+bench: venv bench-packages
+	$(VENV)/netfsfuse bench $(BENCH)
 
 check: venv
 	$(VENV)/ruff format --check .
@@ -33,6 +37,9 @@ packages:
 # After the others, so that two apt-get never run at once under make -j.
 test-packages: packages
 	@scripts/packages fio
+
+bench-packages: packages
+	@scripts/packages fio rclone smbclient iproute2
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -145,7 +145,7 @@ class Cache:
             return b""
         try:
             text = bytearray(100)
-            return bytes(text[: self._filesystem.read_into(fd, memoryview(text), 0)])
+            return bytes(text[: self._filesystem.read_some(fd, memoryview(text), 0)])
         finally:
             self._filesystem.close(fd)
 

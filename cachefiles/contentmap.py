@@ -85,6 +85,11 @@ class ContentMap:
             first += here
         return found
 
+    def kept(self, first: int, count: int) -> list[int] | None:
+        """As :meth:`entries`, from the pages in memory alone; None where one is not there."""
+        pages = range(first // PAGE_ENTRIES, (first + count - 1) // PAGE_ENTRIES + 1)
+        return self.entries(first, count) if all(page in self._pages for page in pages) else None
+
     def put(self, first: int, hashes: Sequence[int]) -> None:
         """Say that the blocks from ``first`` on are stored. Their data is already written."""
         raw = struct.pack(f"<{len(hashes)}Q", *hashes)

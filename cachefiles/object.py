@@ -1,11 +1,11 @@
 """One cached file of one generation: a sparse backing file and its content map.
 
-Threads. Any number may call any method at once; a pool does. A lock round the map's page cache and
-the state is held for microseconds and for calls on the small side file, so that memory and
-side file change together. It is **not** held while data is read or written: that is the long part,
-different ranges have nothing to do with each other, and on one range the hash decides. What
-must not happen is a descriptor closed, and its number reused, under a thread that is using it:
-every call counts itself in (``_busy``) and the last one out closes.
+Threads. Any number may call any method at once; a pool does. A lock round the map is held for calls
+on the small side file, so that its pages in memory and the side file change together. No lock is
+held while data is read or written: that is the long part, different ranges have nothing to do with
+each other, and on one range the hash decides. What must not happen is a descriptor closed, and its
+number reused, under a thread that is using it: every call counts itself in (``_busy``, under a lock
+of its own that is never held across a syscall) and the last one out closes.
 
 Retirement. An object whose generation is over is unlinked and retired: its reads miss, its writes
 say False, and a write that is already on its way ends in an inode that has no name.
@@ -16,6 +16,7 @@ Syscalls: opening an existing object 3 (open, getxattr, open the map); opening a
 Occupancy of 32 MiB: 0-2 map reads (4 KiB each, kept) and 2 lseeks for each run of data, none where
 the map is empty. 1 MiB read: 1 preadv (and a map read if the page is not kept). 1 MiB write: 1
 pwritev and 1 pwrite of 128 bytes; the first write of an object 3 more (create, setxattr, create).
+The first direct transfer opens the data file once more (``datafile.py``).
 """
 
 from __future__ import annotations
@@ -29,15 +30,16 @@ from threading import Lock
 from cachefiles.backing import Filesystem
 from cachefiles.coherency import Record
 from cachefiles.contentmap import BLOCK, ContentMap, block_hashes
+from cachefiles.datafile import DataFile
 from cachefiles.errors import CacheError, translated
 from cachefiles.extents import Extent, intersect, runs, whole_blocks
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The two descriptors of an object. ``fresh``: both files were just made and are empty."""
+    """Both open files of an object. ``fresh``: they were just made and are empty."""
 
-    data: int
+    data: DataFile
     map: int
     fresh: bool
 
@@ -68,6 +70,7 @@ class Object:
         self._release = release
         self._drop = drop
         self._lock = Lock()
+        self._map_lock = Lock()
         self._files: Files | None = None
         self._map: ContentMap | None = None
         self._busy = 0
@@ -105,7 +108,7 @@ class Object:
                 mapped = runs(first, self._entries(first, count), BLOCK, self.size)
                 if not mapped:
                     return []
-                data = self._filesystem.data_extents(files.data, mapped[0][0], mapped[-1][1])
+                data = files.data.extents(mapped[0][0], mapped[-1][1])
             return intersect(mapped, whole_blocks(data, BLOCK, self.size))
 
     def read(self, start: int, target: memoryview) -> bool:
@@ -124,6 +127,8 @@ class Object:
                     return False
                 got = self._read_data(files, start, target, range(first, first + count))
                 actual = block_hashes(self._seed, first, target[:got])
+                if actual == expected:
+                    return not self._retired
                 actual += [0] * (count - len(actual))
                 wrong = [
                     number
@@ -132,9 +137,25 @@ class Object:
                     )
                     if want != have
                 ]
-                if wrong:
-                    self._strike(wrong)
-            return not wrong and not self._retired
+                self._strike(wrong)
+            return False
+
+    def read_now(self, start: int, target: memoryview) -> bool:
+        """As :meth:`read`, for a caller that must not wait: for no disk and no other thread.
+
+        False as well where that cannot be: then :meth:`read` knows. Nothing is struck.
+        """
+        first, count = self._blocks(start, len(target))
+        with self._using() as files:
+            if files is None or not self._map_lock.acquire(blocking=False):
+                return False
+            try:
+                expected = None if self._map is None else self._map.kept(first, count)
+            finally:
+                self._map_lock.release()
+            if expected is None or 0 in expected or not files.data.read_now(target, start):
+                return False
+            return block_hashes(self._seed, first, target) == expected and not self._retired
 
     def write(self, start: int, data: memoryview) -> bool:
         """Store whole blocks; the entries follow only after all of the data is written.
@@ -149,8 +170,8 @@ class Object:
                 return False
             hashes = block_hashes(self._seed, first, data)
             with translated("storing data in the cache"):
-                self._filesystem.write_all(files.data, data, start)
-                with self._lock:
+                files.data.write_all(data, start)
+                with self._map_lock:
                     if self._retired or self._map is None:
                         return False
                     self._map.put(first, hashes)
@@ -201,7 +222,7 @@ class Object:
 
     def _entries(self, first: int, count: int) -> list[int]:
         try:
-            with self._lock:
+            with self._map_lock:
                 return [0] * count if self._map is None else self._map.entries(first, count)
         except OSError as error:
             # As for data that cannot be read: let the next mount start this file anew.
@@ -211,13 +232,13 @@ class Object:
             raise
 
     def _strike(self, blocks: list[int]) -> None:
-        with self._lock:
+        with self._map_lock:
             if self._map is not None:
                 self._map.clear(blocks)
 
     def _read_data(self, files: Files, start: int, target: memoryview, blocks: range) -> int:
         try:
-            return self._filesystem.read_into(files.data, target, start)
+            return files.data.read_into(target, start)
         except OSError as error:
             # A sector that cannot be read would end every later use of this cache in the same
             # place: strike the range now, so that the next mount fetches it again.
@@ -253,5 +274,5 @@ class Object:
 
     def _close(self, files: Files | None) -> None:
         if files is not None:
-            self._filesystem.close(files.data)
+            files.data.close()
             self._filesystem.close(files.map)

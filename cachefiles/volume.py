@@ -23,6 +23,7 @@ from cachefiles import coherency as record_format
 from cachefiles.backing import Filesystem
 from cachefiles.coherency import RECORD_XATTR, Record
 from cachefiles.contentmap import seed_of
+from cachefiles.datafile import DataFile
 from cachefiles.errors import CacheError, translated
 from cachefiles.key import MAP_SUFFIX, identity, object_path
 from cachefiles.object import Files, Object
@@ -149,7 +150,7 @@ class Volume:
             if raw is not None and record is not None and fits(record):
                 map_path = path + MAP_SUFFIX
                 opened.append(self._filesystem.create(map_path, self._folder, exclusive=False))
-                files = Files(opened[0], opened[1], fresh=False)
+                files = self._files(opened[0], opened[1], fresh=False)
                 opened.clear()
                 return _Stored(files, raw, record)
         except FileNotFoundError:
@@ -180,7 +181,10 @@ class Volume:
                 if made:
                     self._unlink(path)
                 raise
-            user.attach(Files(made[0], made[1], fresh=True))
+            user.attach(self._files(made[0], made[1], fresh=True))
+
+    def _files(self, data: int, entries: int, *, fresh: bool) -> Files:
+        return Files(DataFile(self._filesystem, data), entries, fresh=fresh)
 
     def _create(self, path: str) -> int:
         try:

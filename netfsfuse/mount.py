@@ -18,7 +18,7 @@ from typing import Any
 import trio
 
 import netfsfuse
-from netfsfuse.config import MountConfig
+from netfsfuse.config import DEFAULT_RSIZE, MountConfig
 from netfsfuse.errors import MountError, NetfsError, NotFound
 from netfsfuse.fscache import open_cache
 from netfsfuse.fuse.operations import Operations
@@ -92,8 +92,14 @@ async def _mount(
             subdir=server.subdir,
         )
         try:
-            rsize = min(config.read.rsize, established.max_read) // CACHE_BLOCK * CACHE_BLOCK
-            netfs = Netfs(nursery=service, config=config.read, stats=stats, rsize=rsize)
+            wanted = config.read.rsize or DEFAULT_RSIZE
+            netfs = Netfs(
+                nursery=service,
+                config=config.read,
+                stats=stats,
+                rsize=min(wanted, established.max_read) // CACHE_BLOCK * CACHE_BLOCK,
+                capacity=session.read_capacity,
+            )
             filesystem = FileSystem(
                 root=root,
                 namespace=namespace,

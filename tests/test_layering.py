@@ -23,8 +23,9 @@ RANKS = {
     "fuse": 3,
     "mount": 4,
     "demo": 5,
-    "cli": 6,  # `netfsfuse demo` is one of its commands
-    "__main__": 7,
+    "bench": 6,
+    "cli": 7,  # `netfsfuse demo` and `bench` are two of its commands
+    "__main__": 8,
 }
 """A part of netfsfuse may import parts of a lower rank, and itself."""
 

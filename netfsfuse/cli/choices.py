@@ -45,9 +45,10 @@ class Choices:
     sec_sign: bool = False  # sec=...i
     seal: bool = False
     max_credits: int = ServerConfig("", "").max_credits
+    max_channels: int = ServerConfig("", "").max_channels
     # reading and cache
-    rsize: int = ReadConfig().rsize
-    rasize: int = ReadConfig().rasize
+    rsize: int | None = None
+    rasize: int | None = None
     fsc: bool = True
     cachedir: str | None = None
     # how it looks
@@ -135,6 +136,7 @@ def _server(choices: Choices, source: Source, credentials: Credentials) -> Serve
         sign=choices.sign or choices.sec_sign,
         seal=choices.seal,
         max_credits=choices.max_credits,
+        max_channels=choices.max_channels,
     )
 
 

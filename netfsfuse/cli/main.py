@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 import netfsfuse
+from netfsfuse.cli.bench import bench_command
 from netfsfuse.cli.mount import mount_command
 from netfsfuse.cli.stats import stats_command
 from netfsfuse.cli.umount import umount_command
@@ -42,6 +43,7 @@ def demo_command() -> None:
 command.add_command(mount_command)
 command.add_command(umount_command)
 command.add_command(stats_command)
+command.add_command(bench_command)
 
 
 def with_mount_word(arguments: Sequence[str]) -> list[str]:

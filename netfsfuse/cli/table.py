@@ -18,7 +18,8 @@ from netfsfuse.types import CACHE_BLOCK
 Apply = Callable[[Choices, str], None]
 
 _MAX_RSIZE = 8 * MIB  # Samba's and Windows' largest MaxReadSize
-_MAX_RASIZE = 64 * MIB  # leaves room for a second reader in the 96 MiB of buffers
+_MAX_RASIZE = 64 * MIB  # leaves room for a second reader in the 96 MiB that all may read ahead
+_MAX_CHANNELS = 16
 
 _DIALECTS = {
     "2.1": "2.1",
@@ -138,17 +139,16 @@ def _iocharset(choices: Choices, text: str) -> None:
         raise UsageError(f"iocharset={text}: names are always UTF-8 here")
 
 
-def _max_channels(choices: Choices, text: str) -> None:
-    if values.whole_number("max_channels", text, 1, 16) > 1:
-        choices.notices.append(f"max_channels={text}: only one connection is used so far")
-
-
 def _rsize(name: str, text: str) -> int:
     return values.block_size(name, text, CACHE_BLOCK, _MAX_RSIZE)
 
 
 def _rasize(name: str, text: str) -> int:
     return values.block_size(name, text, CACHE_BLOCK, _MAX_RASIZE)
+
+
+def _channels(name: str, text: str) -> int:
+    return values.whole_number(name, text, 1, _MAX_CHANNELS)
 
 
 def _port(name: str, text: str) -> int:
@@ -174,11 +174,11 @@ SERVER = (
     _flag("sign", "demand signed messages", sign=True),
     _flag("seal", "demand encryption", seal=True),
     _valued("max_credits", "N", "max_credits", "ask for at most N credits (20-60000)", _credits),
-    Option(("max_channels",), "N", _max_channels, "connections; only 1 so far"),
+    _valued("max_channels", "N", "max_channels", "at most N connections (1-16)", _channels),
 )
 READING = (
-    _valued("rsize", "SIZE", "rsize", "largest read request (64K-8M, default: 1M)", _rsize),
-    _valued("rasize", "SIZE", "rasize", "largest readahead (64K-64M, default: 8M)", _rasize),
+    _valued("rsize", "SIZE", "rsize", "size of a read (64K-8M; default: adapts, to 1M)", _rsize),
+    _valued("rasize", "SIZE", "rasize", "largest readahead (64K-64M, default: 64M)", _rasize),
     _flag("fsc", "keep what was read in the disk cache (default)", fsc=True),
     _flag("nofsc", "no disk cache", fsc=False),
     _valued("cachedir", "DIR", "cachedir", "where the disk cache is"),

@@ -1,9 +1,9 @@
 """The persistent cache as the helper library sees it: ``CacheOps`` over ``cachefiles``.
 
 ``cookie`` (pure) makes keys and coherency bytes of what the server says, ``health`` (pure) judges
-errors, ``io`` is the cache itself and the one place where blocking file I/O goes to threads,
-``binding`` finds and binds the directory. May import ``netfsfuse.netfs`` (its interface), the leaf
-modules and ``cachefiles``.
+errors, ``threads`` is the one place where blocking file I/O goes to threads, ``batch`` joins what
+can go together, ``file`` is one cached file and ``io`` the cache; ``binding`` finds and binds the
+directory. May import ``netfsfuse.netfs`` (its interface), the leaf modules and ``cachefiles``.
 
 Invariant: nothing here raises into a read. A cache that fails says "not stored".
 """

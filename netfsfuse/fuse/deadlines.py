@@ -9,8 +9,7 @@ inodes dropped, RSS 154 -> 146 MiB instead of 60).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 import trio
 
@@ -23,19 +22,18 @@ class Deadlines:
         self._due: dict[trio.CancelScope, float] = {}  # in the order of both
         self._begun = trio.Event()
 
-    @contextmanager
-    def limit(self) -> Iterator[None]:
-        """Raise TooSlowError from the body when it takes too long."""
-        scope = trio.CancelScope()
+    def limit(self) -> Limit:
+        """A context that raises TooSlowError from the body when it takes too long."""
+        return Limit(self)
+
+    def begin(self, scope: trio.CancelScope) -> None:
+        """Watch ``scope`` from now on."""
         self._due[scope] = trio.current_time() + self.seconds
         self._begun.set()
-        try:
-            with scope:
-                yield
-        finally:
-            self._due.pop(scope, None)
-        if scope.cancelled_caught:
-            raise trio.TooSlowError
+
+    def end(self, scope: trio.CancelScope) -> None:
+        """Watch it no more."""
+        self._due.pop(scope, None)
 
     async def run(self) -> None:
         """Cancel what is overdue. Ends only by cancellation."""
@@ -49,3 +47,32 @@ class Deadlines:
                 else:
                     del self._due[scope]  # it may take a while to end; the next one is watched
                     scope.cancel()
+
+
+class Limit:
+    """What :meth:`Deadlines.limit` returns, for one ``with``. A class, because it stands round
+    every handler and a generator costs three times as much.
+    """
+
+    __slots__ = ("_owner", "_scope")
+
+    def __init__(self, owner: Deadlines) -> None:
+        self._owner = owner
+        self._scope = trio.CancelScope()
+
+    def __enter__(self) -> None:
+        self._owner.begin(self._scope)
+        self._scope.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._scope.__exit__(kind, error, traceback)
+        finally:
+            self._owner.end(self._scope)
+        if self._scope.cancelled_caught:
+            raise trio.TooSlowError

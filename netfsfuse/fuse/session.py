@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pyfuse3
 import trio
 
-from netfsfuse.config import MountConfig
+from netfsfuse.config import DEFAULT_RASIZE, MountConfig
 from netfsfuse.errors import MountError
 from netfsfuse.fuse.operations import Operations
 from netfsfuse.fuse.readable import never_blocking
@@ -78,7 +78,10 @@ class FuseSession:
         with trio.move_on_after(_ANSWER_SECONDS):
             config = self._config
             await trio.to_thread.run_sync(
-                tune, config.mountpoint, config.read.rasize, abandon_on_cancel=True
+                tune,
+                config.mountpoint,
+                config.read.rasize or DEFAULT_RASIZE,
+                abandon_on_cancel=True,
             )
             return
         raise MountError(f"the mount on {self._config.mountpoint} does not answer")

@@ -7,7 +7,9 @@ A read, stage by stage (names as in Linux fs/netfs)::
 
     read.py           runs the stages in order; the only orchestrator
     read_through.py   for a retired inode: straight from the server, nothing kept
-    readahead.py      pure   what should be on its way ahead of this handle
+    fetch_ahead.py    what should be on its way ahead of a handle, issued as buffers go
+    readahead/        pure   the policy: streams told apart, the link measured, windows shared
+    demand.py         how much a request is wanted, for whoever queues it
     occupancy.py      pure   what the cache said it has, remembered
     slicing.py        pure   expand to cache blocks, cut by source: memory, cache, server
     issue.py          one task a subrequest: cache or server into one buffer; short reads, misses

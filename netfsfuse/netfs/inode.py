@@ -12,7 +12,6 @@ from netfsfuse.netfs.contents import Contents
 from netfsfuse.netfs.issue import Issuer
 from netfsfuse.netfs.ops import CacheObject, ServerFile
 from netfsfuse.netfs.read import NetfsFile
-from netfsfuse.netfs.readahead import ReadaheadConfig, ReadaheadWindow
 
 
 class NetfsInode(Contents):
@@ -21,7 +20,6 @@ class NetfsInode(Contents):
     def __init__(
         self,
         issuer: Issuer,
-        readahead: ReadaheadConfig,
         *,
         i_size: int,
         cache: CacheObject | None,
@@ -36,7 +34,6 @@ class NetfsInode(Contents):
             debug_name=debug_name,
         )
         self._issuer = issuer
-        self._readahead = readahead
         self._closed: trio.Event | None = None
 
     def open(self, file: ServerFile) -> NetfsFile:
@@ -44,7 +41,7 @@ class NetfsInode(Contents):
         if self._closed is not None:
             raise RuntimeError("open on a closed inode")
         self.readers += 1
-        return NetfsFile(self, self._issuer, file, ReadaheadWindow(self._readahead))
+        return NetfsFile(self, self._issuer, file)
 
     def retire(self) -> None:
         """The server's file is another now: drop what is in memory, leave the cache alone.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -23,6 +23,7 @@ from netfsfuse.netfs.contents import Contents
 from netfsfuse.netfs.copy_to_cache import CopyToCache
 from netfsfuse.netfs.ops import CacheObject, ServerFile
 from netfsfuse.netfs.pool import BufferPool
+from netfsfuse.netfs.readahead import AheadConfig, Link
 from netfsfuse.netfs.request import Outstanding, Source, State, Subrequest
 from netfsfuse.netfs.slicing import Slice, gaps
 from netfsfuse.netfs.watch import CacheWatch
@@ -31,17 +32,33 @@ from netfsfuse.types import CACHE_BLOCK, ByteRange
 
 log = logging.getLogger(__name__)
 
+CACHE_READ = 4 * 1024 * 1024
+"""Bytes, largest read of the cache (or rsize, if that is less): a thread hop costs 50-100 us
+whatever it reads."""
+
 
 class Issuer:
-    """What all files of a mount share: nursery, buffers, stores, counters. ``rsize`` in bytes."""
+    """What all files of a mount share: nursery, buffers, stores, counters, and what is known of the
+    link. ``capacity()``: bytes of reads that the server's credits allow at once.
+    """
 
     def __init__(
-        self, *, nursery: trio.Nursery, pool: BufferPool, stats: Stats, rsize: int
+        self,
+        *,
+        nursery: trio.Nursery,
+        pool: BufferPool,
+        stats: Stats,
+        ahead: AheadConfig,
+        capacity: Callable[[], int],
     ) -> None:
         self.nursery = nursery
         self.pool = pool
         self.stats = stats
-        self.rsize = rsize
+        self.rsize = ahead.rsize
+        self.cache_read = min(CACHE_READ, ahead.rsize)
+        self.ahead = ahead
+        self.link = Link(ahead)
+        self._capacity = capacity
         self.stores = CopyToCache()
         self.watch = CacheWatch()
 
@@ -54,9 +71,11 @@ class Issuer:
         file: ServerFile,
         outstanding: Outstanding,
         debug_id: str,
+        urgent: bool,
     ) -> Subrequest:
         """Enter a subrequest for ``piece`` into the table, taking over the caller's reference to
-        ``buffer``. It must be handed to :meth:`start` before the next await."""
+        ``buffer``. It must be handed to :meth:`start` before the next await. ``urgent``: a reader
+        is going to wait for it."""
         sub = Subrequest(
             piece.start,
             piece.length,
@@ -66,6 +85,7 @@ class Issuer:
             outstanding=outstanding,
             table=contents.table,
             debug_id=debug_id,
+            urgent=urgent,
         )
         log.debug("R=%s %s %d+%d: %s", debug_id, piece.source, piece.start, piece.length, piece.why)
         buffer.hold()  # the task's
@@ -149,18 +169,28 @@ class Issuer:
         """Fill the buffer from ``transferred`` to ``stop``; False when the file ended before that,
         or ``sub`` was cancelled."""
         while sub.transferred < stop and not sub.scope.cancel_called:
-            received = await sub.file.read(
-                sub.start + sub.transferred,
-                stop - sub.transferred,
-                sub.buffer,
-                sub.transferred,
-                urgent=sub.waiters > 0,
-            )
+            received = await self._ask_server(sub, stop - sub.transferred)
             verdict = assess(stop, sub.transferred, received)
             sub.transferred += received
             if verdict is Verdict.SHORT:
                 return False
         return sub.transferred == stop
+
+    async def _ask_server(self, sub: Subrequest, length: int) -> int:
+        """One request of at most rsize, timed for the link's sake."""
+        link = self.link
+        length = min(length, self.rsize)
+        link.limit = self._capacity()
+        flight = link.started(trio.current_time(), length)
+        try:
+            received = await sub.file.read(
+                sub.start + sub.transferred, length, sub.buffer, sub.transferred, demand=sub.demand
+            )
+        except BaseException:
+            link.abandoned(flight)
+            raise
+        link.finished(flight, trio.current_time(), received)
+        return received
 
     async def _read_cache(self, contents: Contents, sub: Subrequest) -> list[ByteRange]:
         """What of ``sub`` the cache could not deliver.

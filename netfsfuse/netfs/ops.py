@@ -9,18 +9,22 @@ from __future__ import annotations
 from typing import Protocol
 
 from netfsfuse.netfs.buffer import Buffer
+from netfsfuse.netfs.demand import Demand
 from netfsfuse.types import ByteRange
 
 
 class ServerFile(Protocol):
     """One open file on the server. Any number of reads may be in flight at once."""
 
-    async def read(self, start: int, length: int, buffer: Buffer, at: int, *, urgent: bool) -> int:
+    async def read(
+        self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
+    ) -> int:
         """Read ``[start, start + length)`` into ``buffer.payload[at : at + length]``.
 
         Returns the bytes received: fewer than ``length`` is a short read (the rest may be asked
-        again), 0 means that ``start`` is at or past the end of file. ``urgent``: a reader waits for
-        it, so it goes before requests that nobody waits for.
+        again), 0 means that ``start`` is at or past the end of file. ``demand`` says whether a
+        reader waits for it, so that it goes before requests that nobody waits for; it may be raised
+        while the request queues, and is told (``sent``) when the request is on the wire.
 
         The implementation may scribble on, and must then restore, the bytes of the buffer just
         below and above the target (headroom, tailroom). If the call is cancelled the server may

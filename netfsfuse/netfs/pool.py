@@ -32,8 +32,8 @@ from netfsfuse.types import CACHE_BLOCK
 ACQUIRE_PATIENCE = 2.0
 """Seconds a read waits for a budgeted buffer. A store takes milliseconds on a disk that works."""
 
-KEEP_WARM = 16 * 1024 * 1024
-"""Bytes of free buffers kept for reuse: twice the default readahead window. First use of fresh
+KEEP_WARM = 32 * 1024 * 1024
+"""Bytes of free buffers kept for reuse: what a fast link keeps in flight. First use of fresh
 memory costs more than the copy it saves (0.5-0.8 against 5-15 GiB/s), but an idle mount should not
 sit on the whole budget."""
 
@@ -80,7 +80,7 @@ class BufferPool:
         self.budget = max(budget, _cost(largest))
         self.in_use = 0
         """Bytes of buffers that are out, those beyond the budget not counted."""
-        self._readahead_limit = self.budget * 3 // 4
+        self.readahead_limit = self.budget * 3 // 4
         self._largest = largest
         self._stats = stats
         self._free: dict[int, list[Buffer]] = {}
@@ -101,7 +101,7 @@ class BufferPool:
         if self._waiters:
             return None
         capacity = size_class(size, self._largest)
-        return self._take(capacity, self.budget if urgent else self._readahead_limit, urgent)
+        return self._take(capacity, self.budget if urgent else self.readahead_limit, urgent)
 
     async def acquire(self, size: int) -> Buffer:
         """A buffer of at least ``size`` bytes with one reference, for a read somebody waits for.

@@ -29,10 +29,11 @@ import trio
 from netfsfuse.errors import Disconnected
 from netfsfuse.netfs.buffer import Buffer
 from netfsfuse.netfs.contents import Contents
+from netfsfuse.netfs.fetch_ahead import FetchAhead
 from netfsfuse.netfs.issue import Issuer
 from netfsfuse.netfs.ops import ServerFile
 from netfsfuse.netfs.read_through import Answer, read_through
-from netfsfuse.netfs.readahead import ReadaheadWindow
+from netfsfuse.netfs.readahead import Ahead
 from netfsfuse.netfs.request import Outstanding, Source, State, Subrequest
 from netfsfuse.netfs.slicing import Slice, slice_range
 from netfsfuse.netfs.watch import CACHE_PATIENCE
@@ -47,12 +48,14 @@ joined one failing range would otherwise wait for all the others' attempts."""
 
 @dataclass(slots=True)
 class _Request:
-    """One read under way: ``[start, end)`` within i_size, answered up to ``position``."""
+    """One read under way: ``[start, end)`` within i_size, answered up to ``position``. ``runs_on``:
+    it is part of a pattern, so its bytes will not be asked for again.
+    """
 
     start: int
     end: int
     position: int
-    sequential: bool
+    runs_on: bool
     debug_id: int
     issued: int = 0
     failures: int = 0
@@ -70,18 +73,14 @@ class _Plan:
 
 
 class NetfsFile:
-    """One open handle: its ``ServerFile``, its readahead window, and what it has in flight."""
+    """One open handle: its ``ServerFile``, its readahead, and what it has in flight."""
 
-    def __init__(
-        self, contents: Contents, issuer: Issuer, file: ServerFile, window: ReadaheadWindow
-    ) -> None:
+    def __init__(self, contents: Contents, issuer: Issuer, file: ServerFile) -> None:
         self._contents = contents
         self._issuer = issuer
         self._file = file
-        self._window = window
         self._outstanding = Outstanding()
-        self._ahead = ByteRange(0, 0)  # what the window asked for last
-        self._ahead_end = 0  # everything up to here has been issued, in this run
+        self._ahead = FetchAhead(contents, issuer, file, self._outstanding)
         self._closed = False
 
     async def read(self, start: int, size: int) -> Answer:
@@ -101,18 +100,14 @@ class NetfsFile:
         elif start >= end:
             answer = b""
         else:
-            ahead = self._window.on_read(start, end - start, contents.i_size)
-            sequential = self._window.sequential
-            if not sequential:
-                self._disown_ahead()
-            self._ahead = ahead
+            ahead = self._ahead.on_read(start, end - start, trio.current_time())
             sub = contents.table.find(start // CACHE_BLOCK)
             if sub is not None and sub.state is State.FILLED and end <= sub.end:
-                answer = self._lend(sub, start, end, sequential)
-                if ahead.end > self._ahead_end and ahead:
-                    self._issuer.start(contents, self._plan_ahead(ahead))
+                answer = self._lend(sub, start, end, self._ahead.runs_on)
+                if ahead.wanted:
+                    self._issuer.start(contents, self._ahead.plan(ahead, end))
             else:
-                answer = await self._read_slowly(start, size, ahead, sequential)
+                answer = await self._read_slowly(start, size, ahead)
         application = self._issuer.stats.application
         application.reads += 1
         application.bytes += len(answer)
@@ -128,11 +123,9 @@ class NetfsFile:
         if not self._closed:
             self._closed = True
             self._contents.readers -= 1
-            self._disown_ahead()
+        self._ahead.close()
         for sub in list(self._outstanding.subrequests):
-            if sub.state is State.QUEUED and not sub.waiters:
-                sub.abandon()
-            elif sub.source is Source.CACHE:
+            if sub.source is Source.CACHE:
                 sub.keep_to_cache()
         try:
             await self._outstanding.wait_empty()
@@ -143,40 +136,54 @@ class NetfsFile:
                 await self._outstanding.wait_empty()
             raise
 
-    async def _read_slowly(
-        self, start: int, size: int, ahead: ByteRange, sequential: bool
-    ) -> Answer:
+    async def _read_slowly(self, start: int, size: int, ahead: Ahead) -> Answer:
         """A read that needs something not in memory, or lies in several buffers."""
         contents = self._contents
         end = min(start + size, contents.i_size)
-        request = _Request(start, end, start, sequential, self._issuer.stats.next_debug_id())
+        debug_id = self._issuer.stats.next_debug_id()
+        request = _Request(start, end, start, self._ahead.runs_on, debug_id)
+        first = True
+        if request.runs_on and contents.table.find(start // CACHE_BLOCK) is None:
+            await self._issuer.stores.wait_room()
         while True:
             await contents.learn(ByteRange(request.position, end))
             if contents.retired:
                 return await read_through(self._issuer, self._file, start, size)
-            plan = self._plan(request, None)
+            plan = self._plan(request, ahead.phase, None)
             if not plan.pinned:
                 buffer = await self._issuer.pool.acquire(plan.need)
                 if contents.retired:
                     buffer.drop()
                     continue
-                plan = self._plan(request, buffer)
-            if ahead:
-                plan.fresh += self._plan_ahead(ahead)
-                ahead = ByteRange(end, end)
+                plan = self._plan(request, ahead.phase, buffer)
+            if first:
+                first = False
+                plan.fresh += self._ahead.plan(ahead, end)
+                if any(sub.source is Source.SERVER and not sub.is_settled for sub in plan.pinned):
+                    plan.fresh += self._ahead.plan(self._ahead.waited(trio.current_time()), end)
             self._issuer.start(contents, plan.fresh)
             answer = await self._collect(request, plan.pinned)
             if answer is not None:
                 return answer
 
-    def _plan(self, request: _Request, spare: Buffer | None) -> _Plan:
+    def _plan(self, request: _Request, phase: int, spare: Buffer | None) -> _Plan:
         """Pin what is there and claim what is missing, as far as buffers go without waiting.
 
-        Takes over the caller's reference to ``spare``, a buffer for the first missing piece.
+        What a reader waits for is asked for in requests as large as may be. Takes over the
+        caller's reference to ``spare``, a buffer for the first missing piece.
         """
         contents = self._contents
         plan = _Plan()
-        for piece in self._slice(ByteRange(request.position, request.end)):
+        pieces = slice_range(
+            ByteRange(request.position, request.end),
+            i_size=contents.i_size,
+            request_size=self._issuer.rsize,
+            phase=phase,
+            cache_size=self._issuer.cache_read,
+            resident_end=contents.table.resident_end,
+            stored=contents.stored_hint(),
+        )
+        for piece in pieces:
             sub: Subrequest | None
             if piece.source is Source.EOF:
                 break
@@ -207,34 +214,6 @@ class NetfsFile:
             return spare, None
         return self._issuer.pool.acquire_nowait(piece.length, urgent=True), spare
 
-    def _plan_ahead(self, ahead: ByteRange) -> list[Subrequest]:
-        """Claim what of ``ahead`` is missing, as far as buffers go. The rest is asked for again
-        with the next read, as is what lies where the cache has not said yet what it has."""
-        contents = self._contents
-        waiting_for_cache = bool(contents.ask_cache(ahead))
-        fresh: list[Subrequest] = []
-        for piece in self._slice(ahead):
-            if piece.source in (Source.MEMORY, Source.EOF):
-                continue
-            if waiting_for_cache and not contents.occupancy.is_known(piece.start // CACHE_BLOCK):
-                return fresh
-            buffer = self._issuer.pool.acquire_nowait(piece.length, urgent=False)
-            if buffer is None:
-                return fresh
-            fresh.append(self._claim(piece, buffer, "ahead"))
-        self._ahead_end = ahead.end
-        return fresh
-
-    def _slice(self, wanted: ByteRange) -> list[Slice]:
-        contents = self._contents
-        return slice_range(
-            wanted,
-            i_size=contents.i_size,
-            rsize=self._issuer.rsize,
-            resident_end=contents.table.resident_end,
-            stored=contents.stored_hint(),
-        )
-
     def _claim(self, piece: Slice, buffer: Buffer, debug_id: str) -> Subrequest:
         return self._issuer.claim(
             self._contents,
@@ -243,6 +222,7 @@ class NetfsFile:
             file=self._file,
             outstanding=self._outstanding,
             debug_id=debug_id,
+            urgent=True,
         )
 
     async def _collect(self, request: _Request, pinned: list[Subrequest]) -> Answer | None:
@@ -260,7 +240,7 @@ class NetfsFile:
                 if is_last and request.joined is None:
                     if stop <= request.start:
                         return b""
-                    return self._lend(sub, request.start, stop, request.sequential)
+                    return self._lend(sub, request.start, stop, request.runs_on)
                 self._copy(sub, request, stop)
                 if is_last:
                     self._issuer.stats.application.joined += 1
@@ -298,9 +278,9 @@ class NetfsFile:
         self._contents.occupancy.note(sub.start, sub.end, stored=False)
         self._contents.table.detach(sub)
 
-    def _lend(self, sub: Subrequest, start: int, end: int, sequential: bool) -> memoryview:
+    def _lend(self, sub: Subrequest, start: int, end: int, runs_on: bool) -> memoryview:
         view = sub.buffer.lend(start - sub.start, end - sub.start)
-        self._consume(sub, end - start, sequential)
+        self._consume(sub, end - start, runs_on)
         return view
 
     def _copy(self, sub: Subrequest, request: _Request, stop: int) -> None:
@@ -311,30 +291,23 @@ class NetfsFile:
         if stop > start:
             view = sub.buffer.payload[start - sub.start : stop - sub.start]
             request.joined[start - request.start : stop - request.start] = view
-            self._consume(sub, stop - start, request.sequential)
+            self._consume(sub, stop - start, request.runs_on)
             request.position = stop
 
-    def _consume(self, sub: Subrequest, count: int, sequential: bool) -> None:
-        """``count`` bytes were given to a reader, which was ``sequential`` when it asked.
+    def _consume(self, sub: Subrequest, count: int, runs_on: bool) -> None:
+        """``count`` bytes were given to a reader.
 
-        A sequential reader that is alone on the file will not ask for them again: then a buffer
-        that is used up goes back while it is still warm in the CPU's cache. Bytes are counted, not
-        marked, because the kernel may ask for the end of a piece before its middle.
+        One that follows a pattern, and is alone on the file, will not ask for them again: then a
+        buffer that is used up goes back while it is still warm in the CPU's cache. Bytes are
+        counted, not marked, because the kernel may ask for the end of a piece before its middle.
         """
         sub.consumed += count
         if not sub.attached:
             return
         used_up = sub.consumed >= sub.length
-        if not (used_up and sequential and self._contents.readers == 1):
-            self._issuer.pool.touch(sub, consumed=used_up or not sequential)
+        if not (used_up and runs_on and self._contents.readers == 1):
+            self._issuer.pool.touch(sub, consumed=used_up or not runs_on)
         elif sub.running:
             sub.let_go = True
         else:
             self._contents.table.detach(sub)
-
-    def _disown_ahead(self) -> None:
-        """The run has ended: what was read ahead for it is the first to go when room is needed."""
-        for sub in self._contents.table.within(*self._ahead):
-            if sub.file is self._file:
-                self._issuer.pool.touch(sub, consumed=True)
-        self._ahead_end = 0

@@ -7,6 +7,7 @@ the server says that the file ends, and nothing enters memory or cache.
 from __future__ import annotations
 
 from netfsfuse.netfs.buffer import Buffer
+from netfsfuse.netfs.demand import Demand
 from netfsfuse.netfs.issue import Issuer
 from netfsfuse.netfs.ops import ServerFile
 
@@ -42,7 +43,9 @@ async def _read_once(file: ServerFile, start: int, length: int, buffer: Buffer) 
     """Fill ``buffer`` from the server; fewer bytes than ``length`` only at its end of file."""
     received = 0
     while received < length:
-        count = await file.read(start + received, length - received, buffer, received, urgent=True)
+        count = await file.read(
+            start + received, length - received, buffer, received, demand=Demand(urgent=True)
+        )
         if count == 0:
             break
         received += count

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from netfsfuse.netfs.demand import Demand
+
 if TYPE_CHECKING:
     from netfsfuse.netfs.buffer import Buffer
     from netfsfuse.netfs.inflight import InflightTable
@@ -70,9 +72,10 @@ class Outstanding:
 class Subrequest:
     """``[start, start + length)`` of a file: block-aligned, the end cut at i_size.
 
-    ``consumed`` counts bytes given to readers. ``let_go``: detach as soon as the task is done with
-    it. ``running``: the task that fills and stores it has not ended. ``cache_only``: it must not
-    turn to its ``ServerFile`` when the cache misses.
+    ``demand``: how much it is wanted, shared with the ``ServerFile`` that queues it. ``consumed``
+    counts bytes given to readers. ``let_go``: detach as soon as the task is done with it.
+    ``running``: the task that fills and stores it has not ended. ``cache_only``: it must not turn
+    to its ``ServerFile`` when the cache misses.
     """
 
     __slots__ = (
@@ -82,6 +85,7 @@ class Subrequest:
         "cache_only",
         "consumed",
         "debug_id",
+        "demand",
         "end",
         "error",
         "file",
@@ -109,6 +113,7 @@ class Subrequest:
         outstanding: Outstanding,
         table: InflightTable,
         debug_id: str,
+        urgent: bool,
     ) -> None:
         self.start = start
         self.length = length
@@ -119,6 +124,7 @@ class Subrequest:
         self.outstanding = outstanding
         self.table = table
         self.debug_id = debug_id
+        self.demand = Demand(urgent=urgent)
         self.state = State.QUEUED
         self.transferred = 0
         self.consumed = 0
@@ -156,8 +162,9 @@ class Subrequest:
             await self._settled.wait()
 
     def pin(self) -> None:
-        """A reader waits for this, or copies from it: keep the buffer."""
+        """A reader waits for this, or copies from it: keep the buffer, and hurry."""
         self.waiters += 1
+        self.demand.raise_()
         self.buffer.hold()
 
     def unpin(self) -> None:
@@ -166,9 +173,14 @@ class Subrequest:
         self.buffer.drop()
 
     def abandon(self) -> None:
-        """Nobody wants it and it was not sent: it never will be."""
-        self.table.detach(self)
-        self.settle(State.ABANDONED)
+        """If nobody waits for it and the server has not been asked yet, it never will be."""
+        if self.waiters or self.demand.sent or self.is_settled or self.source is not Source.SERVER:
+            return
+        self.table.detach(self)  # first: nobody may join it any more
+        if self.state is State.QUEUED:
+            self.settle(State.ABANDONED)
+        else:
+            self.scope.cancel()  # it waits for credits: its task settles it
 
     def keep_to_cache(self) -> None:
         """Use the ``ServerFile`` no more: a cache read under way may end well, or be abandoned."""

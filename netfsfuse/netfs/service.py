@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 
-from netfsfuse.config import ReadConfig
+from netfsfuse.config import DEFAULT_RASIZE, ReadConfig
 from netfsfuse.netfs.inode import NetfsInode
 from netfsfuse.netfs.issue import Issuer
 from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.netfs.pool import BufferPool
-from netfsfuse.netfs.readahead import ReadaheadConfig
+from netfsfuse.netfs.readahead import AheadConfig
 from netfsfuse.stats import Stats
 from netfsfuse.types import CACHE_BLOCK
 
@@ -19,25 +21,39 @@ class Netfs:
 
     ``nursery`` is the service nursery: subrequests, cache queries and stores are its tasks; none of
     them ever raises into it. ``rsize``: the largest server read in bytes, a multiple of 64 KiB.
+    ``capacity()``: bytes of reads that the server allows at once, now.
     """
 
     def __init__(
-        self, *, nursery: trio.Nursery, config: ReadConfig, stats: Stats, rsize: int
+        self,
+        *,
+        nursery: trio.Nursery,
+        config: ReadConfig,
+        stats: Stats,
+        rsize: int,
+        capacity: Callable[[], int],
     ) -> None:
         if rsize < CACHE_BLOCK or rsize % CACHE_BLOCK:
             raise ValueError(f"rsize must be a multiple of {CACHE_BLOCK}, not {rsize}")
         self.pool = BufferPool(config.buffers, stats.memory, largest=rsize)
-        self._issuer = Issuer(nursery=nursery, pool=self.pool, stats=stats, rsize=rsize)
-        self._readahead = ReadaheadConfig(rsize=rsize, rasize=config.rasize)
+        rasize = DEFAULT_RASIZE if config.rasize is None else config.rasize
+        ahead = AheadConfig(
+            rsize=rsize,
+            rasize=rasize,
+            budget=min(config.readahead_budget, self.pool.readahead_limit),
+            fixed_rsize=config.rsize is not None,
+            pinned=rasize if config.rsize and config.rasize else 0,
+        )
+        self._issuer = Issuer(
+            nursery=nursery, pool=self.pool, stats=stats, ahead=ahead, capacity=capacity
+        )
 
     def inode(self, *, i_size: int, cache: CacheObject | None, debug_name: str) -> NetfsInode:
         """A file of ``i_size`` bytes; ``cache`` is its cache object, the inode's own from now on.
 
         ``debug_name`` is for the log. The caller closes the inode after its last handle.
         """
-        return NetfsInode(
-            self._issuer, self._readahead, i_size=i_size, cache=cache, debug_name=debug_name
-        )
+        return NetfsInode(self._issuer, i_size=i_size, cache=cache, debug_name=debug_name)
 
     async def drain(self) -> None:
         """Return when everything that was fetched is stored, or will never be."""

@@ -2,8 +2,8 @@
 
 A read is expanded to whole cache blocks, because only whole blocks can be stored, and cut at the
 end of file, because nothing is there. The result is cut where the source changes, and what must be
-fetched is cut at multiples of rsize besides, so that the requests of a sequential reader fall on
-one grid whatever sizes it reads in.
+fetched is cut on a grid of requests besides: at ``phase`` and every ``request_size`` from there, so
+that the requests of a sequential reader coincide with what it asks for.
 """
 
 from __future__ import annotations
@@ -48,11 +48,16 @@ def slice_range(
     wanted: ByteRange,
     *,
     i_size: int,
-    rsize: int,
+    request_size: int,
+    phase: int,
+    cache_size: int,
     resident_end: Callable[[int], int | None],
     stored: Callable[[int], bool] | None,
 ) -> list[Slice]:
     """Cut ``wanted`` by source: contiguous, in order, covering all its blocks up to i_size.
+
+    Requests to the server are cut at ``phase + k * request_size``, reads of the cache at
+    ``phase + k * cache_size``; all in bytes, multiples of a block.
 
     ``resident_end(block)``: the byte where the subrequest holding that block ends, or None.
     ``stored(block)``: whether the cache says that it has the block; None: there is no cache to ask.
@@ -69,7 +74,8 @@ def slice_range(
             position = stop
             continue
         hit = stored is not None and stored(block)
-        limit = min(end, (position // rsize + 1) * rsize)
+        size = cache_size if hit else request_size
+        limit = min(end, position + size - (position - phase) % size)
         stop = position + CACHE_BLOCK
         while stop < limit:
             block = stop // CACHE_BLOCK

@@ -150,7 +150,11 @@ class Handshake:
         timeout = self._transport.remaining() + 5.0  # the transport's deadline comes first
         try:
             dialect = _DIALECTS[config.dialect] if config.dialect else None
+            asked = connection.client_security_mode
             connection.connect(dialect=dialect, timeout=timeout)
+            # smbprotocol changes it where the server demands signing, and then states in
+            # FSCTL_VALIDATE_NEGOTIATE_INFO what it never sent: Samba hangs up (2.1 to 3.0.2).
+            connection.client_security_mode = asked
             self._negotiated = True
             session = self._login(connection)
             encrypted = bool(session.encrypt_data)

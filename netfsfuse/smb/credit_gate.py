@@ -1,7 +1,9 @@
-"""Waiting for credits, in order of arrival, demand before readahead.
+"""Waiting for credits: questions about names first, then reads somebody waits for, then readahead.
 
-The arithmetic is :class:`~netfsfuse.smb.credits.CreditWindow`'s. A large request at the head of its
-queue is not overtaken by smaller ones behind it, or it would wait for ever.
+Within each class it goes by order of arrival; a read that somebody begins to wait for while it
+queues changes its class and goes behind those that are in it. The arithmetic is
+:class:`~netfsfuse.smb.credits.CreditWindow`'s. A large request at the head of its queue is not
+overtaken by smaller ones of its class, or it would wait for ever; by questions, only so often.
 """
 
 from __future__ import annotations
@@ -13,17 +15,26 @@ from dataclasses import dataclass, field
 import trio
 
 from netfsfuse.errors import NetfsError
+from netfsfuse.netfs.demand import Demand
 from netfsfuse.smb.credits import CreditWindow
 
 RESERVE = 4
-"""Credits that readahead leaves for look-ups and for reads that somebody waits for."""
+"""Credits that readahead leaves for questions and for reads that somebody waits for."""
+
+QUESTIONS = 3
+"""Credits that all reads leave for questions: a look-up is a compound of two or three."""
+
+OVERTAKEN = 16
+"""Questions that may go before a read that somebody waits for, when it is next: they take credits
+that it saves up for, and a stream of them must not hold it up for ever."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiter:
     charge: int
     served: trio.Event = field(default_factory=trio.Event)
     first_id: int = -1
+    overtaken: int = 0
 
 
 class CreditGate:
@@ -36,6 +47,7 @@ class CreditGate:
     def __init__(self, window: CreditWindow, on_unused: Callable[[int, int], None]) -> None:
         self.window = window
         self._on_unused = on_unused
+        self._questions: deque[_Waiter] = deque()
         self._urgent: deque[_Waiter] = deque()
         self._patient: deque[_Waiter] = deque()
         self._error: NetfsError | None = None
@@ -45,48 +57,82 @@ class CreditGate:
         """Credits that one request may cost without waiting for ever."""
         return max(1, self.window.usable - RESERVE)
 
-    async def take(self, charge: int, *, urgent: bool) -> int:
-        """First of ``charge`` consecutive MessageIds. Raises the error given to ``fail``."""
+    async def take(self, charge: int, demand: Demand | None = None) -> int:
+        """First of ``charge`` consecutive MessageIds. Raises the error given to ``fail``.
+
+        ``demand`` is that of a read, and may be raised meanwhile; None: a question.
+        """
         if self._error is not None:
             raise self._error
-        ahead = self._urgent or (not urgent and self._patient)
-        if not ahead and self.window.affords(charge, 0 if urgent else RESERVE):
+        queue = self._queue(demand)
+        if not (queue or self._before(queue)) and self._affords(charge, queue):
             return self.window.take(charge)
-        queue = self._urgent if urgent else self._patient
         waiter = _Waiter(charge)
         queue.append(waiter)
-        try:
-            await waiter.served.wait()
-        except trio.Cancelled:
-            if waiter.first_id >= 0:
-                self._on_unused(waiter.first_id, charge)
-            elif waiter in queue:
-                queue.remove(waiter)
-                self.serve()
-            raise
+        self.serve()
+        await self._wait(waiter, demand)
         if self._error is not None:
             raise self._error
         return waiter.first_id
 
+    def _queue(self, demand: Demand | None) -> deque[_Waiter]:
+        if demand is None:
+            return self._questions
+        return self._urgent if demand.urgent else self._patient
+
+    def _before(self, queue: deque[_Waiter]) -> bool:
+        """Whether somebody waits whose turn comes before that of ``queue``."""
+        if queue is self._questions:
+            return bool(self._urgent)  # count how often it is overtaken
+        return bool(self._questions or (queue is self._patient and self._urgent))
+
+    def _affords(self, charge: int, queue: deque[_Waiter]) -> bool:
+        if queue is self._questions:
+            return self.window.affords(charge)
+        return self.window.affords(charge, QUESTIONS if queue is self._urgent else RESERVE)
+
+    async def _wait(self, waiter: _Waiter, demand: Demand | None) -> None:
+        if demand is not None:
+            demand.on_raise = lambda: self._raise(waiter)
+        try:
+            await waiter.served.wait()
+        except trio.Cancelled:
+            if waiter.first_id >= 0:
+                self._on_unused(waiter.first_id, waiter.charge)
+            elif waiter in (queue := self._queue(demand)):
+                queue.remove(waiter)
+                self.serve()
+            raise
+        finally:
+            if demand is not None:
+                demand.on_raise = None
+
+    def _raise(self, waiter: _Waiter) -> None:
+        """Somebody waits for it now."""
+        if waiter in self._patient:
+            self._patient.remove(waiter)
+            self._urgent.append(waiter)
+            self.serve()
+
     def serve(self) -> None:
         """Wake whom the credits on hand allow. Call after every grant."""
-        while self._urgent and self.window.affords(self._urgent[0].charge):
-            self._serve(self._urgent.popleft())
-        while (
-            not self._urgent
-            and self._patient
-            and self.window.affords(self._patient[0].charge, RESERVE)
-        ):
-            self._serve(self._patient.popleft())
+        while (queue := self._next()) and self._affords(queue[0].charge, queue):
+            waiter = queue.popleft()
+            waiter.first_id = self.window.take(waiter.charge)
+            waiter.served.set()
+            if queue is self._questions and self._urgent:
+                self._urgent[0].overtaken += 1
 
-    def _serve(self, waiter: _Waiter) -> None:
-        waiter.first_id = self.window.take(waiter.charge)
-        waiter.served.set()
+    def _next(self) -> deque[_Waiter]:
+        """Whose turn it is; an empty queue if nobody waits."""
+        if self._urgent and (not self._questions or self._urgent[0].overtaken >= OVERTAKEN):
+            return self._urgent
+        return self._questions or self._patient
 
     def fail(self, error: NetfsError) -> None:
         """End all waiters, now and later, with ``error``."""
         self._error = error
-        for waiter in (*self._urgent, *self._patient):
-            waiter.served.set()
-        self._urgent.clear()
-        self._patient.clear()
+        for queue in (self._questions, self._urgent, self._patient):
+            for waiter in queue:
+                waiter.served.set()
+            queue.clear()

@@ -47,9 +47,9 @@ class CreditWindow:
         more than the ceiling is under way, for Samba grants in the handshake, and gives back with
         each reply, more than it was asked for.
         """
-        if self.available < charge or (self.spent and self.spent + charge > self.ceiling):
-            return False
-        return self.available - charge >= reserve or self.spent == 0
+        if not self.spent:
+            return self.available >= charge
+        return min(self.available, self.ceiling - self.spent) >= charge + reserve
 
     def take(self, charge: int) -> int:
         """Spend; returns the first of the ``charge`` consecutive MessageIds."""

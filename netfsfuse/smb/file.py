@@ -16,11 +16,14 @@ import trio
 
 from netfsfuse.errors import Disconnected, IsADirectory, NotFound, ProtocolError, Stale
 from netfsfuse.netfs.buffer import Buffer
+from netfsfuse.netfs.demand import Demand
 from netfsfuse.smb import status
+from netfsfuse.smb.channels import Channels
 from netfsfuse.smb.credits import CREDIT_BYTES, charge_for
 from netfsfuse.smb.exchange import Reply, Request, Sink
 from netfsfuse.smb.handle import ServerHandle
 from netfsfuse.smb.session import Session
+from netfsfuse.smb.siblings import Siblings
 from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.smb.wire.query import pack_query_all, parse_all
@@ -28,6 +31,9 @@ from netfsfuse.smb.wire.read import pack_read
 from netfsfuse.types import FileAttr, coherency_of, creation_is_derived, same_content
 
 log = logging.getLogger(__name__)
+
+Build = Callable[[bytes, Transport], Request]
+"""Makes the request for a handle, sized to the credits of a connection."""
 
 
 class SmbFile:
@@ -67,7 +73,9 @@ class SmbFile:
             return None
         return SmbFile(self._session, self._name, self._handle, self.attr, self._on_closed)
 
-    async def read(self, start: int, length: int, buffer: Buffer, at: int, *, urgent: bool) -> int:
+    async def read(
+        self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
+    ) -> int:
         """See ``ServerFile.read``. Reads no more at once than the credits we hold allow."""
 
         def build(handle: bytes, transport: Transport) -> Request:
@@ -75,25 +83,57 @@ class SmbFile:
             body = pack_read(handle, start, fitting)
             return Request(Command.READ, body, charge_for(fitting), Sink(buffer, at, fitting))
 
-        reply = await self._exchange(build, urgent=urgent)
+        channels = self._session.channels
+        if channels.wanted:
+            with channels.reading(length):
+                reply = await self._read_somewhere(channels, length, build, demand)
+        else:
+            reply = await self._exchange(build, demand)
         if reply.status == status.SUCCESS:
             return reply.transferred
         if reply.status == status.END_OF_FILE:
             return 0
         raise status.error_of(reply.status, f"READ {self._name!r} at {start}")
 
+    async def _read_somewhere(
+        self, channels: Channels, length: int, build: Build, demand: Demand
+    ) -> Reply:
+        """Through the channel that suits best, and if that fails on the primary connection."""
+        handle = self._handle
+        if handle.siblings is None:
+            handle.siblings = Siblings(handle, channels)
+        lane, sibling = handle.siblings.choose(length)
+        if sibling is not None and lane.live is not None and self._stale is None:
+            with channels.on(lane, length):
+                reply = await self._read_beside(lane.live, sibling, build, demand)
+            if reply is not None:
+                return reply
+        with channels.on(channels.primary, length):
+            return await self._exchange(build, demand)
+
+    async def _read_beside(
+        self, transport: Transport, handle: ServerHandle, build: Build, demand: Demand
+    ) -> Reply | None:
+        try:
+            (reply,) = await transport.exchange([build(handle.raw, transport)], demand)
+        except (Disconnected, ProtocolError):
+            return None
+        if reply.status in (status.SUCCESS, status.END_OF_FILE):
+            return reply
+        if reply.status == status.FILE_CLOSED:
+            handle.lose()
+        return None
+
     async def query(self) -> FileAttr:
         """Attributes of the open file itself. Raises Stale when it cannot be reached any more."""
         reply = await self._exchange(
-            lambda handle, _: Request(Command.QUERY_INFO, pack_query_all(handle)), urgent=True
+            lambda handle, _: Request(Command.QUERY_INFO, pack_query_all(handle))
         )
         if reply.status not in (status.SUCCESS, status.BUFFER_OVERFLOW):
             raise status.error_of(reply.status, f"QUERY_INFO {self._name!r}")
         return parse_all(reply.message)
 
-    async def _exchange(
-        self, build: Callable[[bytes, Transport], Request], *, urgent: bool
-    ) -> Reply:
+    async def _exchange(self, build: Build, demand: Demand | None = None) -> Reply:
         """One request on the handle as it is now; once more if connection or handle were lost."""
         attempts = 2
         while True:
@@ -102,7 +142,7 @@ class SmbFile:
             request = build(handle.raw, transport)
             attempts -= 1
             try:
-                (reply,) = await transport.exchange([request], urgent=urgent)
+                (reply,) = await transport.exchange([request], demand)
             except (Disconnected, ProtocolError):
                 if not attempts:
                     raise
@@ -135,6 +175,7 @@ class SmbFile:
 
     async def _reopen(self) -> None:
         log.info("opening %r again", self._name)
+        await self._handle.close(self._session)  # it is lost; its siblings may not be
         try:
             handle, attr = await ServerHandle.open(self._session, self._name)
         except (NotFound, IsADirectory) as gone:

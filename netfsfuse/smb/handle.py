@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -23,6 +24,9 @@ from netfsfuse.smb.wire.create import (
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.types import FileAttr
 
+if TYPE_CHECKING:
+    from netfsfuse.smb.siblings import Siblings
+
 log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 5.0
@@ -38,16 +42,33 @@ def undo_create(reply: Reply) -> Request:
 class ServerHandle:
     """``raw`` is valid on connection ``number`` of the session. ``users`` share it; the last one
     closes it. ``given_up``: it was closed, or is being closed, to be replaced by another.
+    ``siblings``: those of the same file on further connections, closed with it. ``name`` and
+    ``attr`` are what it was opened by.
     """
 
-    __slots__ = ("_closing", "given_up", "number", "raw", "users", "volume_id")
+    __slots__ = (
+        "_closing",
+        "attr",
+        "given_up",
+        "name",
+        "number",
+        "raw",
+        "siblings",
+        "users",
+        "volume_id",
+    )
 
-    def __init__(self, raw: bytes, number: int, volume_id: int) -> None:
+    def __init__(
+        self, raw: bytes, number: int, *, name: str, attr: FileAttr, volume_id: int
+    ) -> None:
         self.raw = raw
         self.number = number
+        self.name = name
+        self.attr = attr
         self.volume_id = volume_id
         self.users = 0
         self.given_up = False
+        self.siblings: Siblings | None = None
         self._closing = trio.Lock()
 
     @classmethod
@@ -65,12 +86,18 @@ class ServerHandle:
         if reply.status:
             raise status.error_of(reply.status, f"CREATE {name!r}")
         created = parse_create(reply.message)
-        return cls(created.handle, number, created.volume_id), created.attr
+        attr, volume_id = created.attr, created.volume_id
+        return cls(created.handle, number, name=name, attr=attr, volume_id=volume_id), attr
 
     @property
     def closing(self) -> bool:
         """Whether the server was asked to close it and has not answered."""
         return self._closing.locked()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was closed, by us or by the server."""
+        return self.number == _CLOSED
 
     def lose(self) -> None:
         """The server does not know it any more."""
@@ -85,6 +112,9 @@ class ServerHandle:
         with trio.CancelScope(shield=True):
             async with self._closing:
                 number, self.number = self.number, _CLOSED
+                if self.siblings is not None:
+                    with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+                        await self.siblings.aclose()
                 if number not in (_CLOSED, session.number):
                     return
                 if number != _CLOSED:

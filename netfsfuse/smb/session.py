@@ -10,14 +10,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import trio
 
 from netfsfuse.config import ServerConfig
 from netfsfuse.errors import AccessDenied, Disconnected, MountError, ProtocolError
 from netfsfuse.smb.bridge import Handshake
+from netfsfuse.smb.channels import Channels
 from netfsfuse.smb.established import Established
 from netfsfuse.smb.exchange import Reply, Request
+from netfsfuse.smb.landing import Landings
 from netfsfuse.smb.status import error_of
 from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.wire.header import Command
@@ -39,7 +42,11 @@ Handshaker = Callable[[ServerConfig], Handshake]
 
 
 class Session:
-    """One share on one server. ``nursery`` owns the receive tasks of all its connections."""
+    """One share on one server. ``nursery`` owns the receive tasks of all its connections.
+
+    ``lasting`` is False for one of ``channels``, further connections for reads: a lost one is not
+    made again, its requests raise Disconnected.
+    """
 
     def __init__(
         self,
@@ -48,6 +55,8 @@ class Session:
         nursery: trio.Nursery,
         stats: ServerStats,
         handshaker: Handshaker = Handshake,
+        lasting: bool = True,
+        landings: Landings | None = None,
     ) -> None:
         self.config = config
         self.number = 0
@@ -60,6 +69,29 @@ class Session:
         self._failures = 0  # attempts to reconnect that failed: those who waited share it
         self._patient_until: float | None = None  # in an outage
         self._closed = False
+        self._lasting = lasting
+        self._landings = landings or Landings()
+        self.channels = Channels(self, self._for_channel, most=config.max_channels, nursery=nursery)
+
+    def _for_channel(self) -> Session:
+        return Session(
+            replace(self.config, max_channels=1),
+            nursery=self._nursery,
+            stats=self._stats,
+            handshaker=self._handshaker,
+            lasting=False,
+            landings=self._landings,
+        )
+
+    @property
+    def live(self) -> Transport | None:
+        """The connection as it is now."""
+        current = self._transport
+        return current if current is not None and current.error is None else None
+
+    def read_capacity(self) -> int:
+        """See ``Channels.read_capacity``. Changes as the server grants credits; at least 64 KiB."""
+        return self.channels.read_capacity()
 
     async def connect(self) -> Established:
         """Make the first connection. Raises MountError, one line for the user."""
@@ -71,13 +103,13 @@ class Session:
 
         Raises Disconnected when that fails, AccessDenied when the server refuses the login.
         """
-        current = self._transport
-        if current is not None and current.error is None:
+        if (current := self.live) is not None:
             return current
+        if not self._lasting:
+            raise Disconnected("the connection is gone")
         failures = self._failures
         async with self._connecting:
-            current = self._transport
-            if current is not None and current.error is None:
+            if (current := self.live) is not None:
                 return current
             if self._failures != failures:
                 raise Disconnected("the server cannot be reached")
@@ -86,6 +118,7 @@ class Session:
     async def _redial(self) -> Transport:
         """A new connection, or the reason why there is none. See ``OUTAGE_PATIENCE``."""
         log.info("connecting again to //%s/%s", self.config.host, self.config.share)
+        self.channels.drop()
         if self._patient_until is None:
             self._patient_until = trio.current_time() + OUTAGE_PATIENCE
         pause = _FIRST_PAUSE
@@ -115,6 +148,7 @@ class Session:
             ceiling=self.config.max_credits,
             idle_deadline=self.config.idle_deadline,
             stats=self._stats,
+            landings=self._landings,
         )
         self._nursery.start_soon(transport.run)
         self._transport = transport
@@ -134,9 +168,7 @@ class Session:
         finally:
             handshake.abort_unless_done()
 
-    async def exchange(
-        self, requests: Callable[[Transport], Sequence[Request]], *, urgent: bool = True
-    ) -> list[Reply]:
+    async def exchange(self, requests: Callable[[Transport], Sequence[Request]]) -> list[Reply]:
         """``Transport.exchange`` on the live connection, once more on a new one if that one died.
 
         ``requests`` is called for each attempt. A reply that says that the session is gone counts
@@ -145,7 +177,7 @@ class Session:
         for last in (False, True):
             transport = await self.transport()
             try:
-                replies = await transport.exchange(requests(transport), urgent=urgent)
+                replies = await transport.exchange(requests(transport))
             except (Disconnected, ProtocolError) as failed:
                 if last:
                     raise
@@ -170,6 +202,7 @@ class Session:
     async def aclose(self) -> None:
         """Leave the tree and log off, politely but briefly, and end the connection."""
         self._closed = True
+        await self.channels.aclose()
         transport = self._transport
         if transport is None or transport.error is not None:
             return

@@ -26,10 +26,12 @@ from collections.abc import Sequence
 import trio
 
 from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
+from netfsfuse.netfs.demand import Demand
 from netfsfuse.smb.credit_gate import CreditGate
-from netfsfuse.smb.credits import CreditWindow
+from netfsfuse.smb.credits import CREDIT_BYTES, CreditWindow
 from netfsfuse.smb.established import Established
 from netfsfuse.smb.exchange import Exchange, Pending, Reply, Request
+from netfsfuse.smb.landing import Landings
 from netfsfuse.smb.receive import Receiver
 from netfsfuse.smb.wire.header import (
     FLAG_RELATED,
@@ -51,13 +53,22 @@ _ROUND_TRIP_WEIGHT = 0.125  # of a new sample, as TCP smooths its own (RFC 6298)
 
 
 class Transport:
-    """See the module. ``run`` must be running for anything to be answered."""
+    """See the module. ``run`` must be running for anything to be answered. ``landings``: those of
+    all connections that are given the same buffers.
+    """
 
     def __init__(
-        self, established: Established, *, ceiling: int, idle_deadline: float, stats: ServerStats
+        self,
+        established: Established,
+        *,
+        ceiling: int,
+        idle_deadline: float,
+        stats: ServerStats,
+        landings: Landings | None = None,
     ) -> None:
         self.established = established
         self.error: NetfsError | None = None
+        self.ended = trio.Event()
         self._idle_deadline = idle_deadline
         self._stats = stats
         self._window = CreditWindow(
@@ -72,8 +83,11 @@ class Transport:
         established.sock.setblocking(False)
         self._sock = established.sock
         self._trio_sock = trio.socket.from_stdlib_socket(established.sock)
-        self._receiver = Receiver(established, self._trio_sock, self._pending, self._deliver, stats)
+        self._receiver = Receiver(
+            established, self._pending, self._deliver, stats, landings or Landings()
+        )
         self._asked = trio.Event()
+        self._shown_credits = 0
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -84,21 +98,37 @@ class Transport:
         """
         return self._gate.largest_charge
 
-    async def exchange(self, requests: Sequence[Request], *, urgent: bool = True) -> list[Reply]:
+    @property
+    def read_capacity(self) -> int:
+        """Bytes of reads that the credits now held allow at once."""
+        return self._gate.largest_charge * CREDIT_BYTES
+
+    async def exchange(
+        self, requests: Sequence[Request], demand: Demand | None = None
+    ) -> list[Reply]:
         """Send ``requests`` (a related compound if more than one) and wait for all final replies.
+
+        ``demand`` is that of a read; without one it is a question about names or attributes, which
+        go first.
 
         Statuses are for the caller to judge. Raises Disconnected or ProtocolError when the
         connection ended. Cancellation leaves the requests to be answered into the void.
         """
-        first_id = await self._gate.take(sum(r.charge for r in requests), urgent=urgent)
+        first_id = await self._gate.take(sum(r.charge for r in requests), demand)
         exchange = Exchange.of(len(requests))
         ids = self._register(requests, exchange, first_id)
         try:
             self._send(requests, ids)
+            if demand is not None:
+                demand.sent = True
             await exchange.done.wait()
-        finally:
-            if not exchange.done.is_set():
+        except trio.Cancelled:
+            if exchange.done.is_set():  # answered in the moment in which we were cancelled
+                for request, answer in zip(requests, exchange.replies, strict=True):
+                    self._undo(request, answer)
+            else:
                 self._abandon(ids)
+            raise
         if exchange.missing:
             raise self.error or Disconnected("the connection ended")
         return [reply for reply in exchange.replies if reply is not None]
@@ -215,7 +245,7 @@ class Transport:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write_outbox)
                 nursery.start_soon(self._watch_silence)
-                await self._receiver.run()
+                await self._receiver.run(nursery)
         except* (OSError, trio.ClosedResourceError, trio.BrokenResourceError) as failed:
             self.fail(Disconnected(f"connection lost: {failed.exceptions[0]}"))
         except* NetfsError as failed:
@@ -228,6 +258,8 @@ class Transport:
             self.fail(Disconnected("the connection was closed"))
             self._release_all()
             self._stats.channels -= 1
+            self.ended.set()
+            self._show_credits(0)
             self._trio_sock.close()
 
     async def _watch_silence(self) -> None:
@@ -237,10 +269,16 @@ class Transport:
             if due is None:
                 self._asked = trio.Event()
                 continue
-            silent_since = max(due.sent_at, self._receiver.received_at)
-            if trio.current_time() - silent_since >= self._idle_deadline:
+            intake = self._receiver.intake
+            silent_since = max(due.sent_at, intake.received_at)
+            silence = trio.current_time() - silent_since
+            if silence >= self._idle_deadline:
                 raise Disconnected(f"no word from the server for {self._idle_deadline:g} s")
-            await trio.sleep_until(silent_since + self._idle_deadline)
+            warning = self._idle_deadline / 2
+            if silence >= warning:
+                intake.stir()
+                warning = self._idle_deadline
+            await trio.sleep_until(silent_since + warning)
 
     def fail(self, error: NetfsError) -> None:
         """End the connection: the first error is kept and raised to everybody."""
@@ -281,12 +319,19 @@ class Transport:
                 exchange.missing -= 1
                 if not exchange.missing:
                     exchange.done.set()
-        self._stats.credits = self._window.available
         self._gate.serve()
+        self._show_credits(self._window.available)
 
-    def _undo(self, request: Request, reply: Reply) -> None:
+    def _show_credits(self, credits: int) -> None:
+        """In the sum over all connections."""
+        self._stats.credits += credits - self._shown_credits
+        self._shown_credits = credits
+
+    def _undo(self, request: Request, reply: Reply | None) -> None:
         """Take back what a cancelled caller had begun, if a credit is at hand for it."""
-        if request.undo is not None and not reply.status and self._window.affords(1):
+        if request.undo is None or reply is None or reply.status or self.error is not None:
+            return
+        if self._window.affords(1):
             undoing = [request.undo(reply)]
             ids = self._register(undoing, Exchange.of(1), self._window.take(1))
             self._abandon(ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import random
 import shutil
 import tempfile
@@ -37,6 +38,13 @@ def volume(cache):
 
 def content_of(size: int, seed: int = 1) -> memoryview:
     return memoryview(random.Random(seed).randbytes(size))
+
+
+def page_aligned(size: int, content: memoryview | bytes = b"") -> memoryview:
+    """Writable memory that begins on a page, as the buffers of a mount do; may go to a disk."""
+    memory = memoryview(mmap.mmap(-1, max(size, 1)))[:size]
+    memory[: len(content)] = content
+    return memory
 
 
 def read_all(file) -> bytes | None:

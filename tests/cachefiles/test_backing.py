@@ -37,7 +37,7 @@ def test_a_refused_flag_falls_back_and_is_remembered(fd, monkeypatch, code):
     target = memoryview(bytearray(UNCACHED_MIN))
     for _ in range(2):
         filesystem.write_all(fd, data, 0)
-        assert filesystem.read_into(fd, target, 0) == UNCACHED_MIN
+        assert filesystem.read_some(fd, target, 0) == UNCACHED_MIN
     assert target == data
     flags = RWF_DONTCACHE
     once = [("pwritev", flags), ("pwritev", 0), ("preadv", flags), ("preadv", 0)]
@@ -60,10 +60,9 @@ def test_short_transfers_are_continued(fd):
     filesystem = Filesystem(faults)
     data = os.urandom(100)
     filesystem.write_all(fd, data, 3)
-    target = memoryview(bytearray(200))
-    assert filesystem.read_into(fd, target, 3) == 100
-    assert target[:100] == data
-    assert faults.calls == {"pwritev": 15, "preadv": 21}
+    assert os.pread(fd, 200, 3) == data
+    assert filesystem.read_some(fd, memoryview(bytearray(200)), 3) == 5
+    assert faults.calls == {"pwritev": 15, "preadv": 1}
 
 
 def test_extents(fd):

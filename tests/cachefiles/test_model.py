@@ -1,7 +1,8 @@
 """The whole against a byte array, with a hand that damages the files in between.
 
 Whatever happens, a read that says True gives the bytes of the current generation. And a block
-stored and not damaged since is found: the cache must not win by forgetting.
+stored and not damaged since is found: the cache must not win by forgetting. Each transfer goes one
+of the ways there are (direct, uncached, plain, without waiting), drawn anew: they meet in one file.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from cachefiles import BLOCK, Cache
-from tests.cachefiles.conftest import content_of
+from cachefiles import BLOCK, Cache, backing, datafile
+from tests.cachefiles.conftest import content_of, page_aligned
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 KEEP_SIZE_PUNCH_HOLE = 3
 KEYS = (b"one", b"two")
 BLOCKS = 6
+NEVER = 1 << 40
+WAYS = {"direct": (4096, NEVER), "uncached": (NEVER, 1), "plain": (NEVER, NEVER)}
+DEFAULTS = (datafile.DIRECT_MIN, backing.UNCACHED_MIN)
+"""Bytes from which on a transfer is direct, and uncached."""
 
 
 class Damaged(RuleBasedStateMachine):
@@ -54,7 +59,11 @@ class Damaged(RuleBasedStateMachine):
             file.close()
         self.cache.close()
 
+    def take(self, way):
+        datafile.DIRECT_MIN, backing.UNCACHED_MIN = WAYS[way]
+
     def teardown(self):
+        datafile.DIRECT_MIN, backing.UNCACHED_MIN = DEFAULTS
         if hasattr(self, "cache"):
             self.close_cache()
             shutil.rmtree(self.folder)
@@ -82,19 +91,30 @@ class Damaged(RuleBasedStateMachine):
         lambda pair: (pair[0], min(BLOCKS, pair[0] + pair[1]))
     )
     offsets = st.integers(0, BLOCKS * BLOCK - 1)
+    ways = st.sampled_from(sorted(WAYS))
 
-    @rule(key=keys, span=spans)
-    def store(self, key, span):
+    @rule(key=keys, span=spans, way=ways)
+    def store(self, key, span, way):
+        self.take(way)
         first, last = span
         end = min(last * BLOCK, self.size[key])
-        assert self.files[key].write(first * BLOCK, self.content(key)[first * BLOCK : end])
+        data = self.content(key)[first * BLOCK : end]
+        assert self.files[key].write(first * BLOCK, page_aligned(len(data), data))
         self.sure[key] |= set(range(first, last))
 
     @rule(key=keys, span=spans)
-    def read(self, key, span):
+    def read_without_waiting(self, key, span):
+        start, end = span[0] * BLOCK, min(span[1] * BLOCK, self.size[key])
+        target = memoryview(bytearray(end - start))
+        if self.files[key].read_now(start, target):
+            assert target == self.content(key)[start:end]
+
+    @rule(key=keys, span=spans, way=ways)
+    def read(self, key, span, way):
+        self.take(way)
         first, last = span
         start, end = first * BLOCK, min(last * BLOCK, self.size[key])
-        target = memoryview(bytearray(end - start))
+        target = page_aligned(end - start)
         if self.files[key].read(start, target):
             assert target == self.content(key)[start:end]
         else:

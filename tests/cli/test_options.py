@@ -326,7 +326,13 @@ def test_any_text_gives_choices_or_a_usage_error(texts: list[str]):
         assert isinstance(parse_options(texts), Choices)
 
 
-def test_more_channels_than_one_are_asked_for_in_vain_but_not_refused():
-    assert parse_options(["max_channels=1"]).notices == []
-    (notice,) = parse_options(["max_channels=4"]).notices
-    assert notice == "max_channels=4: only one connection is used so far"
+@pytest.mark.parametrize("number", ["0", "17", "99", "-1", "two"])
+def test_a_number_of_channels_that_cannot_be_names_the_range(number):
+    with pytest.raises(UsageError, match="must be a number from 1 to 16"):
+        parse_options([f"max_channels={number}"])
+
+
+@pytest.mark.parametrize("size", ["0", "3G"])
+def test_a_request_size_that_cannot_be_names_the_range(size):
+    with pytest.raises(UsageError, match=f"rsize={size}: must be from 64.0 KiB to 8.0 MiB"):
+        parse_options([f"rsize={size}"])

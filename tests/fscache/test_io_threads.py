@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from netfsfuse.fscache.io import DROPPED_MAX, THREADS
+from netfsfuse.fscache.threads import DROPPED_MAX, THREADS
 from tests.fscache.holding import ATTR, CONTENT, SIZE, Gate, content_in
 
 

@@ -13,6 +13,7 @@ import trio.testing
 from netfsfuse.config import ReadConfig
 from netfsfuse.errors import Stale
 from netfsfuse.netfs import PAGE, Buffer, Netfs, NetfsInode
+from netfsfuse.netfs.demand import Demand
 from netfsfuse.stats import Stats
 from netfsfuse.types import CACHE_BLOCK, ByteRange
 
@@ -25,7 +26,7 @@ class Misuse(BaseException):
     """The library broke a contract. No Exception, because the library takes those in its stride."""
 
 
-def demand(condition: bool, message: str) -> None:
+def insist(condition: bool, message: str) -> None:
     """Fail the test, whatever catches exceptions in between."""
     if not condition:
         raise Misuse(message)
@@ -42,7 +43,9 @@ class Asked:
 
 class FakeServer:
     """One file. ``latency`` in virtual seconds; ``short(start, length)`` says how many bytes to
-    give; ``fail(start)`` returns an exception to raise, or None; ``gate`` holds all answers."""
+    give; ``fail(start)`` returns an exception to raise, or None; ``gate`` holds all answers.
+    ``credits`` holds what nobody waits for before it is sent, as a server that grants too few does.
+    """
 
     def __init__(self, content: bytes, *, latency: float = 0.01) -> None:
         self.content = content
@@ -50,6 +53,8 @@ class FakeServer:
         self.short: Callable[[int, int], int] = lambda start, length: length
         self.fail: Callable[[int], Exception | None] = lambda start: None
         self.gate: trio.Event | None = None
+        self.credits: trio.Event | None = None
+        self.queued = 0
         self.asked: list[Asked] = []
         self.in_flight = 0
         self.in_flight_peak = 0
@@ -71,13 +76,18 @@ class FakeServerFile:
         self.closed = False
         self.reads = 0
 
-    async def read(self, start: int, length: int, buffer: Buffer, at: int, *, urgent: bool) -> int:
+    async def read(
+        self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
+    ) -> int:
         server = self.server
-        demand(not self.closed, "ServerFile used after its handle was closed")
-        demand(0 < length <= buffer.capacity - at, "bad length")
-        demand(buffer.references > 0, "read into a free buffer")
+        insist(not self.closed, "ServerFile used after its handle was closed")
+        insist(0 < length <= buffer.capacity - at, "bad length")
+        insist(buffer.references > 0, "read into a free buffer")
         self.reads += 1
-        server.asked.append(Asked(start, length, urgent))
+        if server.credits is not None and not demand.urgent:
+            await self._queue(server.credits, demand)
+        demand.sent = True
+        server.asked.append(Asked(start, length, demand.urgent))
         server.in_flight += 1
         server.in_flight_peak = max(server.in_flight_peak, server.in_flight)
         try:
@@ -89,7 +99,7 @@ class FakeServerFile:
             raise
         finally:
             server.in_flight -= 1
-        demand(not self.closed, "ServerFile closed with a read in flight")
+        insist(not self.closed, "ServerFile closed with a read in flight")
         failure = server.fail(start)
         if failure is not None:
             raise failure
@@ -102,6 +112,24 @@ class FakeServerFile:
         buffer.payload[at : at + len(data)] = data
         buffer.memory[low : PAGE + at] = saved
         return len(data)
+
+    async def _queue(self, credits: trio.Event, demand: Demand) -> None:
+        raised = trio.Event()
+        demand.on_raise = raised.set
+        self.server.queued += 1
+        try:
+            async with trio.open_nursery() as nursery:
+                for event in (credits, raised):
+                    nursery.start_soon(_wait_and_cancel, event, nursery.cancel_scope)
+        finally:
+            demand.on_raise = None
+            self.server.queued -= 1
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+
+async def _wait_and_cancel(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 @dataclass
@@ -151,9 +179,9 @@ class FakeCache:
         ]
 
     def _check(self, start: int, end: int) -> range:
-        demand(not self.closed, "cache object used after it was closed")
-        demand(start % CACHE_BLOCK == 0, "unaligned start")
-        demand(end % CACHE_BLOCK == 0 or end == self.size, "unaligned end")
+        insist(not self.closed, "cache object used after it was closed")
+        insist(start % CACHE_BLOCK == 0, "unaligned start")
+        insist(end % CACHE_BLOCK == 0 or end == self.size, "unaligned end")
         return range(start // CACHE_BLOCK, -(-end // CACHE_BLOCK))
 
     async def read(self, start: int, target: memoryview) -> bool:
@@ -197,7 +225,7 @@ class FakeCache:
         return True
 
     async def aclose(self) -> None:
-        demand(not self.writing, "closed with a store in flight")
+        insist(not self.writing, "closed with a store in flight")
         self.closed += 1
 
 
@@ -214,13 +242,23 @@ class Mounted:
 
 @asynccontextmanager
 async def mounted(
-    *, rsize: int = MIB, rasize: int = 8 * MIB, buffers: int = 96 * MIB
+    *,
+    rsize: int | None = MIB,
+    rasize: int = 8 * MIB,
+    buffers: int = 96 * MIB,
+    capacity: int = 512 * MIB,
 ) -> AsyncIterator[Mounted]:
     """A Netfs in its own service nursery. When the test is through, no buffer may be out."""
     stats = Stats()
     config = ReadConfig(rsize=rsize, rasize=rasize, buffers=buffers)
     async with trio.open_nursery() as nursery:
-        netfs = Netfs(nursery=nursery, config=config, stats=stats, rsize=rsize)
+        netfs = Netfs(
+            nursery=nursery,
+            config=config,
+            stats=stats,
+            rsize=rsize or MIB,
+            capacity=lambda: capacity,
+        )
         yield Mounted(netfs, stats)
         await netfs.drain()
         await trio.testing.wait_all_tasks_blocked()

@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import Stale
+from netfsfuse.netfs.copy_to_cache import STORES
 from netfsfuse.netfs.request import State
 from netfsfuse.types import CACHE_BLOCK
 from tests.netfs.fakes import KIB, MIB, NOISE, FakeCache, FakeServer, mounted, read_all, stale
@@ -51,26 +52,29 @@ async def test_readers_killed_at_any_moment_leak_nothing(autojump_clock):
             assert m.netfs.pool.in_use == 0
 
 
-async def ask_ahead(file):
-    """Read so that more readahead is claimed and not sent yet: the last read is synchronous."""
-    await file.read(0, MIB)
-    await file.read(MIB, MIB)
-    await trio.sleep(5)
-    with trio.testing.assert_no_checkpoints():
-        await file.read(2 * MIB, MIB)
+async def ask_ahead(inode, file):
+    """Read until a read that needs no wait claims several requests, none of them sent yet. Returns
+    what was claimed last."""
+    for n in range(14):
+        await file.read(n * MIB, MIB)
+        subs = inode.table.within(n * MIB, SIZE)
+        queued = [sub for sub in subs if sub.state is State.QUEUED]
+        if len(queued) > 2:
+            return queued[-1]
+        await trio.sleep(5)
+    raise AssertionError("nothing was read ahead")
 
 
 async def test_closing_drops_unsent_readahead(autojump_clock):
     server = FakeServer(DATA, latency=1.0)
-    async with mounted() as m:
+    async with mounted(rsize=K) as m:
         inode = m.inode(SIZE)
         file = inode.open(server_file := server.open())
-        await ask_ahead(file)
+        last = await ask_ahead(inode, file)
         asked = len(server.asked)
-        assert inode.table.find(6 * MIB // K).state is State.QUEUED
         await file.aclose()
         server_file.closed = True
-        assert inode.table.find(6 * MIB // K) is None
+        assert inode.table.find(last.start // K) is None
         await trio.sleep(5)
         assert len(server.asked) == asked
         await inode.aclose()
@@ -78,10 +82,10 @@ async def test_closing_drops_unsent_readahead(autojump_clock):
 
 async def test_closing_waits_for_sent_readahead(autojump_clock):
     server, cache = FakeServer(DATA, latency=1.0), FakeCache(SIZE)
-    async with mounted() as m:
+    async with mounted(rsize=K) as m:
         inode = m.inode(SIZE, cache)
         file = inode.open(server_file := server.open())
-        await ask_ahead(file)
+        await ask_ahead(inode, file)
         await trio.testing.wait_all_tasks_blocked()
         assert server.in_flight > 0
         await file.aclose()
@@ -89,31 +93,30 @@ async def test_closing_waits_for_sent_readahead(autojump_clock):
         assert server.in_flight == 0
         assert server.cancelled == 0
         await inode.aclose()
-        assert len(cache.blocks) == 16 * len(server.asked)  # not wasted
+        assert len(cache.blocks) * K == server.bytes_asked  # not wasted
 
 
 async def test_someone_who_joined_unsent_readahead_is_served_when_its_handle_closes(
     autojump_clock,
 ):
     server = FakeServer(DATA)
-    async with mounted() as m:
+    async with mounted(rsize=K) as m:
         inode = m.inode(SIZE)
         first, second = inode.open(server_file := server.open()), inode.open(server.open())
-        await ask_ahead(first)
+        joined = await ask_ahead(inode, first)
         answers = []
 
         async def join():
-            answers.append(bytes(await second.read(6 * MIB, MIB)))
+            answers.append(bytes(await second.read(joined.start, K)))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(join)
-            joined = inode.table.find(6 * MIB // K)
             while not joined.waiters:
                 await trio.lowlevel.checkpoint()
             assert joined.state is State.QUEUED
             await first.aclose()
             server_file.closed = True
-        assert answers == [DATA[6 * MIB : 7 * MIB]]
+        assert answers == [DATA[joined.start : joined.end]]
         await second.aclose()
         await inode.aclose()
 
@@ -284,10 +287,10 @@ async def test_a_store_that_waits_its_turn_is_dropped_by_retire(autojump_clock):
     async with mounted() as m:
         inode = m.inode(SIZE, cache)
         file = inode.open(server.open())
-        await file.read(0, 8 * MIB)
+        await file.read(0, 12 * MIB)
         await trio.sleep(0.1)
         inode.retire()
         await m.netfs.drain()
-        assert len(cache.writes) == 3  # those that had begun
+        assert len(cache.writes) == STORES  # those that had begun
         await file.aclose()
         await inode.aclose()

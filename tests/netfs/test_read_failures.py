@@ -141,7 +141,7 @@ async def test_an_error_in_readahead_is_nobodys_error(autojump_clock):
 
 async def test_a_server_that_sends_too_much_is_an_error(autojump_clock):
     class Generous:
-        async def read(self, start, length, buffer, at, *, urgent):
+        async def read(self, start, length, buffer, at, *, demand):
             await trio.lowlevel.checkpoint()
             return length + 1
 

@@ -11,12 +11,14 @@ from netfsfuse.types import CACHE_BLOCK, ByteRange
 K = CACHE_BLOCK
 
 
-def cut(start, end, *, i_size, rsize=4 * K, resident=None, stored=()):
+def cut(start, end, *, i_size, size=4 * K, phase=0, cache_size=8 * K, resident=None, stored=()):
     resident = resident or {}
     return slice_range(
         ByteRange(start, end),
         i_size=i_size,
-        rsize=rsize,
+        request_size=size,
+        phase=phase,
+        cache_size=cache_size,
         resident_end=resident.get,
         stored=None if stored is None else lambda block: block in stored,
     )
@@ -46,6 +48,15 @@ def test_a_cold_range_is_cut_on_the_grid():
     ]
 
 
+def test_the_grid_is_where_the_reader_is():
+    slices = cut(3 * K, 13 * K, i_size=20 * K, phase=7 * K, stored={8, 9, 10, 11, 12})
+    assert [(s.source, s.start // K, s.length // K) for s in slices] == [
+        (Source.SERVER, 3, 4),
+        (Source.SERVER, 7, 1),
+        (Source.CACHE, 8, 5),
+    ]
+
+
 def test_every_source_in_one_read():
     slices = cut(0, 6 * K, i_size=5 * K + 9, resident={1: 3 * K, 2: 3 * K}, stored={3})
     assert [(s.source, s.start, s.length) for s in slices] == [
@@ -63,7 +74,9 @@ def test_slices_cover_the_range_once_with_the_right_source(data):
     i_size = data.draw(st.integers(0, 40 * K))
     start = data.draw(st.integers(0, 45 * K))
     end = start + data.draw(st.integers(1, 20 * K))
-    rsize = K * data.draw(st.integers(1, 7))
+    size = K * data.draw(st.integers(1, 7))
+    cache_size = K * data.draw(st.integers(1, 7))
+    phase = K * data.draw(st.integers(0, 50))
     blocks = -(-i_size // K)
     stored = data.draw(st.sets(st.integers(0, max(blocks - 1, 0))))
     # Resident subrequests: disjoint runs of blocks.
@@ -76,7 +89,16 @@ def test_slices_cover_the_range_once_with_the_right_source(data):
         for one in range(block, -(-stop // K)):
             resident[one] = stop
         block += length
-    slices = cut(start, end, i_size=i_size, rsize=rsize, resident=resident, stored=stored)
+    slices = cut(
+        start,
+        end,
+        i_size=i_size,
+        size=size,
+        phase=phase,
+        cache_size=cache_size,
+        resident=resident,
+        stored=stored,
+    )
     position, stop = expand(ByteRange(start, end), i_size)
     for piece in slices:
         if piece.source is Source.EOF:
@@ -96,7 +118,9 @@ def test_slices_cover_the_range_once_with_the_right_source(data):
                 assert (one in stored) == (piece.source is Source.CACHE)
         if piece.source is not Source.MEMORY:
             assert piece.start % K == 0
-            assert piece.start // rsize == (position - 1) // rsize, "crosses the grid"
+            grid = cache_size if piece.source is Source.CACHE else size
+            first, last = (piece.start - phase) // grid, (position - 1 - phase) // grid
+            assert first == last, "crosses the grid"
             assert position % K == 0 or position == i_size
     assert position == stop
     assert (slices != [] and slices[-1].source is Source.EOF) == (end > i_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import trio
 
 from netfsfuse.errors import NetfsError
+from netfsfuse.netfs.demand import Demand
 from netfsfuse.smb.exchange import Reply, Request
 from tests.smb.peer import Line, echo
 
@@ -12,8 +13,8 @@ from tests.smb.peer import Line, echo
 class Caller:
     """One exchange in a task of its own; ``replies`` or ``error`` once it is over."""
 
-    def __init__(self, line: Line, *requests: Request, urgent: bool = True) -> None:
-        self.line, self.requests, self.urgent = line, requests, urgent
+    def __init__(self, line: Line, *requests: Request, demand: Demand | None = None) -> None:
+        self.line, self.requests, self.demand = line, requests, demand
         self.replies: list[Reply] = []
         self.error: NetfsError | None = None
         self.over = trio.Event()
@@ -22,7 +23,7 @@ class Caller:
     async def run(self) -> None:
         try:
             with self.scope:
-                self.replies = await self.line.transport.exchange(self.requests, urgent=self.urgent)
+                self.replies = await self.line.transport.exchange(self.requests, self.demand)
         except NetfsError as error:
             self.error = error
         finally:

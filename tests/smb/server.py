@@ -234,9 +234,9 @@ class Handshake:
 
 
 @asynccontextmanager
-async def serving(server: Server) -> AsyncIterator[Session]:
+async def serving(server: Server, *, max_channels: int = 1) -> AsyncIterator[Session]:
     """A connected session. At the end it logs off; then no handle may be left."""
-    config = ServerConfig(host="host", share="share", idle_deadline=5.0)
+    config = ServerConfig(host="host", share="share", idle_deadline=5.0, max_channels=max_channels)
     async with trio.open_nursery() as nursery:
         server._nursery = nursery
         session = Session(

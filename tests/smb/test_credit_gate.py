@@ -9,7 +9,8 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import Disconnected
-from netfsfuse.smb.credit_gate import RESERVE, CreditGate
+from netfsfuse.netfs.demand import Demand
+from netfsfuse.smb.credit_gate import OVERTAKEN, QUESTIONS, RESERVE, CreditGate
 from netfsfuse.smb.credits import CreditWindow
 
 
@@ -26,8 +27,13 @@ class Bench:
             self.window.take(1)
 
     async def take(self, name: str, charge: int, *, urgent: bool) -> None:
-        first_id = await self.gate.take(charge, urgent=urgent)
-        self._served.append((first_id, name))
+        await self.read(name, charge, Demand(urgent=urgent))
+
+    async def read(self, name: str, charge: int, demand: Demand) -> None:
+        self._served.append((await self.gate.take(charge, demand), name))
+
+    async def ask(self, name: str) -> None:
+        self._served.append((await self.gate.take(1), name))
 
     @property
     def served(self) -> list[str]:
@@ -46,10 +52,10 @@ async def test_urgent_before_patient_and_each_in_order() -> None:
             nursery.start_soon(lambda n=name, u=urgent: bench.take(n, 2, urgent=u))
             await trio.testing.wait_all_tasks_blocked()
         assert bench.served == []
-        bench.grant(2)
+        bench.grant(2 + QUESTIONS)
         await trio.testing.wait_all_tasks_blocked()
         assert bench.served == ["u1"]
-        bench.grant(6 + RESERVE)
+        bench.grant(6 + RESERVE - QUESTIONS)
         await trio.testing.wait_all_tasks_blocked()
     assert bench.served == ["u1", "u2", "p1", "p2"]
 
@@ -62,7 +68,7 @@ async def test_a_large_request_is_not_overtaken_by_small_ones() -> None:
         nursery.start_soon(lambda: bench.take("small", 1, urgent=True))
         await trio.testing.wait_all_tasks_blocked()
         assert bench.served == []
-        bench.grant(13)
+        bench.grant(13 + QUESTIONS)
         await trio.testing.wait_all_tasks_blocked()
         assert bench.served == ["large"]
         bench.grant(1)
@@ -82,8 +88,99 @@ async def test_readahead_leaves_a_reserve_but_not_for_ever() -> None:
     assert bench.served[-1] == "readahead"
 
 
+async def test_a_read_that_somebody_begins_to_wait_for_goes_behind_the_urgent_ones() -> None:
+    bench = Bench(0)
+    demands = {name: Demand(urgent=name.startswith("u")) for name in ("p1", "p2", "u1", "p3")}
+    async with trio.open_nursery() as nursery:
+        for name, demand in demands.items():
+            nursery.start_soon(bench.read, name, 2, demand)
+            await trio.testing.wait_all_tasks_blocked()
+        demands["p3"].raise_()
+        demands["p2"].raise_()
+        assert bench.served == []
+        bench.grant(6 + QUESTIONS)
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.served == ["u1", "p3", "p2"]
+        bench.grant(2 + RESERVE - QUESTIONS)
+    assert bench.served == ["u1", "p3", "p2", "p1"]
+    assert all(demand.on_raise is None for demand in demands.values())
+
+
+async def test_a_raised_read_need_not_leave_what_readahead_leaves() -> None:
+    bench = Bench(2 + QUESTIONS)
+    demand = Demand(urgent=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.read, "raised", 2, demand)
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.served == []
+        demand.raise_()
+    assert bench.served == ["raised"]
+
+
+async def test_a_raised_read_can_be_cancelled() -> None:
+    bench = Bench(0)
+    demand = Demand(urgent=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.read, "gone", 2, demand)
+        await trio.testing.wait_all_tasks_blocked()
+        demand.raise_()
+        nursery.cancel_scope.cancel()
+    bench.grant(10)
+    assert (bench.served, bench.unused, bench.window.available) == ([], [], 10)
+    assert demand.on_raise is None
+
+
+@pytest.mark.parametrize("urgent", [True, False])
+async def test_questions_never_starve_behind_reads(urgent: bool) -> None:
+    """However many reads queue, credits for a look-up are left, and it goes first."""
+    bench = Bench(3 * 16 + RESERVE + QUESTIONS)
+    async with trio.open_nursery() as nursery:
+        for number in range(50):
+            nursery.start_soon(lambda n=number: bench.take(f"r{n}", 16, urgent=urgent))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(bench.served) == 3
+        assert bench.window.available >= QUESTIONS
+        for number in range(QUESTIONS):
+            await bench.ask(f"q{number}")  # at once: nothing was given back
+        assert bench.window.available < 16
+        while bench.window.available:
+            await bench.ask("more")
+        nursery.start_soon(bench.ask, "late")
+        await trio.testing.wait_all_tasks_blocked()
+        bench.grant(1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.served[-1] == "late"
+        nursery.cancel_scope.cancel()
+
+
+async def test_reads_never_starve_behind_questions() -> None:
+    bench = Bench(0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: bench.take("read", 4, urgent=True))
+        await trio.testing.wait_all_tasks_blocked()
+        for number in range(3 * OVERTAKEN):
+            nursery.start_soon(bench.ask, f"q{number}")
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(5 * OVERTAKEN):
+            bench.grant(1)
+            await trio.testing.wait_all_tasks_blocked()
+    assert bench.served.index("read") == OVERTAKEN
+
+
+async def test_reads_leave_room_below_the_ceiling() -> None:
+    """Samba gives more credits than it is asked for: those beyond the ceiling are no reserve."""
+    bench = Bench(1000)
+    async with trio.open_nursery() as nursery:
+        for number in range(64):
+            nursery.start_soon(lambda n=number: bench.take(f"r{n}", 16, urgent=True))
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.window.spent <= bench.window.ceiling - QUESTIONS
+        await bench.ask("look-up")
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_cancelled_waiter_lets_those_behind_it_go() -> None:
-    bench = Bench(3)
+    bench = Bench(2 + QUESTIONS)
     async with trio.open_nursery() as nursery:
         scope = trio.CancelScope()
 
@@ -129,7 +226,7 @@ async def test_failure_ends_waiters_now_and_later() -> None:
 
     async def waiter(urgent: bool) -> None:
         with pytest.raises(Disconnected) as caught:
-            await bench.gate.take(1, urgent=urgent)
+            await bench.gate.take(1, Demand(urgent=urgent))
         seen.append(caught.value)
 
     async with trio.open_nursery() as nursery:
@@ -151,7 +248,7 @@ async def test_random_schedules_lose_no_credit(seed: int, autojump_clock: object
     async def reader(delay: float, patience: float, charge: int, urgent: bool) -> None:
         await trio.sleep(delay)
         with trio.move_on_after(patience):
-            first = await bench.gate.take(charge, urgent=urgent)
+            first = await bench.gate.take(charge, Demand(urgent=urgent))
             used.extend(range(first, first + charge))
             with trio.CancelScope(shield=True):
                 await trio.sleep(chance.random())

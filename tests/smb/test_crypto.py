@@ -120,6 +120,39 @@ def test_changed_ciphertext_is_seen(cipher: CipherId, data: st.DataObject) -> No
 
 
 @pytest.mark.parametrize("cipher", CipherId)
+@given(st.binary(min_size=64, max_size=300))
+def test_the_beginning_can_be_seen_before_the_rest_is_here(
+    cipher: CipherId, message: bytes
+) -> None:
+    theirs = Theirs(cipher)
+    sealed = theirs.seal(message)
+    header, begun = sealed[:TRANSFORM_SIZE], sealed[TRANSFORM_SIZE : TRANSFORM_SIZE + 64]
+    assert theirs.sealer.peek(memoryview(header), memoryview(begun)) == message[:64]
+
+
+@pytest.mark.parametrize("cipher", CipherId)
+@given(st.binary(min_size=64, max_size=300))
+def test_decryption_in_place_agrees(cipher: CipherId, message: bytes) -> None:
+    theirs = Theirs(cipher)
+    sealed = theirs.seal(message)
+    place = memoryview(bytearray(sealed[TRANSFORM_SIZE:] + bytes(16)))
+    theirs.sealer.unseal_in_place(memoryview(sealed[:TRANSFORM_SIZE]), place)
+    assert place[:-16] == message
+
+
+@pytest.mark.parametrize("cipher", CipherId)
+@given(st.data())
+def test_changed_ciphertext_is_seen_in_place(cipher: CipherId, data: st.DataObject) -> None:
+    theirs = Theirs(cipher)
+    sealed = bytearray(theirs.seal(bytes(80)))
+    at = data.draw(st.integers(0, len(sealed) - 1))
+    sealed[at] ^= 1 << data.draw(st.integers(0, 7))
+    place = memoryview(bytearray(sealed[TRANSFORM_SIZE:] + bytes(16)))
+    with pytest.raises(ProtocolError):
+        theirs.sealer.unseal_in_place(memoryview(sealed)[:TRANSFORM_SIZE], place)
+
+
+@pytest.mark.parametrize("cipher", CipherId)
 def test_no_nonce_twice(cipher: CipherId) -> None:
     sealer = Theirs(cipher).sealer
     size = 12 if "GCM" in cipher.name else 11

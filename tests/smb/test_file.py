@@ -9,6 +9,7 @@ import trio
 
 from netfsfuse.errors import Disconnected, IsADirectory, NotFound, ServerBusy, Stale
 from netfsfuse.netfs.buffer import Buffer
+from netfsfuse.netfs.demand import Demand
 from netfsfuse.smb.file import SmbFile
 from netfsfuse.smb.wire.header import Command
 from tests.smb import replies
@@ -26,7 +27,7 @@ class Reader:
         self.buffer = Buffer(1 << 20, lambda _: None)
 
     async def read(self, start: int, length: int) -> bytes:
-        got = await self.file.read(start, length, self.buffer, 0, urgent=True)
+        got = await self.file.read(start, length, self.buffer, 0, demand=Demand(urgent=True))
         return bytes(self.buffer.payload[:got])
 
 

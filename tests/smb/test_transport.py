@@ -6,6 +6,7 @@ import pytest
 import trio
 import trio.testing
 
+from netfsfuse.netfs.demand import Demand
 from netfsfuse.smb.exchange import Request
 from netfsfuse.smb.handle import undo_create
 from netfsfuse.smb.wire.header import FLAG_RELATED, UNSOLICITED, Command
@@ -79,7 +80,8 @@ async def test_without_credits_requests_wait_urgent_ones_first_and_in_order() ->
         asked = await line.peer.request()
         bodies = [b"\x04\0p1", b"\x04\0u1", b"\x04\0p2", b"\x04\0u2"]
         for body in bodies:
-            waiter = Caller(line, Request(Command.ECHO, body), urgent=body[2:3] == b"u")
+            demand = Demand(urgent=body[2:3] == b"u")
+            waiter = Caller(line, Request(Command.ECHO, body), demand=demand)
             nursery.start_soon(waiter.run)
             await trio.testing.wait_all_tasks_blocked()
         seen = []
@@ -90,6 +92,25 @@ async def test_without_credits_requests_wait_urgent_ones_first_and_in_order() ->
         await line.peer.answer(reply(13, asked.message_id))
         assert seen == [b"u1", b"u2", b"p1", b"p2"]
         assert asked.message_id == 14
+
+
+async def test_a_demand_knows_when_it_is_sent_and_can_be_raised_while_it_queues() -> None:
+    async with connected(credits=1) as line, trio.open_nursery() as nursery:
+        nursery.start_soon(Caller(line, echo()).run)
+        asked = await line.peer.request()
+        demands = [Demand(urgent=False), Demand(urgent=False)]
+        for number, demand in enumerate(demands):
+            nursery.start_soon(Caller(line, line.read(number, 10), demand=demand).run)
+            await trio.testing.wait_all_tasks_blocked()
+        demands[1].raise_()
+        for sent in ([False, True], [True, True]):
+            assert not all(demand.sent for demand in demands)
+            body = read_body(b"x") if asked.command == Command.READ else b"\x04\0\0\0"
+            await line.peer.answer(reply(asked.command, asked.message_id, body))
+            asked = await line.peer.request()
+            assert [demand.sent for demand in demands] == sent
+        assert asked.message_id == 12
+        await line.peer.answer(reply(8, 12, read_body(b"y")))
 
 
 async def test_largest_charge_follows_what_the_server_grants() -> None:
@@ -147,6 +168,24 @@ async def test_a_create_that_was_cancelled_is_closed_when_it_is_answered() -> No
         assert undoing.command == Command.CLOSE
         assert bytes(range(16)) in undoing.body
         await line.peer.answer(reply(Command.CLOSE, undoing.message_id))
+
+
+async def test_a_create_answered_in_the_moment_of_its_cancellation_is_closed_too() -> None:
+    async with connected() as line, trio.open_nursery() as nursery:
+        caller = Caller(line, Request(Command.CREATE, b"", undo=undo_create))
+        nursery.start_soon(caller.run)
+        asked = await line.peer.request()
+        caller.scope.cancel()
+        body = replies.create_body(FileAttr(1, 2, 3, 4, 5, 6, 0, 0), b"\x22" * 16)
+        answer = reply(Command.CREATE, asked.message_id, body, credits=3)
+        await line.transport._receiver._accept(memoryview(answer))  # before it runs again
+        await caller.over.wait()
+        assert caller.scope.cancelled_caught
+        closing = await line.peer.request()
+        assert closing.command == Command.CLOSE
+        assert closing.body[8:24] == b"\x22" * 16
+        await line.peer.answer(reply(6, closing.message_id, bytes(60)))
+        await line.transport_idle()
 
 
 async def test_an_unsolicited_break_changes_nothing() -> None:

@@ -16,6 +16,7 @@ import trio.testing
 from netfsfuse.config import ReadConfig
 from netfsfuse.errors import NotADirectory, NotFound
 from netfsfuse.netfs import Buffer, Netfs
+from netfsfuse.netfs.demand import Demand
 from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.stats import Stats
 from netfsfuse.types import DirEntry, FileAttr, VolumeStat
@@ -65,7 +66,9 @@ class OpenFile:
         self.closed = 0
         self._namespace, self._node, self._path = namespace, node, path
 
-    async def read(self, start: int, length: int, buffer: Buffer, at: int, *, urgent: bool) -> int:
+    async def read(
+        self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
+    ) -> int:
         assert not self.closed
         await self._namespace.note("read", self._path)
         data = self._node.content[start : start + length]
@@ -231,7 +234,13 @@ async def mounted(
     names = FakeNamespace({"": Node(root), **(tree or {})})
     cache, stats, clock = FakeCache(), Stats(), [NOW]
     async with trio.open_nursery() as nursery:
-        netfs = Netfs(nursery=nursery, config=ReadConfig(), stats=stats, rsize=1 << 20)
+        netfs = Netfs(
+            nursery=nursery,
+            config=ReadConfig(),
+            stats=stats,
+            rsize=1 << 20,
+            capacity=lambda: 1 << 30,
+        )
         contents = Contents(netfs, cache)
         fs = FileSystem(
             root=root,

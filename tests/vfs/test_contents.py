@@ -53,7 +53,9 @@ class SlowObject(FakeObject):
 
 def table(nursery: trio.Nursery) -> tuple[Contents, OneAtATime]:
     cache = OneAtATime()
-    netfs = Netfs(nursery=nursery, config=ReadConfig(), stats=Stats(), rsize=1 << 20)
+    netfs = Netfs(
+        nursery=nursery, config=ReadConfig(), stats=Stats(), rsize=1 << 20, capacity=lambda: 1 << 30
+    )
     return Contents(netfs, cache), cache
 
 

@@ -1,0 +1,26 @@
+"""Printing the results."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from netfsfuse.bench import table
+from netfsfuse.bench.results import Results
+
+_NARROWEST = 118
+"""Columns that the table needs; where the output is no terminal it gets them."""
+
+
+def show(results: Results, console: Console) -> None:
+    """Print tables and notes, as far as there is anything."""
+    if not results.cells:
+        return
+    if not console.is_terminal:
+        console = Console(width=max(console.width, _NARROWEST))
+    console.print(table.main_table(results))
+    if sweep := table.sweep_table(results):
+        console.print(sweep)
+    console.print(table.verdict_table(results))
+    for line in table.notes(results):
+        console.print(line, markup=False, highlight=False)
+    console.print(table.machine_line(results), markup=False, highlight=False)

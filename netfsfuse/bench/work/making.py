@@ -1,0 +1,34 @@
+"""Which class does the work of which cell and contender."""
+
+from __future__ import annotations
+
+from netfsfuse.bench.plan import Cell, Contender, Kind
+from netfsfuse.bench.plan import Work as Asked
+from netfsfuse.bench.target import Target
+from netfsfuse.bench.work.base import Bench, Work
+from netfsfuse.bench.work.cached import Reopen, kinds_of_warm
+from netfsfuse.bench.work.firstbyte import FirstByte
+from netfsfuse.bench.work.many import MountedParallel, Shared, SmbclientParallel
+from netfsfuse.bench.work.randomly import Random
+from netfsfuse.bench.work.reading import make_reading
+
+
+def make_work(bench: Bench, cell: Cell, contender: Contender, target: Target) -> Work:
+    """The work; the caller closes it."""
+    match cell.work:
+        case Asked.READ | Asked.COPY:
+            return make_reading(bench, cell, contender, target)
+        case Asked.WARM:
+            return kinds_of_warm(contender.kind)(bench, cell, contender, target)
+        case Asked.REOPEN:
+            return Reopen(bench, cell, contender, target)
+        case Asked.FIRST_BYTE:
+            return FirstByte(bench, cell, contender, target)
+        case Asked.RANDOM:
+            return Random(bench, cell, contender, target)
+        case Asked.SHARED:
+            return Shared(bench, cell, contender, target)
+        case Asked.PARALLEL if contender.kind is Kind.SMBCLIENT:
+            return SmbclientParallel(bench, cell, contender, target)
+        case Asked.PARALLEL:
+            return MountedParallel(bench, cell, contender, target)
