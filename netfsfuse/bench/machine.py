@@ -27,7 +27,7 @@ def describe_machine() -> dict[str, str]:
         "netfsfuse": __version__,
         "python": platform.python_version(),
         "smbd": _version(_smbd(), "--version"),
-        "rclone": _version("rclone", "version"),
+        "rclone": _version("rclone", "--config=", "version"),
         "smbclient": _version("smbclient", "--version"),
         "fio": _version("fio", "--version"),
     }
@@ -59,12 +59,12 @@ def _smbd() -> str:
         return "smbd"
 
 
-def _version(program: str, word: str) -> str:
+def _version(program: str, *words: str) -> str:
     """The first line that the program says of itself, without its own name."""
     if shutil.which(program) is None:
         return ""
     try:
-        lines = run([program, word], check=False, seconds=10.0).output.splitlines()
+        lines = run([program, *words], check=False, seconds=10.0).output.splitlines()
     except BenchError:
         return ""
     line = lines[0].strip() if lines else ""

@@ -8,7 +8,7 @@ from netfsfuse.bench import table
 from netfsfuse.bench.results import Results
 
 _NARROWEST = 118
-"""Columns that the table needs; where the output is no terminal it gets them."""
+"""Columns that the whole table needs; where the output is no terminal it gets them."""
 
 
 def show(results: Results, console: Console) -> None:
@@ -17,10 +17,13 @@ def show(results: Results, console: Console) -> None:
         return
     if not console.is_terminal:
         console = Console(width=max(console.width, _NARROWEST))
-    console.print(table.main_table(results))
+    console.print(table.main_table(results, narrow=console.width < _NARROWEST))
     if sweep := table.sweep_table(results):
         console.print(sweep)
-    console.print(table.verdict_table(results))
+    if figures := table.verdict_table(results):
+        console.print(figures)
+    if not results.complete:
+        console.print("Interrupted: this is what was measured until then.")
     for line in table.notes(results):
         console.print(line, markup=False, highlight=False)
     console.print(table.machine_line(results), markup=False, highlight=False)

@@ -22,25 +22,33 @@ def machine_line(results: Results) -> str:
     return ", ".join(f"{name} {value}" for name, value in results.machine.items())
 
 
-def main_table(results: Results) -> Table:
-    """Everything but the sweep."""
+def main_table(results: Results, *, narrow: bool = False) -> Table:
+    """Everything but the sweep. ``narrow`` leaves out what 80 columns have no room for."""
     table = _table("Measured")
     for name in ("row", "condition", "contender"):
         table.add_column(name, no_wrap=name == "row")
-    for name in ("MiB", "MB/s", "(spread)", "ours is", "CPU s/GiB", "reader", "RSS MiB", "flying"):
-        table.add_column(name, justify="right")
+    shown = [n for n, name in enumerate(_COLUMNS) if not (narrow and name in _WIDE_ONLY)]
+    for number in shown:
+        table.add_column(_COLUMNS[number], justify="right", no_wrap=True)
     for cell in results.cells:
         if cell.row != SWEEP:
-            for number, line in enumerate(_lines(cell)):
-                table.add_row(*line, end_section=number == len(cell.columns) - 1)
+            for number, (names, figures) in enumerate(_lines(cell)):
+                line = [*names, *(figures[n] for n in shown)]
+                last = number == len(cell.columns) - 1
+                table.add_row(*(Text(word) for word in line), end_section=last)
     return table
 
 
-def _lines(cell: CellResult) -> Iterator[list[Text]]:
+_COLUMNS = ("MiB", "MB/s", "(spread)", "ours is", "CPU s/GiB", "reader", "RSS MiB", "flying")
+_WIDE_ONLY = ("MiB", "(spread)", "reader", "flying")
+
+
+def _lines(cell: CellResult) -> Iterator[tuple[list[str], list[str]]]:
+    """The three names and the figures of each contender."""
     for number, column in enumerate(cell.columns):
         names = [cell.row, cell.condition] if number == 0 else ["", ""]
         figures = _figures(cell, column) if column.runs else ["", "not run"]
-        yield [Text(word) for word in (*names, column.name, *figures)]
+        yield [*names, column.name], [*figures, *[""] * (len(_COLUMNS) - len(figures))]
 
 
 def _figures(cell: CellResult, column: Column) -> list[str]:
@@ -125,7 +133,7 @@ def _sweep_entry(cell: CellResult, name: str) -> Text:
     return Text(_megabytes(rates.get(name, 0.0)), style="bold" if best else "")
 
 
-def verdict_table(results: Results) -> Table:
+def verdict_table(results: Results) -> Table | None:
     """What was wanted, and what came out; of a run of some rows only what it measured."""
     partly = bool(results.settings.get("rows"))
     table = _table("Wanted and got")
@@ -146,7 +154,7 @@ def verdict_table(results: Results) -> Table:
             got,
             Text(one.outcome.value, style=style),
         )
-    return table
+    return table if table.row_count else None
 
 
 def notes(results: Results) -> list[str]:
@@ -198,6 +206,8 @@ def _figure_notes(column: Column) -> Iterator[str]:
         p99 = column.median("latency_p99_seconds") or 0.0
         moved = column.median("server_bytes_a_read")
         server = "" if moved is None else f", {moved / 1024:.1f} KiB from the server for each"
+        if (cold := column.median("server_bytes_a_cold_read")) is not None:
+            server += f" ({cold / 1024:.1f} KiB where all was cold)"
         yield f"{_milliseconds(latency)} a read, 99th {_milliseconds(p99)}{server}"
 
 

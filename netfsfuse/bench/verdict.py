@@ -109,7 +109,7 @@ def _costs(results: Results) -> Iterator[Verdict]:
 def _small_reads(results: Results) -> Iterator[Verdict]:
     cells = results.cells_of("random")
     for name, kib in ((OURS, 64.0), ("ours, nofsc", 16.0)):
-        seen = [_median(cell, name, "server_bytes_a_read") for cell in cells]
+        seen = [_median(cell, name, "server_bytes_a_cold_read") for cell in cells]
         moved = [one / 1024 for one in seen if one is not None]
         what = f"random 4 KiB, {name}: moved for each"
         yield Verdict(what, kib, kib, max(moved, default=None), " KiB", at_most=True)

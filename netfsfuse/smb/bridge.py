@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 import time
 import uuid
 from typing import Any
@@ -68,18 +69,26 @@ class _Connection(Connection):  # type: ignore[misc]
 
 
 class Handshake:
-    """One attempt to connect. ``run`` blocks, in a thread; ``abort_unless_done`` ends it early."""
+    """One attempt to connect. ``run`` blocks, in a thread; ``abandon`` ends it early."""
 
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
         self._transport = HandshakeTransport(time.monotonic() + config.connect_timeout)
+        self._lock = threading.Lock()
         self._done = False
+        self._unwanted = False
         self._negotiated = False
 
-    def abort_unless_done(self) -> None:
-        """End ``run`` soon, with an error, if it has not ended. From any thread, at any time."""
-        if not self._done:
-            self._transport.abort()
+    def abandon(self) -> None:
+        """Nobody takes the outcome: end ``run`` soon, with an error, or close the connection that
+        it has made. From any thread, at any time.
+        """
+        with self._lock:
+            self._unwanted = True
+            if not self._done:
+                self._transport.abort()
+            elif self._transport.sock is not None:
+                self._transport.sock.close()
 
     def run(self) -> Established:
         """Connect, log in, connect the tree.
@@ -103,8 +112,9 @@ class Handshake:
         except Exception as failed:  # smbprotocol trusts its peer: a bad reply raises anything
             raise self._transport.failure or self._lost(failed) from failed
         finally:
-            self._done = True
-            self._transport.dispose(keep_socket=keep)
+            with self._lock:
+                self._done = True
+                self._transport.dispose(keep_socket=keep and not self._unwanted)
 
     def _refusal(self, code: int) -> MountError:
         config = self._config

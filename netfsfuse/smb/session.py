@@ -157,16 +157,17 @@ class Session:
 
     async def _shake_hands(self) -> Established:
         """Run the handshake in a thread, for the connect timeout at most (a name server may take
-        longer). Cancelled or late, it is aborted and its thread ends by itself.
+        longer). Cancelled or late, it is abandoned and its thread ends by itself.
         """
         handshake = self._handshaker(self.config)
         try:
             with trio.fail_after(self.config.connect_timeout + _RESOLVE_SECONDS):
                 return await trio.to_thread.run_sync(handshake.run, abandon_on_cancel=True)
-        except trio.TooSlowError:
-            raise MountError(f"{self.config.host} does not answer") from None
-        finally:
-            handshake.abort_unless_done()
+        except BaseException as failed:
+            handshake.abandon()
+            if isinstance(failed, trio.TooSlowError):
+                raise MountError(f"{self.config.host} does not answer") from None
+            raise
 
     async def exchange(self, requests: Callable[[Transport], Sequence[Request]]) -> list[Reply]:
         """``Transport.exchange`` on the live connection, once more on a new one if that one died.

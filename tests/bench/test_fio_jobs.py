@@ -1,9 +1,8 @@
-"""The job files for use by hand: fio understands them, they fit together, and verify sees errors."""
+"""The job files for use by hand: fio understands them, and verify sees a wrong byte."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -32,12 +31,12 @@ def job(name: str) -> Path:
 
 
 @pytest.fixture
-def laid_out(tmp_path: Path, session_folder: Path) -> Iterator[Path]:
+def laid_out(tmp_path: Path, session_folder: Path) -> Path:
     folder = session_folder / f"fio-{tmp_path.name}" / "share"  # /tmp may not take O_DIRECT
     folder.mkdir(parents=True)
     done = fio(job("lay-out"), folder)
     assert done.returncode == 0, done.stdout + done.stderr
-    yield folder
+    return folder
 
 
 def test_all_jobs_read_what_was_laid_out(laid_out: Path) -> None:

@@ -12,9 +12,9 @@ from netfsfuse.bench.show import show
 from tests.bench.making import results_of
 
 
-def shown(results: Results) -> str:
+def shown(results: Results, width: int = 140) -> str:
     out = io.StringIO()
-    show(results, Console(file=out, width=140, force_terminal=True, color_system=None))
+    show(results, Console(file=out, width=width, force_terminal=True, color_system=None))
     return out.getvalue()
 
 
@@ -35,6 +35,19 @@ def test_a_line_for_each_contender_with_its_ratio() -> None:
     assert "not run" in line_with(text, "smbclient to a file")
     assert "smbclient to a file: not run: not installed" in text
     assert "Test <CPU>" in text
+
+
+def test_a_terminal_of_80_columns_gets_what_fits() -> None:
+    text = shown(results_of("cold", {"ours": [700, 900], "smbclient": [400]}), width=80)
+    assert line_with(text, " 800 ").split() == ["cold", "0", "ms", "ours", "800", "1.50", "80"]
+    assert "…" not in text
+
+
+def test_an_incomplete_run_says_so() -> None:
+    results = results_of("cold", {"ours": [700]})
+    assert "Interrupted" in shown(results)
+    results.complete = True
+    assert "Interrupted" not in shown(results)
 
 
 def test_latencies_are_better_when_smaller() -> None:

@@ -243,20 +243,21 @@ class Mounted:
 @asynccontextmanager
 async def mounted(
     *,
-    rsize: int | None = MIB,
-    rasize: int = 8 * MIB,
+    rsize: int = MIB,
+    fixed: bool = True,
+    rasize: int | None = None,
     buffers: int = 96 * MIB,
     capacity: int = 512 * MIB,
 ) -> AsyncIterator[Mounted]:
     """A Netfs in its own service nursery. When the test is through, no buffer may be out."""
     stats = Stats()
-    config = ReadConfig(rsize=rsize, rasize=rasize, buffers=buffers)
+    config = ReadConfig(rsize=rsize if fixed else None, rasize=rasize, buffers=buffers)
     async with trio.open_nursery() as nursery:
         netfs = Netfs(
             nursery=nursery,
             config=config,
             stats=stats,
-            rsize=rsize or MIB,
+            rsize=rsize,
             capacity=lambda: capacity,
         )
         yield Mounted(netfs, stats)

@@ -25,7 +25,7 @@ async def run_ahead(file, pieces, size=256 * KIB):
 @pytest.mark.parametrize("asked", [1, 4096, 128 * KIB])
 async def test_the_first_read_costs_what_was_asked_and_no_more(autojump_clock, asked):
     server = FakeServer(DATA)
-    async with mounted(rsize=None) as m:
+    async with mounted(fixed=False) as m:
         inode = m.inode(SIZE)
         file = inode.open(server.open())
         await file.read(5 * MIB, asked)
@@ -38,7 +38,7 @@ async def test_the_first_read_costs_what_was_asked_and_no_more(autojump_clock, a
 
 async def test_random_reads_fetch_their_blocks_and_nothing_else(autojump_clock):
     server = FakeServer(DATA)
-    async with mounted(rsize=None) as m:
+    async with mounted(fixed=False) as m:
         inode = m.inode(SIZE)
         file = inode.open(server.open())
         blocks = random.Random(7).sample(range(256), 40)

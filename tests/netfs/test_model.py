@@ -40,14 +40,16 @@ def scripts(draw):
     script=scripts(),
     rsize=st.sampled_from([K, 2 * K, 3 * K, 8 * K]),
     budget=st.sampled_from([1, 4 * K, 10 * K, 1000 * K]),
-    rasize=st.sampled_from([0, K, 16 * K]),
+    rasize=st.sampled_from([None, K, 16 * K]),
+    fixed=st.booleans(),
+    capacity=st.sampled_from([1, K, 5 * K, 1000 * K]),
     cached=st.none() | st.tuples(st.sets(st.integers(0, 23)), st.sets(st.integers(0, 23))),
     seed=st.integers(0, 1000),
     retire_after=st.none() | st.floats(0, 0.2),
     slow_store=st.sampled_from([0.0, 0.05]),
 )
 def test_every_answer_is_whole_and_right(
-    script, rsize, budget, rasize, cached, seed, retire_after, slow_store
+    script, rsize, budget, rasize, fixed, capacity, cached, seed, retire_after, slow_store
 ):
     size, readers = script
     data = NOISE[:size]
@@ -62,7 +64,9 @@ def test_every_answer_is_whole_and_right(
             cache.blocks.pop(block, None)
 
     async def main():
-        async with mounted(rsize=rsize, rasize=rasize, buffers=budget) as m:
+        async with mounted(
+            rsize=rsize, fixed=fixed, rasize=rasize, buffers=budget, capacity=capacity
+        ) as m:
             inode = m.inode(size, cache)
 
             async def reader(reads):

@@ -228,7 +228,7 @@ class Handshake:
         trio.from_thread.run_sync(server.accept, theirs)
         return established(ours, credits=server.credits)
 
-    def abort_unless_done(self) -> None:
+    def abandon(self) -> None:
         """Whoever asked has gone."""
         self._unwanted = True
 

@@ -190,26 +190,36 @@ async def test_when_the_primary_is_lost_so_are_the_others() -> None:
 async def test_an_idle_channel_is_closed_and_its_handles_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(channels, "IDLE", 0.05)
     server = one_file()
     async with serving(server, max_channels=2) as session:
         file = await SmbFile.open(session, "f")
         await spread(server, file, 2)
-        monkeypatch.setattr(channels, "IDLE", 0.0)
+        await settled(session, 1)
+        with trio.fail_after(30):
+            while len(server.handles) > 1:
+                await trio.sleep(0.01)
+        assert Command.LOGOFF in server.commands()
+        await spread(server, file, 3)
+        await file.aclose()
+
+
+async def test_a_channel_with_a_read_under_way_is_not_idle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = one_file()
+    async with serving(server, max_channels=2) as session:
+        file = await SmbFile.open(session, "f")
+        await spread(server, file, 2)
+        monkeypatch.setattr(channels, "IDLE", 0.02)
         lane = session.channels.lanes()[0]
-        lane.outstanding += 1
-        lane.used = trio.current_time() - 100
-        scope_over = trio.Event()
-
-        async def watch() -> None:
-            await session.channels._in_use(lane)
-            scope_over.set()
-
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch)
-            await trio.testing.wait_all_tasks_blocked(0.02)
-            assert not scope_over.is_set()  # a read is under way
-            lane.outstanding -= 1
-        assert await read_all(file) == CONTENT
+            with session.channels.on(lane, 1):
+                nursery.start_soon(session.channels._in_use, lane)
+                with trio.move_on_after(0.3) as waited:
+                    while nursery.child_tasks:
+                        await trio.sleep(0.01)
+                assert waited.cancelled_caught
         await file.aclose()
 
 

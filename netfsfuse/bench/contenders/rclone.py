@@ -19,6 +19,8 @@ from netfsfuse.bench.process import Meter, Program, run
 from netfsfuse.bench.target import Target
 from netfsfuse.mountinfo import read_mounts
 
+_RCLONE = ("rclone", "--config=")
+"""Without a config file: the user's own is neither read nor made."""
 _MOUNT_SECONDS = 30.0  # measured 0.1 s, and some round trips
 _END_SECONDS = 10.0
 _POLL_SECONDS = 0.01
@@ -44,7 +46,7 @@ class RcloneMount:
     def __enter__(self) -> Self:
         self.path.mkdir(exist_ok=True)
         self.cachedir.mkdir(exist_ok=True, mode=0o700)
-        argv = ["rclone", "mount", f"S:{self._share}", str(self.path)]
+        argv = [*_RCLONE, "mount", f"S:{self._share}", str(self.path)]
         argv += ["--vfs-cache-mode", "full", "--cache-dir", str(self.cachedir)]
         begin = time.monotonic()
         self._program = Program(argv, environment=self._environment)
@@ -96,7 +98,7 @@ class RcloneMount:
 
 def rclone_environment(target: Target) -> dict[str, str]:
     """A remote named S that is the target's server. The password goes through a pipe only."""
-    obscured = run(["rclone", "obscure", "-"], text=target.password).output.strip()
+    obscured = run([*_RCLONE, "obscure", "-"], text=target.password).output.strip()
     settings = {
         "TYPE": "smb",
         "HOST": target.host,
@@ -105,8 +107,7 @@ def rclone_environment(target: Target) -> dict[str, str]:
         "PASS": obscured if target.password else "",
         "DOMAIN": target.domain,
     }
-    named = {f"RCLONE_CONFIG_S_{name}": value for name, value in settings.items() if value}
-    return {"RCLONE_CONFIG": "", **named}
+    return {f"RCLONE_CONFIG_S_{name}": value for name, value in settings.items() if value}
 
 
 def _is_mounted(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 from netfsfuse.bench.errors import NotHere
 from netfsfuse.bench.process import run
@@ -11,6 +12,17 @@ from netfsfuse.bench.results import Run
 from netfsfuse.bench.work.base import MountedWork, Recording
 
 _SECONDS = 3
+_SINGLES = 16
+_PYTHON = (sys.executable, "-I", "-S", "-c")
+# Each 4 KiB far from all others and not in order: nothing of it is there, and nothing helps it.
+_READER = """
+import os, sys
+size, count = int(sys.argv[2]), int(sys.argv[3])
+fd = os.open(sys.argv[1], os.O_RDONLY)
+for number in range(count):
+    at = (number * 7 % count + 1) * (size // (count + 2)) // 4096 * 4096
+    assert len(os.pread(fd, 4096, at)) == 4096
+"""
 BLOCK = 4096
 
 
@@ -23,6 +35,11 @@ class Random(MountedWork):
         file = self.bench.serving.file(size)
         file.warm()
         with self.mounted() as mount:
+            path = str(mount.path / file.name)
+            recording = Recording(mount)
+            done = run([*_PYTHON, _READER, path, str(file.size), str(_SINGLES)])
+            singles = recording.end([done], _SINGLES * BLOCK).server_bytes
+        with self.mounted() as mount:
             recording = Recording(mount)
             words = fio_command(str(mount.path / file.name), file.size, self.cell.depth)
             done = run(words, cwd=self.folder)
@@ -32,6 +49,8 @@ class Random(MountedWork):
         measured.figures["iops"] = report["iops"]
         measured.figures["latency_seconds"] = latency["percentile"]["50.000000"] / 1e9
         measured.figures["latency_p99_seconds"] = latency["percentile"]["99.000000"] / 1e9
+        if singles is not None:
+            measured.figures["server_bytes_a_cold_read"] = singles / _SINGLES
         if measured.server_bytes is not None and report["total_ios"]:
             measured.figures["server_bytes_a_read"] = measured.server_bytes / report["total_ios"]
         return measured

@@ -1,0 +1,158 @@
+"""Sessions, files and channels against a real Samba: right bytes, whatever the limits."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from netfsfuse.config import Credentials, ServerConfig
+from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.netfs.buffer import Buffer
+from netfsfuse.netfs.demand import Demand
+from netfsfuse.smb import saturation, siblings
+from netfsfuse.smb.namespace import SmbNamespace
+from netfsfuse.smb.session import Session
+from netfsfuse.stats import ServerStats
+from tests.support.proxy import PrivateProxy
+
+MIB = 1 << 20
+SIZE = 12 * MIB + 12345
+
+
+@asynccontextmanager
+async def session_to(server: PrivateSamba, **more: object) -> AsyncIterator[Session]:
+    who = Credentials(username=server.username, password=server.password)
+    config = ServerConfig(
+        **{"host": server.host, "share": server.share, "port": server.port, "credentials": who}
+        | more  # type: ignore[arg-type]
+    )
+    stats = ServerStats()
+    async with trio.open_nursery() as nursery:
+        session = Session(config, nursery=nursery, stats=stats)
+        await session.connect()
+        yield session
+        await session.aclose()
+        nursery.cancel_scope.cancel()
+    assert (stats.in_flight, stats.channels, stats.credits) == (0, 0, 0)
+
+
+def content_of(server: PrivateSamba, name: str) -> bytes:
+    content = os.urandom(SIZE)
+    (server.path / name).write_bytes(content)
+    return content
+
+
+async def read_all(
+    session: Session, name: str, size: int, *, depth: int, chance: random.Random
+) -> bytes:
+    """All of a file, in pieces of random sizes, ``depth`` at a time in random order."""
+    file = await SmbNamespace(session).open(name)
+    whole, pieces, start = bytearray(size), [], 0
+    while start < size:
+        length = min(chance.choice([1, 4096, 65536, 300_000, MIB, 2 * MIB]), size - start)
+        pieces.append((start, length))
+        start += length
+    chance.shuffle(pieces)
+
+    async def work() -> None:
+        buffer = Buffer(2 * MIB, lambda _: None)
+        buffer.hold()
+        while pieces:
+            start, length = pieces.pop()
+            done = 0
+            while done < length:
+                demand = Demand(urgent=chance.random() < 0.5)
+                got = await file.read(start + done, length - done, buffer, done, demand=demand)
+                assert 0 < got <= length - done
+                assert demand.sent
+                done += got
+            whole[start : start + length] = buffer.payload[:length]
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(depth):
+            nursery.start_soon(work)
+    await file.aclose()
+    return bytes(whole)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_right_bytes_with_random_limits(
+    any_samba: PrivateSamba, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(seed)
+    monkeypatch.setattr(saturation, "SECONDS", 0.0)
+    monkeypatch.setattr(saturation, "BUSY", 2 * MIB)
+    monkeypatch.setattr(siblings, "WORTH", MIB)
+    name = f"random-{seed}"
+    content = content_of(any_samba, name)
+    max_channels = chance.randint(1, 4)
+    max_credits = chance.choice([20, 21, 40, 128, 500, 8192])
+    async with session_to(any_samba, max_channels=max_channels, max_credits=max_credits) as session:
+        depth = chance.randint(8, 24)
+        assert await read_all(session, name, SIZE, depth=depth, chance=chance) == content
+        assert 1 <= session._stats.channels <= max_channels
+        assert session.read_capacity() <= max_channels * max_credits * 65536
+
+
+async def test_several_channels_carry_one_file(
+    any_samba: PrivateSamba, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saturation, "SECONDS", 0.0)
+    monkeypatch.setattr(saturation, "BUSY", MIB)
+    monkeypatch.setattr(siblings, "WORTH", 0)
+    content = content_of(any_samba, "several")
+    chance = random.Random(0)
+    async with session_to(any_samba, max_channels=3) as session:
+        capacity = session.read_capacity()
+        with trio.fail_after(60):
+            while session._stats.channels < 3:
+                assert await read_all(session, "several", SIZE, depth=24, chance=chance) == content
+        assert session.read_capacity() > capacity
+        assert await read_all(session, "several", SIZE, depth=24, chance=chance) == content
+
+
+@pytest.mark.parametrize("dialect", ["2.1", "3.0", "3.0.2", "3.1.1"])
+@pytest.mark.parametrize("option", ["signing", "encryption"])
+async def test_every_dialect_where_the_server_demands_protection(
+    samba_factory: Callable[..., PrivateSamba], dialect: str, option: str
+) -> None:
+    demands = {
+        "signing": {"server signing": "mandatory"},
+        "encryption": {"smb encrypt": "required"},
+    }
+    if option == "encryption" and dialect == "2.1":
+        option = "signing"  # it cannot encrypt
+    server = samba_factory(demands[option])
+    content = content_of(server, "f")
+    async with session_to(server, dialect=dialect) as session:
+        got = await read_all(session, "f", SIZE, depth=8, chance=random.Random(1))
+        assert got == content
+
+
+async def test_credits_for_a_long_link_are_there_after_two_questions(
+    samba: PrivateSamba, proxy: Callable[..., PrivateProxy]
+) -> None:
+    """60 MiB on their way: 1.2 GB/s at 50 ms."""
+    async with session_to(samba, port=proxy(samba.port, delay=0.05).port) as session:
+        namespace = SmbNamespace(session)
+        for _ in range(2):
+            await namespace.stat("")
+        assert session.read_capacity() >= 60 * MIB
+
+
+async def test_credits_grow_to_what_the_server_gives_and_no_more_than_we_allow(
+    samba: PrivateSamba,
+) -> None:
+    async with session_to(samba) as session:
+        for _ in range(20):
+            await SmbNamespace(session).stat("")
+        assert session._stats.credits >= 8000
+    async with session_to(samba, max_credits=100) as session:
+        for _ in range(20):
+            await SmbNamespace(session).stat("")
+        assert session.read_capacity() == (100 - 4) * 65536
