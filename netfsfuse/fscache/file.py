@@ -215,24 +215,3 @@ class CachedFile:
     def _matches(self, stored: bytes) -> bool:
         known = cookie.coherency_from(stored)
         return known is not None and same_content(known, self._attr)
-
-
-class NoCachedFile:
-    """``CacheObject`` where there is no cache: nothing is found, nothing stored."""
-
-    __slots__ = ()
-
-    async def query_occupancy(self, start: int, end: int) -> list[ByteRange]:
-        """Nothing."""
-        return []
-
-    async def read(self, start: int, target: memoryview) -> bool:
-        """Not there."""
-        return False
-
-    async def write(self, start: int, data: memoryview) -> bool:
-        """Not stored."""
-        return False
-
-    async def aclose(self) -> None:
-        """Nothing to let go."""

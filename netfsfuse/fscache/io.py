@@ -24,7 +24,7 @@ import trio
 
 import cachefiles
 from netfsfuse.fscache import cookie
-from netfsfuse.fscache.file import CachedFile, NoCachedFile
+from netfsfuse.fscache.file import CachedFile
 from netfsfuse.fscache.health import Health
 from netfsfuse.fscache.threads import Threads
 from netfsfuse.netfs.ops import CacheObject
@@ -57,14 +57,15 @@ class FsCache:
         self._open: dict[bytes, set[CachedFile]] = {}
         stats.enabled = volume is not None
 
-    async def acquire(self, attr: FileAttr, path: str) -> CacheObject:
-        """The cached file for what the server says now is ``attr`` at ``path``. Never raises.
+    async def acquire(self, attr: FileAttr, path: str) -> CacheObject | None:
+        """The cached file for what the server says now is ``attr`` at ``path``; None where there is
+        no cache for it. Never raises.
 
         Objects of the same file that were acquired under other content find nothing and store
         nothing from here on. What is on disk of other content is dropped before it is looked at.
         """
         if self.volume is None or self.health.dead or not 0 <= attr.size < 2**63:
-            return NoCachedFile()
+            return None
         key = cookie.object_key(attr, f"{self._subdir}/{path}")
         others = self._open.setdefault(key, set())
         for other in others:

@@ -117,6 +117,7 @@ class FetchAhead:
                     outstanding=self._outstanding,
                     debug_id="ahead",
                     urgent=False,
+                    paced=True,
                 )
             )
         return wanted.end

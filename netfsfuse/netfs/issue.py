@@ -22,6 +22,7 @@ from netfsfuse.netfs.collect import Verdict, assess, is_storable
 from netfsfuse.netfs.contents import Contents
 from netfsfuse.netfs.copy_to_cache import CopyToCache
 from netfsfuse.netfs.ops import CacheObject, ServerFile
+from netfsfuse.netfs.pace import Pace
 from netfsfuse.netfs.pool import BufferPool
 from netfsfuse.netfs.readahead import AheadConfig, Link
 from netfsfuse.netfs.request import Outstanding, Source, State, Subrequest
@@ -58,6 +59,7 @@ class Issuer:
         self.cache_read = min(CACHE_READ, ahead.rsize)
         self.ahead = ahead
         self.link = Link(ahead)
+        self.pace = Pace(self.link)
         self._capacity = capacity
         self.stores = CopyToCache()
         self.watch = CacheWatch()
@@ -72,10 +74,11 @@ class Issuer:
         outstanding: Outstanding,
         debug_id: str,
         urgent: bool,
+        paced: bool,
     ) -> Subrequest:
         """Enter a subrequest for ``piece`` into the table, taking over the caller's reference to
         ``buffer``. It must be handed to :meth:`start` before the next await. ``urgent``: a reader
-        is going to wait for it."""
+        is going to wait for it. ``paced``: it belongs to a run (see ``pace.py``)."""
         sub = Subrequest(
             piece.start,
             piece.length,
@@ -86,6 +89,7 @@ class Issuer:
             table=contents.table,
             debug_id=debug_id,
             urgent=urgent,
+            paced=paced,
         )
         log.debug("R=%s %s %d+%d: %s", debug_id, piece.source, piece.start, piece.length, piece.why)
         buffer.hold()  # the task's
@@ -177,10 +181,12 @@ class Issuer:
         return sub.transferred == stop
 
     async def _ask_server(self, sub: Subrequest, length: int) -> int:
-        """One request of at most rsize, timed for the link's sake."""
+        """One request of at most rsize, when it is its turn, timed for the link's sake."""
         link = self.link
         length = min(length, self.rsize)
         link.limit = self._capacity()
+        if sub.paced:
+            await self.pace.enter(length, sub.demand)
         flight = link.started(trio.current_time(), length)
         try:
             received = await sub.file.read(
@@ -189,7 +195,11 @@ class Issuer:
         except BaseException:
             link.abandoned(flight)
             raise
-        link.finished(flight, trio.current_time(), received)
+        else:
+            link.finished(flight, trio.current_time(), received)
+        finally:
+            if sub.paced:
+                self.pace.leave(length)
         return received
 
     async def _read_cache(self, contents: Contents, sub: Subrequest) -> list[ByteRange]:

@@ -45,6 +45,10 @@ FOREIGN_FAILURES = 2
 """How often a read asks again after subrequests of other handles failed. Each of many readers that
 joined one failing range would otherwise wait for all the others' attempts."""
 
+LONE_MAX = 16 * 1024
+"""Bytes: where nothing can be stored, a read this small that follows no other is sent as it is, and
+not grown to a cache block: 4 KiB at random would move 16 times as much over a slow link."""
+
 
 @dataclass(slots=True)
 class _Request:
@@ -106,6 +110,8 @@ class NetfsFile:
                 answer = self._lend(sub, start, end, self._ahead.runs_on)
                 if ahead.wanted:
                     self._issuer.start(contents, self._ahead.plan(ahead, end))
+            elif sub is None and self._is_lone(end - start):
+                answer = await read_through(self._issuer, self._file, start, end - start)
             else:
                 answer = await self._read_slowly(start, size, ahead)
         application = self._issuer.stats.application
@@ -136,6 +142,10 @@ class NetfsFile:
                 await self._outstanding.wait_empty()
             raise
 
+    def _is_lone(self, size: int) -> bool:
+        """Whether a read that is not in memory brings nothing that could serve another one."""
+        return self._contents.cache is None and size <= LONE_MAX and not self._ahead.runs_on
+
     async def _read_slowly(self, start: int, size: int, ahead: Ahead) -> Answer:
         """A read that needs something not in memory, or lies in several buffers."""
         contents = self._contents
@@ -149,13 +159,13 @@ class NetfsFile:
             await contents.learn(ByteRange(request.position, end))
             if contents.retired:
                 return await read_through(self._issuer, self._file, start, size)
-            plan = self._plan(request, ahead.phase, None)
+            plan = self._plan(request, ahead, None)
             if not plan.pinned:
                 buffer = await self._issuer.pool.acquire(plan.need)
                 if contents.retired:
                     buffer.drop()
                     continue
-                plan = self._plan(request, ahead.phase, buffer)
+                plan = self._plan(request, ahead, buffer)
             if first:
                 first = False
                 plan.fresh += self._ahead.plan(ahead, end)
@@ -166,19 +176,18 @@ class NetfsFile:
             if answer is not None:
                 return answer
 
-    def _plan(self, request: _Request, phase: int, spare: Buffer | None) -> _Plan:
+    def _plan(self, request: _Request, ahead: Ahead, spare: Buffer | None) -> _Plan:
         """Pin what is there and claim what is missing, as far as buffers go without waiting.
 
-        What a reader waits for is asked for in requests as large as may be. Takes over the
-        caller's reference to ``spare``, a buffer for the first missing piece.
+        Takes over the caller's reference to ``spare``, a buffer for the first missing piece.
         """
         contents = self._contents
         plan = _Plan()
         pieces = slice_range(
             ByteRange(request.position, request.end),
             i_size=contents.i_size,
-            request_size=self._issuer.rsize,
-            phase=phase,
+            request_size=ahead.request_size,
+            phase=ahead.phase,
             cache_size=self._issuer.cache_read,
             resident_end=contents.table.resident_end,
             stored=contents.stored_hint(),
@@ -223,6 +232,7 @@ class NetfsFile:
             outstanding=self._outstanding,
             debug_id=debug_id,
             urgent=True,
+            paced=self._ahead.runs_on,
         )
 
     async def _collect(self, request: _Request, pinned: list[Subrequest]) -> Answer | None:

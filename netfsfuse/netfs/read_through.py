@@ -7,6 +7,7 @@ the server says that the file ends, and nothing enters memory or cache.
 from __future__ import annotations
 
 from netfsfuse.netfs.buffer import Buffer
+from netfsfuse.netfs.collect import Verdict, assess
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.netfs.issue import Issuer
 from netfsfuse.netfs.ops import ServerFile
@@ -46,7 +47,7 @@ async def _read_once(file: ServerFile, start: int, length: int, buffer: Buffer) 
         count = await file.read(
             start + received, length - received, buffer, received, demand=Demand(urgent=True)
         )
-        if count == 0:
+        if assess(length, received, count) is Verdict.SHORT:
             break
         received += count
     return received

@@ -92,6 +92,7 @@ class Subrequest:
         "length",
         "let_go",
         "outstanding",
+        "paced",
         "running",
         "scope",
         "source",
@@ -114,6 +115,7 @@ class Subrequest:
         table: InflightTable,
         debug_id: str,
         urgent: bool,
+        paced: bool,
     ) -> None:
         self.start = start
         self.length = length
@@ -125,6 +127,7 @@ class Subrequest:
         self.table = table
         self.debug_id = debug_id
         self.demand = Demand(urgent=urgent)
+        self.paced = paced
         self.state = State.QUEUED
         self.transferred = 0
         self.consumed = 0

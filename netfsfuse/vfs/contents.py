@@ -24,8 +24,10 @@ from netfsfuse.types import Coherency, FileAttr, coherency_of, same_content
 class CacheOps(Protocol):
     """What this layer asks of the cache."""
 
-    async def acquire(self, attr: FileAttr, path: str) -> CacheObject:
-        """The cache object for a file just opened. Never raises but for cancellation."""
+    async def acquire(self, attr: FileAttr, path: str) -> CacheObject | None:
+        """The cache object for a file just opened; None: nothing of it can be cached. Never raises
+        but for cancellation.
+        """
         ...
 
 

@@ -36,16 +36,17 @@ async def test_the_first_read_costs_what_was_asked_and_no_more(autojump_clock, a
         await inode.aclose()
 
 
-async def test_random_reads_fetch_their_blocks_and_nothing_else(autojump_clock):
+@pytest.mark.parametrize(("cached", "moved"), [(True, K), (False, 4096)])
+async def test_random_reads_fetch_their_blocks_and_nothing_else(autojump_clock, cached, moved):
     server = FakeServer(DATA)
     async with mounted(fixed=False) as m:
-        inode = m.inode(SIZE)
+        inode = m.inode(SIZE, FakeCache(SIZE) if cached else None)
         file = inode.open(server.open())
         blocks = random.Random(7).sample(range(256), 40)
         for n, block in enumerate(blocks):
             await file.read(block * K + n * 512 % 60_000, 4096)
         await trio.testing.wait_all_tasks_blocked()
-        assert server.bytes_asked == len(blocks) * K
+        assert server.bytes_asked == len(blocks) * moved
         await file.aclose()
         await inode.aclose()
 

@@ -101,7 +101,7 @@ def test_each_block_is_fetched_once_while_there_is_room(script, rsize, cached):
     size, readers = script
     data = NOISE[:size]
     server = FakeServer(data)
-    cache = FakeCache(size) if cached else None
+    cache = FakeCache(size, refuse=not cached)
 
     async def main():
         async with mounted(rsize=rsize) as m:
@@ -123,8 +123,7 @@ def test_each_block_is_fetched_once_while_there_is_room(script, rsize, cached):
     run(main)
     fetched = [b for a in server.asked for b in range(a.start // K, -(-(a.start + a.length) // K))]
     assert len(fetched) == len(set(fetched))
-    if cache is not None:
-        assert set(cache.blocks) == set(fetched)
+    assert set(cache.blocks) == (set(fetched) if cached else set())
 
 
 @settings(deadline=None, max_examples=80)

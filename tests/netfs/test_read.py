@@ -11,7 +11,7 @@ from netfsfuse.errors import NetfsError
 from netfsfuse.netfs import Netfs
 from netfsfuse.stats import Stats
 from netfsfuse.types import CACHE_BLOCK
-from tests.netfs.fakes import KIB, MIB, NOISE, FakeServer, mounted, read_all
+from tests.netfs.fakes import KIB, MIB, NOISE, FakeCache, FakeServer, mounted, read_all
 
 K = CACHE_BLOCK
 
@@ -19,7 +19,7 @@ K = CACHE_BLOCK
 async def test_a_cold_read_asks_for_whole_blocks_and_answers_exactly(autojump_clock):
     server = FakeServer(NOISE[:MIB])
     async with mounted() as m:
-        inode = m.inode(MIB)
+        inode = m.inode(MIB, FakeCache(MIB))
         file = inode.open(server.open())
         answer = await file.read(70 * KIB, 10 * KIB)
         assert isinstance(answer, memoryview)

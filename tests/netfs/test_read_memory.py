@@ -7,7 +7,7 @@ import trio.testing
 
 from netfsfuse.netfs import PAGE
 from netfsfuse.types import CACHE_BLOCK
-from tests.netfs.fakes import KIB, MIB, NOISE, FakeServer, mounted, read_all
+from tests.netfs.fakes import KIB, MIB, NOISE, FakeCache, FakeServer, mounted, read_all
 
 K = CACHE_BLOCK
 
@@ -17,7 +17,7 @@ async def test_random_reads_take_small_buffers_and_stay_within_the_budget(autoju
     budget = 4 * MIB
     server = FakeServer(NOISE[:size])
     async with mounted(buffers=budget) as m:
-        inode = m.inode(size)
+        inode = m.inode(size, FakeCache(size))
         file = inode.open(server.open())
         blocks = [(n * 97) % 256 for n in range(256)]
         for block in blocks:

@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from netfsfuse.fscache.io import CachedFile, FsCache, NoCachedFile
+from netfsfuse.fscache.io import CachedFile, FsCache
 from netfsfuse.netfs import ops as netfs_ops
 from netfsfuse.smb.directory import SmbListing
 from netfsfuse.smb.file import SmbFile
@@ -27,7 +27,6 @@ from tests.vfs import fakes
         (FsCache, contents.CacheOps),
         (fakes.FakeCache, contents.CacheOps),
         (CachedFile, netfs_ops.CacheObject),
-        (NoCachedFile, netfs_ops.CacheObject),
         (fakes.FakeObject, netfs_ops.CacheObject),
     ],
 )

@@ -1,7 +1,7 @@
 """How large a request should be: a few milliseconds of the link.
 
 A request that is on the wire cannot be overtaken, so its length is what somebody else's small read
-waits: 2 ms nobody feels, and 16 ms (2 MiB on 1 Gbit/s) a person can. A smaller one costs more of
+waits: 1 ms nobody feels, and 16 ms (2 MiB on 1 Gbit/s) a person can. A smaller one costs more of
 the CPU for each byte: the whole mount spends 0.63 s of user time a GiB with 1 MiB and 0.37 with
 4 MiB (measured). On a fast link the CPU is the bottleneck, so there that decides the rate.
 """
@@ -11,8 +11,9 @@ from __future__ import annotations
 from netfsfuse.netfs.readahead.config import AheadConfig
 from netfsfuse.types import CACHE_BLOCK
 
-OCCUPANCY = 2e-3
-"""Seconds that one request may occupy a slow link."""
+OCCUPANCY = 1e-3
+"""Seconds that one request may occupy a slow link: a few are always under way, and who opens a file
+meanwhile waits for them three times."""
 
 FAST_OCCUPANCY = 8e-3
 """Seconds on a fast one, whose queue is shorter than that anyway."""
@@ -23,7 +24,7 @@ UNKNOWN = 256 * 1024
 UP = 1.5
 DOWN = 0.5
 """Sizes are powers of two; one is left for the next only when the wish is that far from it. 400
-MB/s makes 4 MiB, 1 Gbit/s 256 KiB, 30 MB/s 64 KiB; between UP and DOWN lies a factor of 1.5 in
+MB/s makes 4 MiB, 1 Gbit/s 128 KiB, 30 MB/s 64 KiB; between UP and DOWN lies a factor of 1.5 in
 which a rate may swing without a change."""
 
 SLOW = 200e6

@@ -14,15 +14,17 @@ MIB = 1024 * KIB
     [
         (1e6, 64 * KIB),
         (30e6, 64 * KIB),
-        (60e6, 128 * KIB),
-        (117e6, 256 * KIB),
-        (125e6, 256 * KIB),
-        (400e6, MIB),
-        (3e9, MIB),
+        (60e6, 64 * KIB),
+        (117e6, 128 * KIB),
+        (125e6, 128 * KIB),
+        (195e6, 256 * KIB),
+        (250e6, 2 * MIB),
+        (450e6, 4 * MIB),
+        (3e9, 4 * MIB),
     ],
 )
-def test_two_milliseconds_of_the_link(rate, size):
-    requests = RequestSize(AheadConfig())
+def test_a_few_milliseconds_of_the_link(rate, size):
+    requests = RequestSize(AheadConfig(rsize=4 * MIB))
     requests.update(rate, known=True)
     assert requests.current == size
 
@@ -38,7 +40,7 @@ def test_a_swing_of_a_fifth_changes_nothing():
     requests = RequestSize(AheadConfig())
     for rate in (125e6, 150e6, 110e6, 140e6, 105e6) * 3:
         requests.update(rate, known=True)
-        assert requests.current == 256 * KIB
+        assert requests.current == 128 * KIB
 
 
 def test_a_large_read_is_not_taken_apart_unless_the_link_is_slow():
@@ -46,7 +48,7 @@ def test_a_large_read_is_not_taken_apart_unless_the_link_is_slow():
     assert requests.for_reads_of(MIB) == MIB
     assert requests.for_reads_of(600 * KIB) == MIB
     requests.update(125e6, known=True)
-    assert requests.for_reads_of(MIB) == 256 * KIB
+    assert requests.for_reads_of(MIB) == 128 * KIB
     requests.update(250e6, known=True)
     assert requests.for_reads_of(MIB) == MIB
 
