@@ -2,7 +2,9 @@
 
 Folders are layers and imports point down only (``tests/test_layering.py`` holds it)::
 
-    __main__, cli/, demo/   the command                        knows config and mount
+    __main__, cli/          the command                        knows config and mount
+    bench/                  measures mounts and their peers; link/: long links of its own
+    demo/                   a private Samba and the demonstration
     mount.py                composition root: wires layers, owns the service nursery
     fuse/                   pyfuse3 <-> vfs; the one errors -> errno table; one guard
     vfs/                    inodes, attributes, directories, open handles; no pyfuse3, no SMB

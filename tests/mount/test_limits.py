@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from netfsfuse.demo.samba import PrivateSamba
+from tests.mount.reading import opened
 from tests.support.mounted import Mounted
 
 MIB = 1024 * 1024
@@ -165,3 +166,34 @@ def test_many_inodes_are_small_and_forgotten(
     )
     assert full < INODES_RSS
     assert after < empty + (full - empty) / 2
+
+
+@pytest.mark.parametrize(
+    ("gib", "warm"),
+    [(2, 1), pytest.param(20, 2, marks=[pytest.mark.soak, pytest.mark.timeout(1200)])],
+)
+def test_memory_stays_flat_over_a_long_read(
+    samba: PrivateSamba, mount: Callable[..., Mounted], gib: int, warm: int
+) -> None:
+    """A sparse file on the server; the daemon's memory after the first part and at the end."""
+    there = samba.path / f"long-{gib}"
+    with there.open("wb") as file:
+        file.truncate(gib << 30)
+    mounted = mount(samba, "nofsc")
+    fields = Path(f"/proc/{mounted.pid}/status")
+
+    def kib(name: str) -> int:
+        return next(int(line.split()[1]) for line in fields.open() if line.startswith(name))
+
+    piece = bytearray(1 << 20)
+    first = 0
+    with opened(mounted.path / there.name) as fd:
+        for number in range(gib << 10):
+            assert os.preadv(fd, [piece], number << 20) == 1 << 20
+            if number % 256 == 0:
+                os.posix_fadvise(fd, 0, number << 20, os.POSIX_FADV_DONTNEED)
+            if number == warm << 10:
+                first = kib("VmHWM")
+    there.unlink()
+    assert kib("VmHWM") < 200 << 10
+    assert kib("VmHWM") < first + (16 << 10)
