@@ -6,8 +6,8 @@ Two halves. The pure one turns text into values and can be tested with tables: `
 machine: ``credentials`` (files, environment, prompt), ``checks`` (mount point, /dev/fuse),
 ``daemon`` and ``handover`` (a process that outlives the command, readiness, secrets), ``probe``
 (asking a filesystem that may hang), ``detach``, ``programs``, ``conceal``, ``log``; and one file a
-command: ``mount``, ``umount``, ``stats``, ``bench``. ``main`` joins them and is the only place where an error
-becomes a line and an exit status.
+command: ``mount``, ``umount``, ``stats``, ``bench``. ``main`` joins them and is the only place
+where an error becomes a line and an exit status.
 
 Invariants:
 
@@ -19,5 +19,6 @@ Invariants:
   ``probe`` does it in a child, with a deadline.
 
 May import the leaves (``config``, ``errors``, ``mountinfo``, ``stats``, ``types``), and lazily
-``netfsfuse.mount``, ``netfsfuse.demo`` and ``netfsfuse.bench``: ``--help`` and usage errors need no FUSE library.
+``netfsfuse.mount``, ``netfsfuse.demo`` and ``netfsfuse.bench``: ``--help`` and usage errors need no
+FUSE library.
 """
