@@ -19,7 +19,7 @@ test: venv test-packages
 bench: venv bench-packages
 	$(VENV)/netfsfuse bench $(BENCH)
 
-check: venv
+check: venv test-packages
 	$(VENV)/ruff format --check .
 	$(VENV)/ruff check .
 	$(VENV)/mypy
@@ -36,7 +36,7 @@ packages:
 
 # After the others, so that two apt-get never run at once under make -j.
 test-packages: packages
-	@scripts/packages fio
+	@scripts/packages fio iproute2
 
 bench-packages: packages
 	@scripts/packages fio rclone smbclient iproute2
