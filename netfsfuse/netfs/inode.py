@@ -77,4 +77,5 @@ class NetfsInode(Contents):
                 if self.cache is not None:
                     await self.cache.aclose()
             finally:
+                self._issuer.pool.trim()
                 closed.set()
