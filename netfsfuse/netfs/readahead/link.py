@@ -160,7 +160,7 @@ class Link:
 
     def _end_round(self, now: float) -> None:
         measure = self._measure
-        self._size.update(measure.rate, known=self.known)
+        self._size.update(measure.rate, known=self.known, round_trip=measure.round_trip)
         if self._state is _State.STARTUP:
             self._start_up()
         elif self._state is _State.DRAIN:
@@ -182,7 +182,7 @@ class Link:
             self._flat_rounds += 1
         if self._flat_rounds >= FULL_ROUNDS:
             self._state = _State.STEADY
-            self._size.update(measure.rate, known=True)
+            self._size.update(measure.rate, known=True, round_trip=measure.round_trip)
             self._window = self._clamp(self._aim(ALPHA))
             return
         most = 2 * measure.product + STARTUP_SLACK * self._size.current

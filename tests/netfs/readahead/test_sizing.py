@@ -29,6 +29,14 @@ def test_a_few_milliseconds_of_the_link(rate, size):
     assert requests.current == size
 
 
+def test_a_long_round_trip_carries_larger_ones():
+    requests = RequestSize(AheadConfig(rsize=4 * MIB))
+    requests.update(53e6, known=True, round_trip=0.05)
+    assert requests.current == 256 * KIB
+    requests.update(53e6, known=True, round_trip=0.001)
+    assert requests.current == 64 * KIB
+
+
 def test_before_anything_is_known():
     requests = RequestSize(AheadConfig())
     assert requests.current == 256 * KIB
