@@ -183,7 +183,8 @@ def test_memory_stays_flat_over_a_long_read(
     fields = Path(f"/proc/{mounted.pid}/status")
 
     def kib(name: str) -> int:
-        return next(int(line.split()[1]) for line in fields.open() if line.startswith(name))
+        lines = fields.read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
     piece = bytearray(1 << 20)
     first = 0
