@@ -134,7 +134,7 @@ async def test_reads_of_one_handle_at_once_and_out_of_order(autojump_clock):
                 for n in (1, 0, 3, 2, 5, 4, 7, 6):
                     nursery.start_soon(check, group + n * piece)
         assert server.bytes_asked == size
-        assert server.in_flight_peak >= 7
+        assert server.in_flight_peak >= 4
         await file.aclose()
         await inode.aclose()
 

@@ -65,6 +65,20 @@ class Run(Growth):
             reach = size
         return abs(start - self.front) <= reach
 
+    def expects(self, start: int, size: int) -> bool:
+        """Whether a read is of this run for certain, whatever pattern it seems to make with the
+        reads before it: the next one, or one of the kernel's readahead that came out of order."""
+        if start == self.front:
+            return True
+        passed = self._skipped + max(0, start - self.front)
+        return (
+            self.is_open
+            and size >= KERNEL_READ
+            and passed <= KERNEL_AHEAD
+            and self.front - KERNEL_AHEAD <= start < self.asked
+            and (start > self.front or self._skipped > 0)
+        )
+
     def follow(self, start: int, size: int) -> None:
         """Take the run on by a read that it :meth:`takes`."""
         end = start + size

@@ -134,7 +134,9 @@ class Streams:
             shares.expire(now)
         request = self._request = self._link.request_size(size)
         first = self._strided.size == 0
-        if self._strided.note(start, size) and not any(run.front == start for run in self._runs):
+        if self._strided.note(start, size) and not any(
+            run.expects(start, size) for run in self._runs
+        ):
             return self._note_strided(start, size, request, now)
         forgotten = self._leave(self._strided) if self._strided.is_open else NOTHING
         found = self._find(start, size)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netfsfuse.netfs.readahead import AheadConfig, Link, Pattern, Streams
 from netfsfuse.types import CACHE_BLOCK, ByteRange
@@ -127,6 +129,36 @@ def test_disorder_is_not_a_seek(streams, order, size):
             answer = streams.on_read((turn * len(order) + place) * size, size, HUGE, 0.0)
             assert not answer.forgotten
             assert streams.pattern in (Pattern.SEQUENTIAL, Pattern.FIRST)
+
+
+@given(
+    groups=st.lists(st.permutations(range(8)), min_size=4, max_size=12),
+    size=st.sampled_from([128 * KIB, 256 * KIB]),
+)
+def test_no_order_of_the_kernels_readahead_is_a_stride(groups, size):
+    link = Link(AheadConfig())
+    streams = Streams(AheadConfig(), link)
+    read, asked = set(), set()
+    for n in range(8):
+        streams.on_read(n * size, size, HUGE, 0.0)
+    for number, order in enumerate(groups, 1):
+        for n in order:
+            start = (8 * number + n) * size
+            answer = streams.on_read(start, size, HUGE, 0.0)
+            read.add(start // CACHE_BLOCK)
+            assert not answer.forgotten
+            for part in answer.wanted:
+                blocks = set(range(part.start // CACHE_BLOCK, part.end // CACHE_BLOCK))
+                assert not blocks & (read | asked), "asked for what was there"
+                asked |= blocks
+
+
+def test_a_long_run_does_not_hide_a_stride(streams):
+    for n in range(1024):
+        streams.on_read(n * MIB, MIB, HUGE, 0.0)
+    for n in range(64):
+        streams.on_read(1024 * MIB + n * 512 * KIB, 128 * KIB, HUGE, 0.0)
+    assert streams.pattern is Pattern.STRIDED
 
 
 def test_a_seek_forgets_the_window_and_the_way_back_finds_half_of_it(streams):
