@@ -181,12 +181,21 @@ class Issuer:
         return sub.transferred == stop
 
     async def _ask_server(self, sub: Subrequest, length: int) -> int:
-        """One request of at most rsize, when it is its turn, timed for the link's sake."""
-        link = self.link
+        """One request of at most rsize, when it is its turn."""
         length = min(length, self.rsize)
-        link.limit = self._capacity()
+        self.link.limit = self._capacity()
         if sub.paced:
             await self.pace.enter(length, sub.demand)
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()  # taken back in the moment of its turn
+            return await self._ask_timed(sub, length)
+        finally:
+            if sub.paced:
+                self.pace.leave(length)
+
+    async def _ask_timed(self, sub: Subrequest, length: int) -> int:
+        """One request now, timed for the link's sake."""
+        link = self.link
         flight = link.started(trio.current_time(), length)
         try:
             received = await sub.file.read(
@@ -195,11 +204,7 @@ class Issuer:
         except BaseException:
             link.abandoned(flight)
             raise
-        else:
-            link.finished(flight, trio.current_time(), received)
-        finally:
-            if sub.paced:
-                self.pace.leave(length)
+        link.finished(flight, trio.current_time(), received)
         return received
 
     async def _read_cache(self, contents: Contents, sub: Subrequest) -> list[ByteRange]:
