@@ -52,23 +52,26 @@ class Link:
     """The way to the server. ``round_trip`` is added, in s; ``rate`` in bytes/s, None: unlimited.
 
     ``tun``: over a delaying TUN device, so that TCP's own windows count, instead of the proxy.
+    ``proxied``: through the proxy even where it has nothing to add.
     """
 
     round_trip: float = 0.0
     rate: int | None = None
     tun: bool = False
+    proxied: bool = False
 
     @property
     def direct(self) -> bool:
         """Whether nothing stands between client and server."""
-        return not self.round_trip and self.rate is None and not self.tun
+        return not (self.round_trip or self.rate or self.tun or self.proxied)
 
     @property
     def shown(self) -> str:
         """For the table: ``50 ms``, ``1 Gbit/s, 10 ms``."""
         words = [] if self.rate is None else [f"{self.rate * 8 / 1e9:g} Gbit/s"]
         words.append(f"{self.round_trip * 1000:g} ms")
-        return ", ".join([*words, *(["TUN"] if self.tun else [])])
+        words += ["TUN"] * self.tun + ["proxy"] * self.proxied
+        return ", ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,11 @@ def _cold_nofsc() -> list[Cell]:
     ]
 
 
+def _proxy() -> list[Cell]:
+    contenders = (OURS, OURS_NOFSC, SMBCLIENT)
+    return [Cell("proxy", Work.READ, contenders, Link(proxied=True), weight=12)]
+
+
 def _size_at(round_trip: float) -> int:
     return MIDDLE_SIZE if round_trip == 0.010 else DEFAULT_SIZE
 
@@ -221,6 +229,7 @@ def _tun() -> list[Cell]:
 
 ROWS: dict[str, tuple[str, Callable[[], list[Cell]]]] = {
     "cold": ("cold sequential read, storing to the cache", _cold),
+    "proxy": ("the same through a proxy that delays nothing: what long links begin from", _proxy),
     "cold-nofsc": ("cold sequential read without a cache", _cold_nofsc),
     "cp-sync": (
         "cp to a local file, with a sync",

@@ -73,10 +73,10 @@ def _distant(results: Results) -> Iterator[Verdict]:
     yield Verdict("50 ms, against rclone", 25, 30, _ratio(far, OURS, RCLONE))
     yield Verdict("50 ms, against smbclient with login", 2.5, 3, _ratio(far, OURS, SMBCLIENT))
     yield Verdict("the same, our mount counted too", 2.5, 3, _with_mount(far))
-    here = _median(_cell(results, "cold", 0.0), OURS, "rate")
-    there = _median(far, OURS, "rate")
-    share = there / here if here and there else None
-    yield Verdict("50 ms, of our rate at 0 ms", 60, 80, _percent(share), " %")
+    here, bare = _cell(results, "proxy", 0.0), _cell(results, "cold-nofsc", 0.050)
+    yield Verdict("50 ms, of our rate through it at 0 ms", 60, 80, _share(far, here, OURS), " %")
+    share = _share(bare, here, "ours, nofsc")
+    yield Verdict("the same, nofsc", 60, 80, share, " %")
 
 
 def _cached(results: Results) -> Iterator[Verdict]:
@@ -142,6 +142,12 @@ def _with_mount(cell: CellResult | None) -> float | None:
 def _median(cell: CellResult | None, name: str, of: str) -> float | None:
     column = cell.column(name) if cell else None
     return None if column is None else column.median(of)
+
+
+def _share(far: CellResult | None, near: CellResult | None, name: str) -> float | None:
+    """A contender's rate in one cell, in percent of its rate in another one."""
+    there, here = _median(far, name, "rate"), _median(near, name, "rate")
+    return _percent(there / here) if here and there else None
 
 
 def _percent(share: float | None) -> float | None:

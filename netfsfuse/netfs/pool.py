@@ -218,6 +218,8 @@ class BufferPool:
         self._stuck = False
         self._free.setdefault(buffer.capacity, []).append(buffer)
         self._free_bytes += cost
+        if not self.in_use:  # a slice that was lent may come back after its file was closed
+            self.trim()
         self._serve()
 
     def _on_idle(self, buffer: Buffer) -> None:

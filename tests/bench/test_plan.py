@@ -68,7 +68,7 @@ def test_quick_keeps_every_row_that_is_named() -> None:
 
 
 def test_an_unknown_row_is_named_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"'colder'.*cold, cold-nofsc"):
+    with pytest.raises(UsageError, match=r"'colder'.*cold, proxy, cold-nofsc"):
         build_plan(["cold", "colder"])
 
 
@@ -79,6 +79,7 @@ def test_an_unknown_row_is_named_with_the_known_ones() -> None:
         (Link(0.05), "50 ms"),
         (Link(0.001, GIGABIT), "1 Gbit/s, 1 ms"),
         (Link(0.05, tun=True), "50 ms, TUN"),
+        (Link(proxied=True), "0 ms, proxy"),
     ],
 )
 def test_a_link_is_shown(link: Link, shown: str) -> None:

@@ -49,3 +49,10 @@ def test_mounting_counts_where_it_says_so() -> None:
     results.cells[3].columns[0].runs[0].figures["mount_seconds"] = 1.0
     assert of(results, "50 ms, against smbclient with login").got == 4.0
     assert of(results, "the same, our mount counted too").got == 2.0
+
+
+def test_a_long_link_is_held_beside_the_same_proxy_without_delay() -> None:
+    results = results_of("cold", {"ours": [900]}, {}, {}, {"ours": [400]})
+    results.cells += results_of("proxy", {"ours": [500]}).cells
+    assert of(results, "50 ms, of our rate through it at 0 ms").got == 80.0
+    assert of(results, "the same, nofsc").outcome is Outcome.NOT_MEASURED
