@@ -90,6 +90,7 @@ class BufferPool:
         self._waiters: deque[_Waiter] = deque()
         self._serving = False
         self._stuck = False
+        self._trimming = False  # trimmed, and no buffer taken since
         self._token: trio.lowlevel.TrioToken | None = None
 
     def acquire_nowait(self, size: int, *, urgent: bool) -> Buffer | None:
@@ -156,7 +157,9 @@ class BufferPool:
         self._consumed[tenant] = None
 
     def trim(self) -> None:
-        """Nobody reads the file any more: unmap free buffers beyond ``KEEP_WARM``."""
+        """Nobody reads the file any more: unmap free buffers beyond ``KEEP_WARM``, and those that
+        come back late (lent, or stored by a slow disk) until somebody asks for a buffer again."""
+        self._trimming = True
         while self._free_bytes > KEEP_WARM:
             self._release_one()
 
@@ -174,6 +177,7 @@ class BufferPool:
                 self._release_one()
             buffer = self._allocate(capacity)
         self.in_use += cost
+        self._trimming = False
         buffer.references = 1
         return buffer
 
@@ -218,7 +222,7 @@ class BufferPool:
         self._stuck = False
         self._free.setdefault(buffer.capacity, []).append(buffer)
         self._free_bytes += cost
-        if not self.in_use:  # a slice that was lent may come back after its file was closed
+        if self._trimming:
             self.trim()
         self._serve()
 

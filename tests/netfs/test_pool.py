@@ -79,6 +79,16 @@ async def test_free_buffers_are_kept_while_files_are_read_and_few_of_them_after(
     assert stats.buffers_bytes_peak == 16 * (largest + 2 * PAGE)
 
 
+async def test_buffers_that_come_back_after_the_last_file_was_closed_are_not_kept():
+    largest = 4 * 1024 * 1024
+    pool = BufferPool(64 * largest, stats := MemoryStats(), largest=largest)
+    buffers = [await pool.acquire(largest) for _ in range(16)]
+    pool.trim()
+    for buffer in buffers:
+        buffer.drop()
+    assert stats.buffers_bytes <= KEEP_WARM
+
+
 async def test_free_buffers_of_another_class_make_room():
     pool, stats = make(4)  # one of the largest fits just so
     small = [await pool.acquire(K) for _ in range(4)]
