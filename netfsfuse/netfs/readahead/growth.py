@@ -108,7 +108,7 @@ class Growth:
             self.wish = max(block_floor(window // 2), OPENING)
             self._calm_since = self.progress
             return True
-        if not self._on_trial:
+        if not self._on_trial and passed >= 2 * window:
             self._slow = True
         return False
 

@@ -91,7 +91,7 @@ def test_one_gib_over_fifty_milliseconds():
     assert second >= 0.93 * 600e6
 
 
-def test_the_link_is_full_after_seven_round_trips():
+def test_the_link_is_full_after_six_round_trips():
     world = World(round_trip=0.05, rate=700e6)
     handle = Handle(world, GIB)
     reader = Reader(handle, total=GIB, **READERS["kernel"])
@@ -100,8 +100,8 @@ def test_the_link_is_full_after_seven_round_trips():
         world.run(until=world.now + 0.05)
         consumed.append(reader.consumed)
     steps = [after - before for before, after in pairwise(consumed)]
-    assert steps == sorted(steps)
-    assert steps[-1] >= 0.9 * 700e6 * 0.05
+    assert steps[:5] == sorted(steps[:5])
+    assert min(steps[5:]) >= 0.9 * 700e6 * 0.05
 
 
 @pytest.mark.parametrize("known", [False, True])
