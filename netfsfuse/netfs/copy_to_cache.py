@@ -11,6 +11,7 @@ buffers wait here. A cache that hangs stops nobody for longer than ``ROOM_PATIEN
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import trio
 
@@ -23,20 +24,28 @@ STORES = 6
 """Stores handed to the cache at once. It bounds its threads itself, and what queues there goes in
 one hop, which costs more CPU (200-300 us) than writing a MiB; three seldom queued (measured)."""
 
-BACKLOG = 24 * 1024 * 1024
+LEAST_BACKLOG = 24 * 1024 * 1024
 """Bytes that may wait to be stored, or be stored, before readahead pauses: ``STORES`` of
 4 MiB. Buffers then come back while the CPU's cache still has them, and a fast link does not fill
 the whole budget with what the reader has had already (111 MiB of buffers before, measured)."""
+
+MOST_BACKLOG = 56 * 1024 * 1024
+"""Bytes it may grow to. What is in flight (32 MiB at least) then fits beside it into the 96 MiB of
+buffers that readahead may have."""
+
+BACKLOG_WINDOWS = 2
+"""The backlog in windows of the link: one burst that is being stored, and the next."""
 
 ROOM_PATIENCE = 1.0
 """Seconds a reader waits for stores to catch up. A disk of 30 MB/s has made room by then."""
 
 
 class CopyToCache:
-    """The stores of one mount."""
+    """The stores of one mount. ``window()``: bytes that the link has in flight when it is full."""
 
-    def __init__(self, backlog: int = BACKLOG) -> None:
-        self.backlog = backlog
+    def __init__(self, window: Callable[[], int]) -> None:
+        self._window = window
+        self.least_backlog, self.most_backlog = LEAST_BACKLOG, MOST_BACKLOG
         self.pending = 0
         """Subrequests that wait for their store, or are being stored."""
         self.waiting = 0
@@ -73,7 +82,9 @@ class CopyToCache:
     @property
     def is_behind(self) -> bool:
         """Whether so much waits that nothing more should be read ahead for the time being."""
-        return self.waiting >= self.backlog
+        if self.waiting < self.least_backlog:
+            return False
+        return self.waiting >= min(BACKLOG_WINDOWS * self._window(), self.most_backlog)
 
     async def wait_room(self) -> None:
         """Return when it is not behind any more, or hangs. No checkpoint if it is not."""

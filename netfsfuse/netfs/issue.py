@@ -61,7 +61,7 @@ class Issuer:
         self.link = Link(ahead)
         self.pace = Pace(self.link)
         self._capacity = capacity
-        self.stores = CopyToCache()
+        self.stores = CopyToCache(lambda: self.link.window)
         self.watch = CacheWatch()
 
     def claim(

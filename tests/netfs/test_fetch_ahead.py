@@ -8,7 +8,10 @@ import pytest
 import trio
 import trio.testing
 
-from netfsfuse.netfs.copy_to_cache import BACKLOG, ROOM_PATIENCE
+from netfsfuse.config import ReadConfig
+from netfsfuse.netfs.copy_to_cache import LEAST_BACKLOG, MOST_BACKLOG, ROOM_PATIENCE, CopyToCache
+from netfsfuse.netfs.pool import BufferPool
+from netfsfuse.stats import MemoryStats
 from netfsfuse.types import CACHE_BLOCK
 from tests.netfs.fakes import KIB, MIB, NOISE, FakeCache, FakeServer, mounted, read_all
 
@@ -147,7 +150,8 @@ async def test_the_switch_from_cache_to_server_is_no_stall(autojump_clock):
 async def test_a_slow_disk_slows_a_reader_down_and_not_its_requests(autojump_clock):
     server, cache = FakeServer(DATA, latency=0.001), FakeCache(SIZE, store_delay=0.1)
     async with mounted(rsize=MIB, buffers=96 * MIB) as m:
-        m.netfs._issuer.stores.backlog = 4 * MIB
+        stores = m.netfs._issuer.stores
+        stores.least_backlog = stores.most_backlog = 4 * MIB
         inode = m.inode(SIZE, cache)
         file = inode.open(server.open())
         assert await read_all(file, SIZE) == DATA
@@ -164,7 +168,8 @@ async def test_a_disk_that_hangs_stops_a_reader_once_and_not_for_long(autojump_c
     server, cache = FakeServer(DATA, latency=0.001), FakeCache(SIZE)
     cache.store_gate = trio.Event()
     async with mounted(rsize=MIB, buffers=96 * MIB) as m:
-        m.netfs._issuer.stores.backlog = 4 * MIB
+        stores = m.netfs._issuer.stores
+        stores.least_backlog = stores.most_backlog = 4 * MIB
         inode = m.inode(SIZE, cache)
         file = inode.open(server.open())
         assert await read_all(file, SIZE) == DATA
@@ -175,5 +180,15 @@ async def test_a_disk_that_hangs_stops_a_reader_once_and_not_for_long(autojump_c
         await inode.aclose()
 
 
-def test_the_backlog_leaves_room_for_readers():
-    assert BACKLOG <= 32 * MIB
+@pytest.mark.parametrize(("window", "backlog"), [(4, 24), (12, 24), (20, 40), (28, 56), (64, 56)])
+def test_the_backlog_follows_the_links_window(window, backlog):
+    stores = CopyToCache(lambda: window * MIB)
+    stores.waiting = backlog * MIB - 1
+    assert not stores.is_behind
+    stores.waiting += 1
+    assert stores.is_behind
+
+
+def test_the_backlog_leaves_room_for_what_is_in_flight():
+    pool = BufferPool(ReadConfig().buffers, MemoryStats(), largest=4 * MIB)
+    assert LEAST_BACKLOG <= MOST_BACKLOG <= pool.readahead_limit - 32 * MIB

@@ -54,7 +54,7 @@ What it amounts to, simulated (tests/netfs/readahead; one reader, window without
     50 ms       700 MB/s  38 MiB     1 MiB
     ==========  ========  =========  =======
     The link is at least 90 % busy for 0.5 to 200 ms and 30 to 1000 MB/s where 64 MiB cover the
-    product; the first file of an unknown link of 50 ms and 600 MB/s has it full after seven round
+    product; the first file of an unknown link of 50 ms and 600 MB/s has it full after six round
     trips, the second after two.
 
 Every constant has its reason beside it.
