@@ -2,7 +2,7 @@
 
 A read that finds its data changes nothing. One that has to wait doubles the window, at most once
 for each window's worth of data, because what was asked for under the old window says nothing about
-the new one. When a whole window has passed without a wait the doubling is over; from then on a
+the new one. When two whole windows have passed without a wait the doubling is over; from then on a
 wait adds one request.
 
 Where the link is known already, a waiting stream gets all it may have at once, on trial: for every

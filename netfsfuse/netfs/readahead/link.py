@@ -18,10 +18,6 @@ from netfsfuse.netfs.readahead.measure import ROUND_TRIP_MEMORY, Flight, Measure
 from netfsfuse.netfs.readahead.shares import Shares
 from netfsfuse.netfs.readahead.sizing import RequestSize
 
-MORE = 1.5
-"""A round is one of those only if its window was so many times that of the best one, or if the
-window has ceased to grow: less cannot have brought more."""
-
 FIRST_WINDOW = 4 * 1024 * 1024
 """Bytes before anything is known: twice what a new stream opens with, so that its first doubling
 need not wait for a round. 33 ms of 1 Gbit/s, once."""
@@ -40,6 +36,10 @@ rounds to fill instead of six (measured)."""
 FULL_GAIN = 1.25
 FULL_ROUNDS = 3
 """BBR: the pipe is full when three rounds brought less than a quarter more."""
+
+MORE = 1.5
+"""A round is one of the three only if its window was so many times that of the best one, or if the
+window has ceased to grow: less cannot have brought more."""
 
 ALPHA = 3
 """Requests above the product that are always wanted: one that the server works on, one behind it,
