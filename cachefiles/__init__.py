@@ -54,7 +54,8 @@ from cachefiles.cache import Cache
 from cachefiles.contentmap import BLOCK
 from cachefiles.errors import CacheBusy, CacheDead, CacheError, CacheUnusable, NoSpace
 from cachefiles.faults import Faults
-from cachefiles.object import Object
+from cachefiles.limits import Limits
+from cachefiles.object import Object, Verify
 from cachefiles.volume import Found, Volume
 
 __all__ = [
@@ -66,7 +67,9 @@ __all__ = [
     "CacheUnusable",
     "Faults",
     "Found",
+    "Limits",
     "NoSpace",
     "Object",
+    "Verify",
     "Volume",
 ]

@@ -10,14 +10,17 @@ network filesystems O_DIRECT) is asked once and then left alone. Refusals are re
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from cachefiles.extents import Extent
 from cachefiles.faults import Faults
+from cachefiles.limits import Disk
 
 RWF_DONTCACHE = 0x80
 UNCACHED_MIN = 512 * 1024
@@ -28,6 +31,11 @@ I/O at once), and cold reads in 256 KiB calls run at 1.3-1.5 GiB/s plainly (kern
 
 ALIGNMENT = 4096
 """Bytes: of memory, offset and length of a direct transfer. Disks of larger sectors refuse."""
+
+_LOCK_RETRY = 0.0005  # seconds; what the lock is held for takes tens of microseconds
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+_PUNCH_KEEP_SIZE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _REFUSED = frozenset({errno.EOPNOTSUPP, errno.EINVAL})
@@ -124,19 +132,94 @@ class Filesystem:
         self._enter("ftruncate")
         os.ftruncate(fd, size)
 
-    def lock(self, fd: int) -> bool:
-        """Lock the file for this process alone; False when another one has it."""
+    def lock(self, fd: int, *, shared: bool = False) -> bool:
+        """Lock the open file, or change its lock; False when somebody else's is in the way.
+
+        The lock is of this opening of the file and goes with it, also when the process is killed.
+        """
         self._enter("flock")
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
+
+    def unlock(self, fd: int) -> None:
+        """Give a lock back. Never raises."""
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_UN)
+
+    @contextmanager
+    def locked(self, fd: int, patience: float) -> Iterator[None]:
+        """Hold the file's lock alone; ``TimeoutError`` when others have it for ``patience`` s.
+
+        Waits by trying again: a process that is stopped with the lock must not stop others.
+        """
+        end = time.monotonic() + patience
+        while not self.lock(fd):
+            if time.monotonic() >= end:
+                raise TimeoutError(errno.ETIMEDOUT, "another process holds it for too long")
+            time.sleep(_LOCK_RETRY)
+        try:
+            yield
+        finally:
+            self.unlock(fd)
+
+    def status(self, fd: int) -> os.stat_result:
+        """What the inode says of the open file."""
+        self._enter("fstat")
+        return os.fstat(fd)
+
+    def has_name(self, fd: int) -> bool:
+        """Whether the open file still has a name: nobody has buried it."""
+        return self.status(fd).st_nlink > 0
+
+    def allocated(self, path: str, dir_fd: int) -> int:
+        """Bytes on disk of the file ``path``; 0 when there is none."""
+        self._enter("stat")
+        try:
+            return os.stat(path, dir_fd=dir_fd, follow_symlinks=False).st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
+    def set_used(self, fd: int, when: int) -> None:
+        """Note that the file was used at ``when``, ns since the epoch: in its access time."""
+        self._enter("utimensat")
+        os.utime(fd, ns=(when, when))
+
+    def space(self, fd: int) -> Disk:
+        """How full the filesystem is that holds ``fd``."""
+        self._enter("fstatvfs")
+        about = os.fstatvfs(fd)
+        unit = about.f_frsize
+        return Disk(about.f_blocks * unit, about.f_bavail * unit, about.f_files, about.f_favail)
+
+    def punch(self, fd: int, start: int, length: int) -> bool:
+        """Make a hole; False where the filesystem makes none."""
+        self._enter("fallocate")
+        if _LIBC.fallocate(fd, _PUNCH_KEEP_SIZE, start, length) == 0:
+            return True
+        code = ctypes.get_errno()
+        if code in _REFUSED or code == errno.ENOSYS:
+            return False
+        raise OSError(code, os.strerror(code))
 
     def sync(self, fd: int) -> None:
         """Wait until the file is on the disk."""
         self._enter("fsync")
         os.fsync(fd)
+
+    def sync_data(self, fd: int) -> None:
+        """Wait until the file's bytes, and what it takes to find them, are on the disk."""
+        self._enter("fdatasync")
+        os.fdatasync(fd)
+
+    def sync_all(self, fd: int) -> None:
+        """Wait until everything of the filesystem that holds ``fd`` is on the disk."""
+        self._enter("syncfs")
+        if _LIBC.syncfs(fd) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
 
     def close(self, fd: int) -> None:
         """Give a descriptor back. An error here says nothing about what was promised: ignored."""

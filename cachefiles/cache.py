@@ -1,8 +1,10 @@
 """Bind a directory as a cache: check that it can hold one, lock it, hand out its volumes.
 
-The directory belongs to one process at a time (flock on ``lock``, kept until :meth:`Cache.close`;
-the kernel drops it with the process). The file ``version`` names the format of everything below
-``volumes``; what another version of this library left is renamed, never read and never removed.
+Any number of processes of one user share it: each holds a shared flock on ``lock`` until
+:meth:`Cache.close` (the kernel drops it with the process), and what must be done alone, making the
+directory and setting aside what another version left, is done under an exclusive one. The file
+``version`` names the format of everything below ``volumes``; what another version of this library
+left is renamed, never read and never removed.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -18,13 +21,21 @@ from cachefiles.backing import Filesystem
 from cachefiles.errors import CacheBusy, CacheError, CacheUnusable, translated
 from cachefiles.faults import Faults
 from cachefiles.key import file_name
+from cachefiles.limits import Limits
+from cachefiles.object import Verify
 from cachefiles.probe import probe
+from cachefiles.space import Space
 from cachefiles.volume import Volume
 
 VERSION = b"cachefiles 1\n"
 _WORD = b"cachefiles "
 _VOLUMES = "volumes"
-_OURS = frozenset({"lock", "version", "version.new", _VOLUMES, "probe", "lost+found"})
+_OURS = frozenset(
+    {"lock", "version", "version.new", _VOLUMES, "probe", "space", "cull", "lost+found"}
+)
+_PATIENCE = 10.0
+"""Seconds to wait for a process that binds the directory at the same time."""
+
 VOLUME_XATTR = "user.cachefiles.volume"
 """On a volume's directory: its key, or the first 512 bytes of it, for people and for listing."""
 
@@ -35,8 +46,13 @@ class Cache:
     ``set_aside`` is the folder that holds what another version left, if this bind found any.
     """
 
-    def __init__(self, directory: Path, filesystem: Filesystem) -> None:
+    def __init__(
+        self, directory: Path, filesystem: Filesystem, limits: Limits, verify: Verify
+    ) -> None:
         self.directory = directory
+        self._limits = limits
+        self._verify = verify
+        self._space: Space | None = None
         self.set_aside: Path | None = None
         self._filesystem = filesystem
         self._lock = Lock()
@@ -46,15 +62,23 @@ class Cache:
         self._volumes: dict[bytes, Volume] = {}
 
     @classmethod
-    def bind(cls, directory: Path, faults: Faults | None = None) -> Cache:
+    def bind(
+        cls,
+        directory: Path,
+        faults: Faults | None = None,
+        *,
+        limits: Limits | None = None,
+        verify: Verify = Verify.OPEN,
+    ) -> Cache:
         """Use ``directory``, which is made (0700) if it is missing.
 
-        Raises ``CacheBusy`` when another process has it, ``CacheUnusable`` with the reason when
-        it cannot hold a cache: not ours, writable by others, holding something else, read-only,
+        ``limits`` are this process's; where several differ, the strictest holds in effect. Raises
+        ``CacheBusy`` when a process of another format has it, ``CacheUnusable`` with the reason
+        when it cannot hold a cache: not ours, writable by others, holding other files, read-only,
         without extended attributes or holes, or full before anything was stored. A cache that
         filled up later can be bound, to be read.
         """
-        cache = cls(directory, Filesystem(faults))
+        cache = cls(directory, Filesystem(faults), limits or Limits(), verify)
         try:
             cache._bind()
         except OSError as error:
@@ -69,7 +93,7 @@ class Cache:
     def volume(self, key: bytes) -> Volume:
         """The volume ``key``, made if it is new; the same object for the same key."""
         with self._lock, translated("opening a cache volume"):
-            if self._folder < 0:
+            if self._folder < 0 or self._space is None:
                 raise CacheError("the cache is closed")
             volume = self._volumes.get(key)
             if volume is None:
@@ -78,8 +102,36 @@ class Cache:
                 folder = self._filesystem.open_folder(name, self._folder)
                 with suppress(OSError):  # only people read it
                     self._filesystem.set_xattr(folder, VOLUME_XATTR, key[:512])
-                volume = self._volumes[key] = Volume(self._filesystem, key, folder)
+                volume = self._volumes[key] = Volume(
+                    self._filesystem, key, folder, self._space, self._verify
+                )
             return volume
+
+    @property
+    def space(self) -> Space:
+        """The count of what the cache takes. Raises ``CacheError`` when closed."""
+        if self._space is None:
+            raise CacheError("the cache is closed")
+        return self._space
+
+    def sync(self) -> None:
+        """Have what was stored up to here outlive a power loss. Raises ``CacheError``."""
+        with self._lock:
+            volumes = list(self._volumes.values())
+        for volume in volumes:
+            volume.sync()
+
+    def open_volumes(self) -> int:
+        """A descriptor of the directory of volumes, the caller's to close."""
+        with self._lock:
+            if self._folder < 0:
+                raise CacheError("the cache is closed")
+            return self._filesystem.open_folder(".", self._folder)
+
+    @property
+    def filesystem(self) -> Filesystem:
+        """For the culler and the administrator's command."""
+        return self._filesystem
 
     def close(self) -> None:
         """Close the volumes and give the directory free for others. Idempotent."""
@@ -87,6 +139,9 @@ class Cache:
             for volume in self._volumes.values():
                 volume.close()
             self._volumes.clear()
+            if self._space is not None:
+                self._space.close()
+                self._space = None
             for fd in (self._folder, self._top, self._lock_fd):
                 if fd >= 0:
                     self._filesystem.close(fd)
@@ -103,8 +158,16 @@ class Cache:
         self._top = self._filesystem.open_folder(os.fspath(self.directory))
         self._check_owner()
         self._check_content()
-        self._take_lock()
-        known = self._check_version()
+        alone = self._take_lock()
+        known = self._check_version(alone=alone)
+        self._probe(known=known)
+        self._filesystem.make_folder(_VOLUMES, self._top)
+        self._folder = self._filesystem.open_folder(_VOLUMES, self._top)
+        self._count(alone=alone, empty=not known)
+        if alone:
+            self._filesystem.lock(self._lock_fd, shared=True)
+
+    def _probe(self, *, known: bool) -> None:
         try:
             reason = probe(self._filesystem, self._top)
         except OSError as error:
@@ -113,8 +176,11 @@ class Cache:
             reason = None  # it passed when it was made; full now, it can still be read
         if reason is not None:
             raise self._unusable(reason)
-        self._filesystem.make_folder(_VOLUMES, self._top)
-        self._folder = self._filesystem.open_folder(_VOLUMES, self._top)
+
+    def _count(self, *, alone: bool, empty: bool) -> None:
+        fd = self._filesystem.create("space", self._top, exclusive=False)
+        self._space = Space(self._filesystem, fd, self._top, self._limits)
+        self._space.begin(alone=alone, empty=empty)
 
     def _check_owner(self) -> None:
         about = os.fstat(self._top)
@@ -133,10 +199,22 @@ class Cache:
         if mode & 0o077:
             os.fchmod(self._top, mode & 0o700)
 
-    def _take_lock(self) -> None:
+    def _take_lock(self) -> bool:
+        """Whether no other process uses the cache: then it is locked for us alone as yet."""
         self._lock_fd = self._filesystem.create("lock", self._top, exclusive=False)
-        if not self._filesystem.lock(self._lock_fd):
-            raise CacheBusy(f"the cache in {self.directory} is in use by another process")
+        end = time.monotonic() + _PATIENCE
+        while not self._filesystem.lock(self._lock_fd):
+            if self._filesystem.lock(self._lock_fd, shared=True):
+                return False
+            if time.monotonic() >= end:
+                raise self._busy()
+            time.sleep(0.001)  # another one is just binding it
+        return True
+
+    def _busy(self) -> CacheBusy:
+        return CacheBusy(
+            f"the cache in {self.directory} is in use by a process of another version of netfsfuse"
+        )
 
     def _read_version(self) -> bytes:
         try:
@@ -149,13 +227,16 @@ class Cache:
         finally:
             self._filesystem.close(fd)
 
-    def _check_version(self) -> bool:
+    def _check_version(self, *, alone: bool) -> bool:
         """Whether this is a cache of our format. If not, it is one (empty) afterwards."""
         version = self._read_version()
         if version == VERSION:
             return True
+        if not alone:
+            raise self._busy()
         if _VOLUMES in os.listdir(self._top):
             self._set_aside(version)
+        self._filesystem.unlink("space", self._top)
         self._filesystem.unlink("version.new", self._top)
         fd = self._filesystem.create("version.new", self._top)
         try:

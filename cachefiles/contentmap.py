@@ -7,15 +7,14 @@ holds for block i, at offset 8 i, a little-endian XXH3-64 of exactly the bytes s
 covers key and generation, so neither an entry nor a block left over from another file, another
 generation or another place in this one fits, whatever mixture a crash leaves of both files.
 
-The side file is sparse: nothing stored costs nothing, whatever the size of the file. It is read
-by pages of 512 entries (4 KiB, 32 MiB of data) and never as a whole; :class:`ContentMap` keeps the
-last few pages. It is written by entries, the touched ones in one call.
+The side file is sparse: nothing stored costs nothing, whatever the size of the file. What is asked
+for is read and what is touched is written, each in one call, and never the whole. Behind the
+entries lie the stamps of ``recency.py``.
 """
 
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 import xxhash
@@ -24,9 +23,6 @@ BLOCK = 64 * 1024
 """Bytes that one entry speaks for. On disk: changing it needs another format version."""
 
 ENTRY = 8
-PAGE_ENTRIES = 512
-PAGES_KEPT = 8
-"""Per open object: 256 MiB of a file around its readers for at most 32 KiB of memory."""
 
 _MASK = 2**64 - 1
 _STRIDE = 0x9E3779B97F4A7C15  # odd, so that distinct block numbers give distinct seeds
@@ -60,76 +56,36 @@ def block_hashes(seed: int, first: int, data: memoryview) -> list[int]:
 
 
 class ContentMap:
-    """The entries of one object, through a small page cache. The caller holds the object's lock.
+    """The entries of one object in its side file.
 
-    ``fresh`` says that the side file was just made: pages never stored are then known to be zero
-    without asking. Errors of ``load`` and ``store`` pass through; after a failed :meth:`put` the
-    entries in memory are the old ones, after a failed :meth:`clear` they are cleared.
+    Nothing is kept in memory: other processes store and cull in the same file, and the kernel's
+    page cache is the one copy that all of them see. Errors of ``load`` and ``store`` pass through.
     """
 
-    def __init__(self, size: int, load: Load, store: Store, *, fresh: bool) -> None:
-        self._blocks = block_count(size)
+    __slots__ = ("_load", "_store")
+
+    def __init__(self, load: Load, store: Store) -> None:
         self._load = load
         self._store = store
-        self._written_to: int | None = 0 if fresh else None  # side file's end; None: unknown
-        self._pages: OrderedDict[int, bytearray] = OrderedDict()
 
     def entries(self, first: int, count: int) -> list[int]:
         """The entries of ``count`` blocks from ``first`` on; 0 for a block that is not stored."""
-        found: list[int] = []
-        end = first + count
-        while first < end:
-            index, slot = divmod(first, PAGE_ENTRIES)
-            here = min(PAGE_ENTRIES - slot, end - first)
-            found += struct.unpack_from(f"<{here}Q", self._page(index), slot * ENTRY)
-            first += here
-        return found
-
-    def kept(self, first: int, count: int) -> list[int] | None:
-        """As :meth:`entries`, from the pages in memory alone; None where one is not there."""
-        pages = range(first // PAGE_ENTRIES, (first + count - 1) // PAGE_ENTRIES + 1)
-        return self.entries(first, count) if all(page in self._pages for page in pages) else None
+        raw = bytearray(count * ENTRY)
+        got = self._load(first * ENTRY, memoryview(raw))
+        if got % ENTRY:  # a torn entry at the end of a damaged side file
+            raw[got - got % ENTRY :] = bytes(len(raw) - got + got % ENTRY)
+        return list(struct.unpack(f"<{count}Q", raw))
 
     def put(self, first: int, hashes: Sequence[int]) -> None:
         """Say that the blocks from ``first`` on are stored. Their data is already written."""
-        raw = struct.pack(f"<{len(hashes)}Q", *hashes)
-        offset = first * ENTRY
-        self._store(offset, raw)
-        if self._written_to is not None:
-            self._written_to = max(self._written_to, offset + len(raw))
-        self._remember(first, raw)
+        self._store(first * ENTRY, struct.pack(f"<{len(hashes)}Q", *hashes))
 
-    def clear(self, blocks: Iterable[int]) -> None:
-        """Say that ``blocks`` are not stored."""
-        empty = bytes(ENTRY)
-        numbers = list(blocks)
-        for number in numbers:
-            self._remember(number, empty)
-        for number in numbers:
-            self._store(number * ENTRY, empty)
+    def clear(self, first: int, count: int) -> None:
+        """Say that ``count`` blocks from ``first`` on are not stored."""
+        self._store(first * ENTRY, bytes(count * ENTRY))
 
-    def _remember(self, first: int, raw: bytes) -> None:
-        at = 0
-        while at < len(raw):
-            index, slot = divmod(first + at // ENTRY, PAGE_ENTRIES)
-            here = min((PAGE_ENTRIES - slot) * ENTRY, len(raw) - at)
-            page = self._pages.get(index)
-            if page is not None:
-                page[slot * ENTRY : slot * ENTRY + here] = raw[at : at + here]
-            at += here
-
-    def _page(self, index: int) -> bytearray:
-        page = self._pages.get(index)
-        if page is not None:
-            self._pages.move_to_end(index)
-            return page
-        offset = index * PAGE_ENTRIES * ENTRY
-        page = bytearray(min(PAGE_ENTRIES, self._blocks - index * PAGE_ENTRIES) * ENTRY)
-        if self._written_to is None or offset < self._written_to:
-            got = self._load(offset, memoryview(page))
-            if got % ENTRY:  # a torn entry at the end of a damaged side file
-                page[got - got % ENTRY :] = bytes(len(page) - got + got % ENTRY)
-        self._pages[index] = page
-        if len(self._pages) > PAGES_KEPT:
-            self._pages.popitem(last=False)
-        return page
+    def clear_if(self, wrong: Iterable[tuple[int, int]]) -> None:
+        """Say of each (block, entry) that it is not stored, unless its entry is another by now."""
+        for number, entry in wrong:
+            if self.entries(number, 1) == [entry]:
+                self.clear(number, 1)

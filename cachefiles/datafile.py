@@ -91,6 +91,18 @@ class DataFile:
         """Where ``[start, end)`` has data."""
         return self._filesystem.data_extents(self._fd, start, end)
 
+    def has_name(self) -> bool:
+        """Whether nobody has buried the file."""
+        return self._filesystem.has_name(self._fd)
+
+    def changed(self) -> int:
+        """The inode's change time, ns since the epoch."""
+        return self._filesystem.status(self._fd).st_ctime_ns
+
+    def sync(self) -> None:
+        """Wait until the data is on the disk."""
+        self._filesystem.sync_data(self._fd)
+
     def close(self) -> None:
         """Give the descriptors back. Never raises."""
         for fd in (self._fd, self._direct_fd):

@@ -20,20 +20,20 @@ class CacheUnusable(CacheError):
 
 
 class CacheBusy(CacheUnusable):
-    """Another process has the directory locked."""
+    """A process that knows another format has the directory."""
 
 
 class NoSpace(CacheError):
-    """No room for more data (ENOSPC, EDQUOT). What is stored can still be read."""
+    """Nothing can be stored now (ENOSPC, EDQUOT, EROFS). What is stored can still be read."""
 
 
 class CacheDead(CacheError):
-    """The filesystem below failed (EIO) or became read-only: stop using the cache."""
+    """The filesystem below failed (EIO) or is gone: leave the cache alone for a while."""
 
 
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _DEAD = frozenset(
-    {errno.EIO, errno.EROFS, errno.EUCLEAN, errno.ENODEV, errno.ENXIO, errno.ESTALE}
+    {errno.EIO, errno.EUCLEAN, errno.ENODEV, errno.ENXIO, errno.ESTALE}
     | {errno.ENOTCONN, errno.EBADF, errno.ESHUTDOWN}
 )
 

@@ -1,27 +1,35 @@
 """One cached file of one generation: a sparse backing file and its content map.
 
-Threads. Any number may call any method at once; a pool does. A lock round the map is held for calls
-on the small side file, so that its pages in memory and the side file change together. No lock is
-held while data is read or written: that is the long part, different ranges have nothing to do with
-each other, and on one range the hash decides. What must not happen is a descriptor closed, and its
-number reused, under a thread that is using it: every call counts itself in (``_busy``, under a lock
-of its own that is never held across a syscall) and the last one out closes.
+Threads and processes. Any number may call any method at once, and other processes have the same
+files open. No lock is held while anything is read or written: different ranges have nothing to do
+with each other, and on one range the hash decides. What must not happen is a descriptor closed, and
+its number reused, under a thread that is using it: every call counts itself in (``_busy``, under a
+lock of its own that is never held across a syscall) and the last one out closes.
+
+In use. The descriptor of the backing file holds a shared flock; who would bury the object takes it
+alone, and so finds out. A culler may punch what is in use all the same: entries first, then data,
+so that what a reader finds in between is refused by the hash.
 
 Retirement. An object whose generation is over is unlinked and retired: its reads miss, its writes
-say False, and a write that is already on its way ends in an inode that has no name.
+say False, and a write that is already on its way ends in an inode that has no name. Where another
+process ended the generation, a write finds that the files have no name any more.
 
 Files are made at the first write: a file that is opened and never stored costs one failed open.
+Files that another process made meanwhile are taken then, if they are of this generation.
 
-Syscalls: opening an existing object 3 (open, getxattr, open the map); opening an absent one 1.
-Occupancy of 32 MiB: 0-2 map reads (4 KiB each, kept) and 2 lseeks for each run of data, none where
-the map is empty. 1 MiB read: 1 preadv (and a map read if the page is not kept). 1 MiB write: 1
-pwritev and 1 pwrite of 128 bytes; the first write of an object 3 more (create, setxattr, create).
-The first direct transfer opens the data file once more (``datafile.py``).
+Syscalls, small ones in the page cache: opening an existing object 8 (flock twice round open,
+getxattr twice, flock, fstat, open the map, utimensat); opening an absent one 3. Occupancy of 32
+MiB: a read of 4 KiB and 2 lseeks for each run of data, none where the map is empty. 1 MiB read: a
+read of 128 bytes and 1 preadv. 1 MiB write: an fstat, a read of 128 bytes, 1 pwritev and 1 pwrite
+of 128 bytes; the first write of an object 8 more. The first direct transfer opens the data file
+once more (``datafile.py``).
 """
 
 from __future__ import annotations
 
+import enum
 import errno
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,15 +41,26 @@ from cachefiles.contentmap import BLOCK, ContentMap, block_hashes
 from cachefiles.datafile import DataFile
 from cachefiles.errors import CacheError, translated
 from cachefiles.extents import Extent, intersect, runs, whole_blocks
+from cachefiles.recency import Recency
+from cachefiles.space import Space, charge_of
+from cachefiles.verified import Verified
+
+
+class Verify(enum.Enum):
+    """When the bytes of a stored block are hashed."""
+
+    OPEN = "open"  # at the first read after the object was opened or its files changed
+    ALWAYS = "always"
+    NEVER = "never"  # the filesystem is trusted with it: map and extents alone decide
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Both open files of an object. ``fresh``: they were just made and are empty."""
+    """Both open files of an object, and the seed that their record gives."""
 
     data: DataFile
     map: int
-    fresh: bool
+    seed: int
 
 
 class Object:
@@ -56,28 +75,32 @@ class Object:
         self,
         filesystem: Filesystem,
         record: Record,
-        seed: int,
         files: Files | None,
         *,
+        space: Space,
+        verify: Verify,
         make_files: Callable[[Object], None],
         release: Callable[[Object], None],
         drop: Callable[[Object], None],
     ) -> None:
         self.record = record
         self._filesystem = filesystem
-        self._seed = seed
+        self._space = space
+        self._verify = verify
         self._make_files = make_files
         self._release = release
         self._drop = drop
         self._lock = Lock()
-        self._map_lock = Lock()
         self._files: Files | None = None
-        self._map: ContentMap | None = None
+        self._map = ContentMap(self._load, self._store)
+        self._verified = Verified()
+        self._recency = Recency(record.size, self._store)
+        self._changed = False
         self._busy = 0
         self._retired = False
         self._shut = False
         if files is not None:
-            self.attach(files)
+            self.attach(files, record)
 
     @property
     def size(self) -> int:
@@ -88,6 +111,12 @@ class Object:
     def retired(self) -> bool:
         """Whether this generation is over: nothing is stored and nothing found any more."""
         return self._retired
+
+    @property
+    def buried(self) -> bool:
+        """Whether somebody unlinked its files. Raises ``CacheError``."""
+        with self._using() as files, translated("looking at a cached file"):
+            return files is not None and not files.data.has_name()
 
     @property
     def has_files(self) -> bool:
@@ -125,20 +154,18 @@ class Object:
                 expected = self._entries(first, count)
                 if 0 in expected:
                     return False
+                before = None if self._verify is Verify.ALWAYS else files.data.changed()
                 got = self._read_data(files, start, target, range(first, first + count))
-                actual = block_hashes(self._seed, first, target[:got])
-                if actual == expected:
-                    return not self._retired
-                actual += [0] * (count - len(actual))
-                wrong = [
-                    number
-                    for number, (want, have) in enumerate(
-                        zip(expected, actual, strict=True), start=first
+                if got < len(target):
+                    self._map.clear_if(
+                        list(enumerate(expected, start=first))[max(got, 0) // BLOCK :]
                     )
-                    if want != have
-                ]
-                self._strike(wrong)
-            return False
+                    return False
+                if not self._proved(files, first, target, expected, before):
+                    return False
+                self._recency.note(start, start + len(target), time.time_ns())
+                self._recency.flush()
+            return not self._retired
 
     def read_now(self, start: int, target: memoryview) -> bool:
         """As :meth:`read`, for a caller that must not wait: for no disk and no other thread.
@@ -147,20 +174,20 @@ class Object:
         """
         first, count = self._blocks(start, len(target))
         with self._using() as files:
-            if files is None or not self._map_lock.acquire(blocking=False):
+            if files is None:
                 return False
-            try:
-                expected = None if self._map is None else self._map.kept(first, count)
-            finally:
-                self._map_lock.release()
-            if expected is None or 0 in expected or not files.data.read_now(target, start):
+            expected = self._entries_now(files, first, count)
+            if 0 in expected or not files.data.read_now(target, start):
                 return False
-            return block_hashes(self._seed, first, target) == expected and not self._retired
+            if block_hashes(files.seed, first, target) != expected:
+                return False
+            self._recency.note(start, start + len(target), time.time_ns())
+            return not self._retired
 
     def write(self, start: int, data: memoryview) -> bool:
         """Store whole blocks; the entries follow only after all of the data is written.
 
-        False when the object was retired or closed meanwhile.
+        False when the object was retired, buried or closed meanwhile, or the cache is full.
         """
         first, count = self._blocks(start, len(data))
         if not count:
@@ -168,14 +195,46 @@ class Object:
         with self._using(making=True) as files:
             if files is None:
                 return False
-            hashes = block_hashes(self._seed, first, data)
+            hashes = block_hashes(files.seed, first, data)
             with translated("storing data in the cache"):
+                if not files.data.has_name():
+                    self.retire()
+                    return False
+                known = self._entries(first, count)
+                fresh = sum(
+                    min(BLOCK, self.size - (first + number) * BLOCK)
+                    for number, entry in enumerate(known)
+                    if not entry
+                )
+                if not self._space.take(charge_of(fresh)):
+                    return False
+                self._changed = True
                 files.data.write_all(data, start)
-                with self._map_lock:
-                    if self._retired or self._map is None:
-                        return False
-                    self._map.put(first, hashes)
+                if self._retired:
+                    return False
+                self._map.put(first, hashes)
+                self._recency.note(start, start + len(data), time.time_ns())
+                self._recency.flush()
             return True
+
+    def sync(self) -> None:
+        """Have what was stored up to here outlive a power loss. Twice nothing costs nothing."""
+        with self._using() as files:
+            if files is None or not self._changed:
+                return
+            self._changed = False
+            with translated("syncing the cache"):
+                files.data.sync()
+                self._filesystem.sync_data(files.map)
+
+    def forget_changes(self) -> None:
+        """For the volume: all is being synced at once."""
+        self._changed = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether something was stored since the last :meth:`sync`."""
+        return self._changed
 
     def invalidate(self) -> None:
         """End this generation: unlink its files and retire the object."""
@@ -185,18 +244,10 @@ class Object:
         """Give the object back; once for every ``Volume.open`` that returned it. Never raises."""
         self._release(self)
 
-    def attach(self, files: Files) -> None:
-        """For the volume: use ``files`` from now on."""
-
-        def load(offset: int, page: memoryview) -> int:
-            # One call: what it leaves out reads as zero, and zero is "not stored".
-            return self._filesystem.read_some(files.map, page, offset)
-
-        def store(offset: int, entries: bytes) -> None:
-            self._filesystem.write_all(files.map, entries, offset)
-
+    def attach(self, files: Files, record: Record) -> None:
+        """For the volume: use ``files``, whose record is ``record``, from now on."""
         with self._lock:
-            self._map = ContentMap(self.size, load, store, fresh=files.fresh)
+            self.record = record
             self._files = files
 
     def retire(self) -> None:
@@ -206,6 +257,9 @@ class Object:
 
     def shut(self) -> None:
         """For the volume: no new call gets in; the last one out closes the descriptors."""
+        with suppress(OSError):
+            if not self._shut and not self._retired:
+                self._recency.flush()
         with self._lock:
             self._shut = True
             files = self._take_idle_files()
@@ -220,10 +274,19 @@ class Object:
             raise ValueError(f"[{start}, {end}) is not made of blocks of {self.size} bytes")
         return start // BLOCK, -(-length // BLOCK)
 
+    def _load(self, offset: int, target: memoryview) -> int:
+        # One call: what it leaves out reads as zero, and zero is "not stored".
+        files = self._files
+        return 0 if files is None else self._filesystem.read_some(files.map, target, offset)
+
+    def _store(self, offset: int, entries: bytes) -> None:
+        files = self._files
+        if files is not None:
+            self._filesystem.write_all(files.map, entries, offset)
+
     def _entries(self, first: int, count: int) -> list[int]:
         try:
-            with self._map_lock:
-                return [0] * count if self._map is None else self._map.entries(first, count)
+            return self._map.entries(first, count)
         except OSError as error:
             # As for data that cannot be read: let the next mount start this file anew.
             if error.errno == errno.EIO:
@@ -231,10 +294,40 @@ class Object:
                     self._drop(self)
             raise
 
-    def _strike(self, blocks: list[int]) -> None:
-        with self._map_lock:
-            if self._map is not None:
-                self._map.clear(blocks)
+    def _entries_now(self, files: Files, first: int, count: int) -> list[int]:
+        """As :meth:`_entries`, what is in the page cache alone; never raises."""
+        filesystem, side = self._filesystem, files.map
+        now = ContentMap(lambda offset, raw: filesystem.read_now(side, raw, offset), self._store)
+        return now.entries(first, count)
+
+    def _proved(
+        self, files: Files, first: int, got: memoryview, expected: list[int], before: int | None
+    ) -> bool:
+        """Whether the bytes read are right; wrong ones are struck. ``before``: the change time
+        before they were read, where that is of use."""
+        count = len(expected)
+        if before is not None and files.data.changed() == before:
+            if self._verify is Verify.NEVER:
+                return self._extends_over(files, first, len(got))
+            if self._verified.covers(first, count, before, time.time_ns()):
+                return True
+        else:
+            before = None
+        actual = block_hashes(files.seed, first, got)
+        if actual == expected:
+            if before is not None:
+                self._verified.add(first, count, before)
+            return True
+        self._map.clear_if(
+            (number, want)
+            for number, (want, have) in enumerate(zip(expected, actual, strict=True), start=first)
+            if want != have
+        )
+        return False
+
+    def _extends_over(self, files: Files, first: int, length: int) -> bool:
+        start, end = first * BLOCK, first * BLOCK + length
+        return files.data.extents(start, end) == [(start, end)]
 
     def _read_data(self, files: Files, start: int, target: memoryview, blocks: range) -> int:
         try:
@@ -244,7 +337,7 @@ class Object:
             # place: strike the range now, so that the next mount fetches it again.
             if error.errno == errno.EIO:
                 with suppress(OSError):
-                    self._strike(list(blocks))
+                    self._map.clear(blocks.start, len(blocks))
             raise
 
     @contextmanager
@@ -269,7 +362,7 @@ class Object:
     def _take_idle_files(self) -> Files | None:
         if not self._shut or self._busy:
             return None
-        files, self._files, self._map = self._files, None, None
+        files, self._files = self._files, None
         return files
 
     def _close(self, files: Files | None) -> None:

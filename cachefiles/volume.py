@@ -1,38 +1,42 @@
 """One volume (a share, say): a directory of objects, and the table of those that are open.
 
 A lock serialises everything that makes, removes or looks up names, so that a name always belongs
-to the object in the table. Data never moves under it. Lock order: the volume's before an object's.
+to the object in the table; ``folder.py`` does the same between processes. Data never moves under
+either. Lock order: the volume's, the folder's, an object's.
 
 Opening compares the record beside the backing file with what the caller knows of the file now.
 No record, a damaged one, one of another format, another key, another size, or coherency bytes that
 the caller's ``matches`` refuses: both files are unlinked and the object starts empty, with new
 inodes. Nothing of the old files is used again, and whoever still writes to them writes to inodes
 without names. The same object opened twice at once is one :class:`Object` with two users; if the
-second open comes with a newer generation, the first is retired.
+second open comes with a newer generation, the first is retired. Between processes there is no
+telling which of two generations is the newer, but in one case: files that appeared since an object
+was opened and found none are of somebody who came later, and the older object is retired.
 """
 
 from __future__ import annotations
 
 import enum
-import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
 from cachefiles import coherency as record_format
 from cachefiles.backing import Filesystem
-from cachefiles.coherency import RECORD_XATTR, Record
+from cachefiles.coherency import Record
 from cachefiles.contentmap import seed_of
 from cachefiles.datafile import DataFile
 from cachefiles.errors import CacheError, translated
-from cachefiles.key import MAP_SUFFIX, identity, object_path
-from cachefiles.object import Files, Object
+from cachefiles.folder import Folder, Gone, Stored
+from cachefiles.key import identity, object_path
+from cachefiles.object import Files, Object, Verify
+from cachefiles.space import Space
+
+_SYNCED_SINGLY = 16
+"""Open objects; two calls each."""
 
 Matches = Callable[[bytes], bool]
 """Whether data stored under these coherency bytes is still the file's content."""
-
-_NO_FILE_OF_OURS = frozenset({errno.ELOOP, errno.ENXIO, errno.EACCES})
-"""Opening met a symlink, a socket, or a file that we never made with this mode."""
 
 
 class Found(enum.Enum):
@@ -43,44 +47,60 @@ class Found(enum.Enum):
     REPLACED = "replaced"  # one of another generation or of no use, which is gone now
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What an open asked for: the object, in which generation, as which record."""
+
+    key: bytes
+    path: str
+    record: Record
+    raw: bytes
+    fits: Callable[[Record], bool]
+    label: bytes
+
+
 @dataclass(slots=True)
 class _Live:
-    """An open object, how often it was opened, and the record its files carry or will carry."""
+    """An open object, how often it was opened, and what its files will carry."""
 
     object: Object
-    users: int
-    raw: bytes
-
-
-@dataclass(slots=True)
-class _Stored:
-    """Usable files with their record, as found on disk."""
-
-    files: Files
-    raw: bytes
-    record: Record
+    asked: _Asked
+    pinned: bool
+    users: int = 1
 
 
 class Volume:
-    """Made by :meth:`cachefiles.cache.Cache.volume`, which closes it."""
+    """Made by :meth:`cachefiles.cache.Cache.volume`, which closes it. Owns ``folder`` (a fd)."""
 
-    def __init__(self, filesystem: Filesystem, key: bytes, folder: int) -> None:
+    def __init__(
+        self, filesystem: Filesystem, key: bytes, folder: int, space: Space, verify: Verify
+    ) -> None:
         self.key = key
         self._filesystem = filesystem
-        self._folder = folder
+        self._folder = Folder(filesystem, folder, space)
+        self._space = space
+        self._verify = verify
         self._closed = False
         self._lock = Lock()
         self._live: dict[str, _Live] = {}
+        self._left_unsynced = False
 
     def open(
-        self, key: bytes, size: int, coherency: bytes, matches: Matches | None = None
+        self,
+        key: bytes,
+        size: int,
+        coherency: bytes,
+        matches: Matches | None = None,
+        *,
+        label: bytes = b"",
     ) -> tuple[Object, Found]:
         """The object ``key`` in the generation (``size`` bytes, ``coherency``).
 
         ``matches`` decides whether stored coherency bytes stand for the same content; by default
-        they must be equal. Where they match, the stored record stays as it is. Every call needs
-        one ``Object.close``. Raises ``CacheError``; then nothing is open, and nothing stale used.
-        ``ValueError``: the record would not fit, or the size is impossible.
+        they must be equal. Where they match, the stored record stays as it is. ``label``: where the
+        file is on its share, for listings. Every call needs one ``Object.close``. Raises
+        ``CacheError``; then nothing is open, and nothing stale used. ``ValueError``: the record
+        would not fit, or the size is impossible.
         """
         record = Record(identity(self.key, key), size, coherency, key)
         raw = record_format.encode(record)
@@ -95,126 +115,138 @@ class Volume:
         try:
             with self._lock, translated("opening a cached file"):
                 self._require_open()
-                live = self._live.get(path)
-                if live is not None and fits(live.object.record):
-                    live.users += 1
-                    return live.object, Found.STORED
-                if live is not None:
-                    self._bury(path, live.object)
-                    return self._add(path, key, record, raw, None), Found.REPLACED
-                stored = self._open_stored(path, fits, doomed)
-                if isinstance(stored, Found):
-                    return self._add(path, key, record, raw, None), stored
-                opened = self._add(path, key, stored.record, stored.raw, stored.files)
-                return opened, Found.STORED
+                with self._folder.alone():
+                    joined = self._join(path, fits, doomed)
+                    if joined is not None:
+                        return joined, Found.STORED
+                    old = self._live.pop(path, None)
+                    if old is not None:
+                        old.object.retire()
+                    stored = self._folder.find(path, fits, doomed)
+                asked = _Asked(key, path, record, raw, fits, label)
+                opened, found = self._add(asked, stored)
+                return opened, found if old is None or found is Found.STORED else Found.REPLACED
         finally:
             # Closing frees the blocks of what was unlinked, which takes long for a large file.
             for fd in doomed:
                 self._filesystem.close(fd)
+
+    def sync(self) -> None:
+        """Have all that was stored up to here outlive a power loss. Raises ``CacheError``.
+
+        A few open objects are synced one by one, which leaves the rest of the filesystem alone.
+        Where others were closed meanwhile, or there are many, all of it is synced at once: one
+        commit instead of hundreds.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            changed = [live.object for live in self._live.values() if live.object.changed]
+            everything = self._left_unsynced or len(changed) > _SYNCED_SINGLY
+            self._left_unsynced = False
+        if not everything:
+            for each in changed:
+                each.sync()
+            return
+        for each in changed:
+            each.forget_changes()
+        with translated("syncing the cache"):
+            self._filesystem.sync_all(self._folder.fd)
 
     def close(self) -> None:
         """For the cache: no new files any more. Open objects can still be read and closed."""
         with self._lock:
             if not self._closed:
                 self._closed = True
-                self._filesystem.close(self._folder)
+                self._folder.close()
 
     def _require_open(self) -> None:
         if self._closed:
             raise CacheError("the cache is closed")
 
-    def _add(
-        self, path: str, key: bytes, record: Record, raw: bytes, files: Files | None
-    ) -> Object:
+    def _join(self, path: str, fits: Callable[[Record], bool], doomed: list[int]) -> Object | None:
+        """The open object with one user more, if it is of this generation and not buried."""
+        live = self._live.get(path)
+        if live is None or live.object.retired or not fits(live.object.record):
+            return None
+        if not live.object.has_files:
+            stored = self._folder.find(path, fits, doomed)
+            if isinstance(stored, Stored):
+                live.object.attach(self._files(live.asked.key, stored), stored.record)
+        elif live.object.buried:
+            return None
+        live.users += 1
+        return live.object
+
+    def _add(self, asked: _Asked, stored: Stored | Gone) -> tuple[Object, Found]:
+        files, record, pinned = None, asked.record, False
+        if isinstance(stored, Stored):
+            found = Found.STORED
+            files, record = self._files(asked.key, stored), stored.record
+            self._folder.describe(stored.data, asked.label)
+            self._folder.touch(stored.data)
+        else:
+            found = Found.REPLACED if stored.replaced else Found.NOTHING
+            pinned = stored.pinned
         opened = Object(
             self._filesystem,
             record,
-            seed_of(self.key, key, raw),
             files,
-            make_files=lambda user: self._make_files(path, user),
-            release=lambda user: self._release(path, user),
-            drop=lambda user: self._invalidate(path, user),
+            space=self._space,
+            verify=self._verify,
+            make_files=self._make_files,
+            release=lambda user: self._release(asked.path, user),
+            drop=lambda user: self._invalidate(asked.path, user),
         )
-        self._live[path] = _Live(opened, 1, raw)
-        return opened
+        self._live[asked.path] = _Live(opened, asked, pinned)
+        return opened, found
 
-    def _open_stored(
-        self, path: str, fits: Callable[[Record], bool], doomed: list[int]
-    ) -> _Stored | Found:
-        """What is on disk if it fits; otherwise it is unlinked, descriptors go to ``doomed``."""
-        opened: list[int] = []
-        try:
-            opened.append(self._filesystem.open(path, self._folder))
-            raw = self._filesystem.get_xattr(opened[0], RECORD_XATTR)
-            record = None if raw is None else record_format.decode(raw)
-            if raw is not None and record is not None and fits(record):
-                map_path = path + MAP_SUFFIX
-                opened.append(self._filesystem.create(map_path, self._folder, exclusive=False))
-                files = self._files(opened[0], opened[1], fresh=False)
-                opened.clear()
-                return _Stored(files, raw, record)
-        except FileNotFoundError:
-            return Found.NOTHING
-        except OSError as error:
-            if error.errno not in _NO_FILE_OF_OURS:
-                raise
-        finally:
-            doomed += opened
-        self._unlink(path)
-        return Found.REPLACED
+    def _files(self, key: bytes, stored: Stored) -> Files:
+        seed = seed_of(self.key, key, stored.raw)
+        return Files(DataFile(self._filesystem, stored.data), stored.map, seed)
 
-    def _make_files(self, path: str, user: Object) -> None:
+    def _make_files(self, user: Object) -> None:
         """Both files of an object that has none yet; nothing if it was retired meanwhile."""
-        with self._lock, translated("making a cached file"):
-            live = self._live.get(path)
-            if user.retired or user.has_files or live is None or live.object is not user:
-                return
-            self._require_open()
-            made: list[int] = []
-            try:
-                made.append(self._create(path))
-                self._filesystem.set_xattr(made[0], RECORD_XATTR, live.raw)
-                made.append(self._create(path + MAP_SUFFIX))
-            except BaseException:
-                for fd in made:
-                    self._filesystem.close(fd)
-                if made:
-                    self._unlink(path)
-                raise
-            user.attach(self._files(made[0], made[1], fresh=True))
-
-    def _files(self, data: int, entries: int, *, fresh: bool) -> Files:
-        return Files(DataFile(self._filesystem, data), entries, fresh=fresh)
-
-    def _create(self, path: str) -> int:
+        doomed: list[int] = []
         try:
-            return self._filesystem.create(path, self._folder)
-        except FileNotFoundError:
-            self._filesystem.make_folder(path.partition("/")[0], self._folder)
-        except FileExistsError:
-            # Left by a crash between the two unlinks or the two creations.
-            self._filesystem.unlink(path, self._folder)
-        return self._filesystem.create(path, self._folder)
+            with self._lock, translated("making a cached file"):
+                live = next((each for each in self._live.values() if each.object is user), None)
+                if user.retired or user.has_files or live is None:
+                    return
+                self._require_open()
+                with self._folder.alone():
+                    stored = self._find_or_make(live, doomed)
+                if stored is not None:
+                    user.attach(self._files(live.asked.key, stored), stored.record)
+        finally:
+            for fd in doomed:
+                self._filesystem.close(fd)
 
-    def _unlink(self, path: str) -> None:
-        # The backing file first: a map alone claims nothing, its seed fits no other generation.
-        self._filesystem.unlink(path, self._folder)
-        self._filesystem.unlink(path + MAP_SUFFIX, self._folder)
-
-    def _bury(self, path: str, old: Object) -> None:
-        """Retire ``old``, take it from the table and remove its names. Caller holds the lock."""
-        del self._live[path]
-        old.retire()
-        self._unlink(path)
+    def _find_or_make(self, live: _Live, doomed: list[int]) -> Stored | None:
+        asked = live.asked
+        stored = self._folder.find(asked.path, asked.fits, doomed, keep=True)
+        if isinstance(stored, Stored):
+            return stored
+        if stored.kept:  # somebody opened a newer generation since
+            del self._live[asked.path]
+            live.object.retire()
+            return None
+        pinned = live.pinned or stored.pinned
+        made = self._folder.make(asked.path, asked.raw, asked.label, pinned=pinned)
+        return None if made is None else Stored(*made, asked.raw, asked.record)
 
     def _invalidate(self, path: str, user: Object) -> None:
         with self._lock, translated("dropping a cached file"):
             live = self._live.get(path)
+            named = user.has_files and not user.buried
+            user.retire()
             if live is None or live.object is not user:
-                user.retire()
                 return
+            del self._live[path]
             self._require_open()
-            self._bury(path, user)
+            if named:
+                with self._folder.alone():
+                    self._folder.bury(path)
 
     def _release(self, path: str, user: Object) -> None:
         with self._lock:
@@ -225,4 +257,5 @@ class Volume:
             if live.users:
                 return
             del self._live[path]
+            self._left_unsynced |= user.changed
         user.shut()

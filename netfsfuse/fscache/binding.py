@@ -27,8 +27,8 @@ async def open_cache(
 ) -> tuple[FsCache, str | None]:
     """The cache for one share, and a line for user and log if there is something to say.
 
-    A directory that is in use or unusable gives an ``FsCache`` that stores nothing and the reason;
-    the mount works without. Close the ``FsCache`` either way. The directory stays locked as long as
+    A directory that is unusable gives an ``FsCache`` that stores nothing and the reason;
+    the mount works without. Close the ``FsCache`` either way. The directory is in use as long as
     the process that calls this lives and has not closed it: call it in the process that serves
     the mount, after it went to the background.
     """

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cachefiles import Cache, CacheBusy, CacheUnusable, Faults, NoSpace
+from cachefiles import Cache, CacheBusy, CacheUnusable, Faults
 from tests.cachefiles.conftest import SIZE, content_of, read_all
 
 CONTENT = content_of(SIZE)
@@ -91,23 +91,34 @@ def test_a_file_is_no_directory(tmp_path):
         Cache.bind(tmp_path / "file/below")
 
 
-def test_one_process_at_a_time(cachedir):
-    cache = Cache.bind(cachedir)
-    with pytest.raises(CacheBusy, match="in use by another process"):
-        Cache.bind(cachedir)
+def test_many_at_once(cachedir):
+    """In this process and in another one: what one stores, all find."""
+    ours, theirs = Cache.bind(cachedir), Cache.bind(cachedir)
+    store(ours)
+    assert kept(theirs)
     script = (
         "import sys, pathlib, cachefiles\n"
-        "try: cachefiles.Cache.bind(pathlib.Path(sys.argv[1]))\n"
-        "except cachefiles.CacheBusy: sys.exit(7)\n"
+        "from tests.cachefiles.test_cache import kept, store\n"
+        "cache = cachefiles.Cache.bind(pathlib.Path(sys.argv[1]))\n"
+        "assert kept(cache)\n"
+        "store(cache, b'other')\n"
+        "cache.close()\n"
     )
-    command = [sys.executable, "-c", script, os.fspath(cachedir)]
-    assert subprocess.run(command, check=False).returncode == 7
-    store(cache)
+    subprocess.run([sys.executable, "-c", script, os.fspath(cachedir)], check=True)
+    assert kept(ours, b"other")
+    ours.close()
+    assert kept(theirs)
+    theirs.close()
+
+
+def test_a_process_of_another_format_is_left_alone(cachedir):
+    """One that is older than sharing has the directory for itself; a newer one its own format."""
+    cache = Cache.bind(cachedir)
+    (cachedir / "version").write_bytes(b"cachefiles 2\n")
+    with pytest.raises(CacheBusy, match="another version"):
+        Cache.bind(cachedir)
     cache.close()
-    assert subprocess.run(command, check=False).returncode == 0
-    again = Cache.bind(cachedir)
-    assert kept(again)
-    again.close()
+    assert not list(cachedir.glob("volumes.*"))
 
 
 def test_the_lock_is_not_inherited_by_programs_we_run(cachedir):
@@ -163,7 +174,7 @@ def test_what_a_crash_in_bind_leaves_is_no_obstacle(cachedir):
     store(cache)
     assert kept(cache)
     cache.close()
-    assert {path.name for path in cachedir.iterdir()} == {"lock", "version", "volumes"}
+    assert {path.name for path in cachedir.iterdir()} == {"lock", "space", "version", "volumes"}
 
 
 @pytest.mark.parametrize("call", ["setxattr", "getxattr"])
@@ -229,8 +240,8 @@ def fill_up(small):
                     break
                 raise
     file, _ = cache.volume(b"v").open(b"other", SIZE, b"c")
-    with pytest.raises(NoSpace):
-        file.write(0, CONTENT)
+    assert not file.write(0, CONTENT)
+    assert cache.space.full
     file.close()
     cache.close()
     cache = Cache.bind(small)

@@ -1,0 +1,198 @@
+"""How many bytes the cache takes, counted once for all processes that use it.
+
+``DIR/space`` holds the count, 48 bytes, little-endian: ``CFSP``, format 1 (2 bytes), flags (2; bit
+0: to be counted anew), used, set aside, charged (8 each), 8 zeros, XXH3-64 of the 40 bytes before.
+It is read and written whole, under its flock.
+
+- A process sets a batch aside before it stores, and takes from that without asking. What is used
+  and set aside together never exceeds the limit, so neither does what is really allocated.
+- Each store is charged at least what it allocates: its new blocks, a 1,024th for the filesystem's
+  own (extents, the map), and a fixed sum for a new object. Rewritten blocks cost nothing.
+- What a culler or a new generation unlinks or punches is given back as the inodes say.
+- So the count is right or too high: a killed process leaves its batch set aside. The next process
+  that has the cache alone counts that as used, and asks for a recount; a culler, who walks over
+  the cache anyway, sets it right (:meth:`Space.recounted`), adding what was charged meanwhile.
+- A count that is lost or damaged is 0 and asks for a recount; under ``cachesize`` nothing is
+  stored before that.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+
+import xxhash
+
+from cachefiles.backing import Filesystem
+from cachefiles.limits import Excess, Limits
+
+OBJECT_BYTES = 12 * 1024
+"""Charged for a new object: a block each for its attributes, its map and its share of folders."""
+
+_RECORD = struct.Struct("<4sHHQQQ")
+_CHECK = struct.Struct("<Q")
+_BYTES = 40
+_STALE = 1
+_PATIENCE = 1.0
+_FULL_PAUSE = 0.25
+"""Seconds for which a full cache is not asked again, unless culling made room."""
+
+
+def charge_of(fresh: int) -> int:
+    """Bytes to be charged for ``fresh`` bytes of blocks that were not stored before."""
+    return 0 if not fresh else -(-(fresh + fresh // 1024) // 4096) * 4096
+
+
+@dataclass(slots=True)
+class Count:
+    """The file's content. ``stale``: to be counted anew."""
+
+    used: int = 0
+    aside: int = 0
+    charged: int = 0
+    stale: bool = False
+
+    def encode(self) -> bytes:
+        """48 bytes."""
+        body = _RECORD.pack(b"CFSP", 1, self.stale, self.used, self.aside, self.charged)
+        body = body.ljust(_BYTES, b"\0")
+        return body + _CHECK.pack(xxhash.xxh3_64_intdigest(body))
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Count | None:
+        """None for anything that :meth:`encode` did not make."""
+        if len(raw) != _BYTES + _CHECK.size or not raw.startswith(b"CFSP\1\0"):
+            return None
+        if _CHECK.unpack(raw[_BYTES:])[0] != xxhash.xxh3_64_intdigest(raw[:_BYTES]):
+            return None
+        _, _, flags, used, aside, charged = _RECORD.unpack_from(raw)
+        return cls(used, aside, charged, bool(flags & _STALE))
+
+
+class Space:
+    """One process's view. Owns ``fd`` (the count's file); ``folder`` is borrowed.
+
+    Safe to use from several threads. Raises ``OSError``.
+    """
+
+    def __init__(self, filesystem: Filesystem, fd: int, folder: int, limits: Limits) -> None:
+        self.limits = limits
+        self.culling = False
+        """Whether "cull" was passed and "run" is not reached: the culler has work."""
+        self._filesystem = filesystem
+        self._fd = fd
+        self._folder = folder
+        self._lock = Lock()
+        self._batch = 0  # set aside in the file, by us
+        self._left = 0  # of the batch
+        self._freed = 0
+        self._full_until = 0.0
+
+    def begin(self, *, alone: bool, empty: bool) -> None:
+        """Look at the count. ``alone``: no other process uses the cache, so what is set aside is of
+        the dead. ``empty``: the cache is new."""
+        with self._counted(empty=empty) as count:
+            if alone and count.aside:
+                count.used += count.aside
+                count.aside = 0
+                count.stale = True
+        self._judge()
+
+    @property
+    def full(self) -> bool:
+        """Whether a store would be refused, as far as is known. No I/O."""
+        return time.monotonic() < self._full_until
+
+    def take(self, wanted: int) -> bool:
+        """Charge ``wanted`` bytes before they are allocated; False when there is no room."""
+        with self._lock:
+            if wanted > self._left and not self._renew(wanted):
+                return False
+            self._left -= wanted
+            return True
+
+    def freed(self, amount: int) -> None:
+        """``amount`` bytes were deallocated."""
+        with self._lock:
+            self._freed += amount
+            self._full_until = 0.0
+
+    def count(self) -> Count:
+        """The count as it is, this process's part included."""
+        with self._lock, self._counted() as count:
+            self._return(count)
+            return Count(count.used, count.aside, count.charged, count.stale)
+
+    def excess(self) -> Excess:
+        """What to cull now; keeps :attr:`culling`."""
+        return self._judge()
+
+    def recounted(self, found: int, charged: int) -> None:
+        """A walk over the cache found ``found`` bytes; it began when ``charged`` was charged."""
+        with self._lock, self._counted() as count:
+            self._return(count)
+            count.used = found + count.charged - charged
+            count.stale = False
+            self._full_until = 0.0
+
+    def close(self) -> None:
+        """Give back what is set aside. Raises nothing that was not raised before."""
+        try:
+            if self._batch or self._freed:
+                self.count()
+        except OSError:
+            pass  # the next process that is alone counts it as used
+        finally:
+            self._filesystem.close(self._fd)
+
+    def _judge(self) -> Excess:
+        count = self.count()
+        disk = self._filesystem.space(self._folder)
+        used = count.used + count.aside
+        excess = self.limits.excess(used, disk, culling=self.culling)
+        if not self.culling and excess:
+            excess = self.limits.excess(used, disk, culling=True)
+        self.culling = bool(excess)
+        return excess
+
+    def _renew(self, wanted: int) -> bool:
+        with self._counted() as count:
+            self._return(count)
+            disk = self._filesystem.space(self._folder)
+            used = count.used + count.aside
+            room = self.limits.room(used, disk)
+            if count.stale and self.limits.cachesize is not None and count.used == 0:
+                room = 0  # nobody knows what is there
+            if self.limits.excess(used + wanted, disk, culling=False):
+                self.culling = True
+            if wanted > room:
+                self._full_until = time.monotonic() + _FULL_PAUSE
+                return False
+            self._batch = self._left = min(max(wanted, self.limits.batch(disk)), room)
+            count.aside += self._batch
+            return True
+
+    def _return(self, count: Count) -> None:
+        """Put into ``count`` what we used of our batch and what we freed."""
+        taken = self._batch - self._left
+        count.used = max(0, count.used + taken - self._freed)
+        count.aside = max(0, count.aside - self._batch)
+        count.charged += taken
+        self._batch = self._left = self._freed = 0
+
+    @contextmanager
+    def _counted(self, *, empty: bool = False) -> Iterator[Count]:
+        """The count, locked, and written back if the body changed it."""
+        with self._filesystem.locked(self._fd, _PATIENCE):
+            raw = memoryview(bytearray(_BYTES + _CHECK.size))
+            got = self._filesystem.read_some(self._fd, raw, 0)
+            count = Count.decode(bytes(raw[:got])) or Count(stale=not empty)
+            before = count.encode()
+            yield count
+            after = count.encode()
+            if after != before or before != bytes(raw[:got]):
+                self._filesystem.write_all(self._fd, after, 0)
