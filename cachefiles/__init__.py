@@ -52,6 +52,7 @@ The one assumption is the caller's: equal coherency data stands for equal conten
 
 from cachefiles.cache import Cache
 from cachefiles.contentmap import BLOCK
+from cachefiles.cull import Culler, Step
 from cachefiles.errors import CacheBusy, CacheDead, CacheError, CacheUnusable, NoSpace
 from cachefiles.faults import Faults
 from cachefiles.limits import Limits
@@ -65,11 +66,13 @@ __all__ = [
     "CacheDead",
     "CacheError",
     "CacheUnusable",
+    "Culler",
     "Faults",
     "Found",
     "Limits",
     "NoSpace",
     "Object",
+    "Step",
     "Verify",
     "Volume",
 ]

@@ -26,6 +26,7 @@ from cachefiles.object import Verify
 from cachefiles.probe import probe
 from cachefiles.space import Space
 from cachefiles.volume import Volume
+from cachefiles.walk import VOLUME_XATTR
 
 VERSION = b"cachefiles 1\n"
 _WORD = b"cachefiles "
@@ -35,9 +36,6 @@ _OURS = frozenset(
 )
 _PATIENCE = 10.0
 """Seconds to wait for a process that binds the directory at the same time."""
-
-VOLUME_XATTR = "user.cachefiles.volume"
-"""On a volume's directory: its key, or the first 512 bytes of it, for people and for listing."""
 
 
 class Cache:

@@ -83,6 +83,8 @@ class Space:
         self.limits = limits
         self.culling = False
         """Whether "cull" was passed and "run" is not reached: the culler has work."""
+        self.stale = False
+        """Whether the count is to be set right, as far as is known."""
         self._filesystem = filesystem
         self._fd = fd
         self._folder = folder
@@ -193,6 +195,7 @@ class Space:
             count = Count.decode(bytes(raw[:got])) or Count(stale=not empty)
             before = count.encode()
             yield count
+            self.stale = count.stale
             after = count.encode()
             if after != before or before != bytes(raw[:got]):
                 self._filesystem.write_all(self._fd, after, 0)
