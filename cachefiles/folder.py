@@ -19,7 +19,7 @@ from cachefiles import coherency as record_format
 from cachefiles.backing import Filesystem
 from cachefiles.coherency import RECORD_XATTR, Record
 from cachefiles.key import MAP_SUFFIX
-from cachefiles.space import OBJECT_BYTES, Space
+from cachefiles.space import Space
 
 PATH_XATTR = "user.cachefiles.path"
 """On a backing file: where the file is on its share, for people and for listing. At most 1,024
@@ -105,10 +105,8 @@ class Folder:
         self.bury(path)
         return Gone(replaced=True, pinned=pinned)
 
-    def make(self, path: str, raw: bytes, label: bytes, *, pinned: bool) -> tuple[int, int] | None:
-        """New files (data, map), in use. Call it alone, where there are none. None: no room."""
-        if not self._space.take(OBJECT_BYTES):
-            return None
+    def make(self, path: str, raw: bytes, label: bytes, *, pinned: bool) -> tuple[int, int]:
+        """New files (data, map), in use, already charged. Call it alone, where there are none."""
         made: list[int] = []
         try:
             made.append(self._create(path))

@@ -112,10 +112,15 @@ class Space:
     def take(self, wanted: int) -> bool:
         """Charge ``wanted`` bytes before they are allocated; False when there is no room."""
         with self._lock:
-            if wanted > self._left and not self._renew(wanted):
+            if self._fd < 0 or (wanted > self._left and not self._renew(wanted)):
                 return False
             self._left -= wanted
             return True
+
+    def give_back(self, amount: int) -> None:
+        """Of what :meth:`take` gave, ``amount`` bytes were not allocated after all."""
+        with self._lock:
+            self._left = min(self._left + amount, self._batch)
 
     def freed(self, amount: int) -> None:
         """``amount`` bytes were deallocated."""
@@ -149,7 +154,10 @@ class Space:
         except OSError:
             pass  # the next process that is alone counts it as used
         finally:
-            self._filesystem.close(self._fd)
+            with self._lock:
+                fd, self._fd = self._fd, -1
+                self._batch = self._left = 0
+            self._filesystem.close(fd)
 
     def _judge(self) -> Excess:
         count = self.count()

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 
@@ -30,7 +31,7 @@ from cachefiles.errors import CacheError, translated
 from cachefiles.folder import Folder, Gone, Stored
 from cachefiles.key import identity, object_path
 from cachefiles.object import Files, Object, Verify
-from cachefiles.space import Space
+from cachefiles.space import OBJECT_BYTES, Space
 
 _SYNCED_SINGLY = 16
 """Open objects; two calls each."""
@@ -131,6 +132,11 @@ class Volume:
             for fd in doomed:
                 self._filesystem.close(fd)
 
+    def touch(self, key: bytes) -> None:
+        """Note that the object ``key``, if there is one, is used now. Never raises."""
+        with suppress(OSError):
+            self._filesystem.touch(object_path(key), self._folder.fd)
+
     def sync(self) -> None:
         """Have all that was stored up to here outlive a power loss. Raises ``CacheError``.
 
@@ -208,6 +214,13 @@ class Volume:
     def _make_files(self, user: Object) -> None:
         """Both files of an object that has none yet; nothing if it was retired meanwhile."""
         doomed: list[int] = []
+        if user.retired or user.has_files:
+            return
+        self._require_open()
+        with translated("making a cached file"):  # before the locks: this may wait for a disk
+            if not self._space.take(OBJECT_BYTES):
+                return
+        made = False
         try:
             with self._lock, translated("making a cached file"):
                 live = next((each for each in self._live.values() if each.object is user), None)
@@ -215,25 +228,28 @@ class Volume:
                     return
                 self._require_open()
                 with self._folder.alone():
-                    stored = self._find_or_make(live, doomed)
+                    stored, made = self._find_or_make(live, doomed)
                 if stored is not None:
                     user.attach(self._files(live.asked.key, stored), stored.record)
         finally:
+            if not made:
+                self._space.give_back(OBJECT_BYTES)
             for fd in doomed:
                 self._filesystem.close(fd)
 
-    def _find_or_make(self, live: _Live, doomed: list[int]) -> Stored | None:
+    def _find_or_make(self, live: _Live, doomed: list[int]) -> tuple[Stored | None, bool]:
+        """The files, and whether they were made; none where the object's generation is over."""
         asked = live.asked
         stored = self._folder.find(asked.path, asked.fits, doomed, keep=True)
         if isinstance(stored, Stored):
-            return stored
+            return stored, False
         if stored.kept:  # somebody opened a newer generation since
             del self._live[asked.path]
             live.object.retire()
-            return None
+            return None, False
         pinned = live.pinned or stored.pinned
         made = self._folder.make(asked.path, asked.raw, asked.label, pinned=pinned)
-        return None if made is None else Stored(*made, asked.raw, asked.record)
+        return Stored(*made, asked.raw, asked.record), True
 
     def _invalidate(self, path: str, user: Object) -> None:
         with self._lock, translated("dropping a cached file"):

@@ -69,6 +69,10 @@ class CacheConfig:
 
     enabled: bool = True  # fsc / nofsc
     directory: Path | None = None  # cachedir=; None: the user's cache directory
+    cachesize: int | None = None  # bytes that the cache may take at most
+    cachefree: int = 0  # bytes that must stay free on its filesystem
+    percentages: tuple[tuple[str, int], ...] = ()  # brun= bcull= ... fstop= as far as given
+    verify: str = "open"  # when a stored block is hashed: open, always, never
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,7 @@ async def _mount(
             stats.cache,
             subdir=server.subdir,
         )
+        service.start_soon(cache.tend)
         try:
             wanted = config.read.rsize or DEFAULT_RSIZE
             netfs = Netfs(

@@ -51,6 +51,8 @@ class CacheStats:
     bytes_stored: int = 0
     misses: int = 0  # cache reads that turned out not to be usable and went to the server
     errors: int = 0  # I/O errors of the cache, each survived
+    refused: int = 0  # stores that found no room under the limits
+    culled: int = 0  # bytes this mount freed to make room
     invalidated: int = 0  # objects dropped because the server's file changed
 
 

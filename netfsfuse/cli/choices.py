@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 
 from netfsfuse.cli.source import Source
@@ -51,6 +52,10 @@ class Choices:
     rasize: int | None = None
     fsc: bool = True
     cachedir: str | None = None
+    cachesize: int | None = None
+    cachefree: int = 0
+    percentages: dict[str, int] = field(default_factory=dict)
+    verify: str = CacheConfig().verify
     # how it looks
     uid: int | None = None
     gid: int | None = None
@@ -105,7 +110,7 @@ def build_config(
         mountpoint=mountpoint,
         server=_server(choices, source, credentials),
         read=replace(ReadConfig(), rsize=choices.rsize, rasize=choices.rasize),
-        cache=CacheConfig(enabled=choices.fsc, directory=_path(choices.cachedir, invoker)),
+        cache=_cache(choices, invoker),
         shown=ShownConfig(
             uid=invoker.uid if choices.uid is None else choices.uid,
             gid=invoker.gid if choices.gid is None else choices.gid,
@@ -138,6 +143,19 @@ def _server(choices: Choices, source: Source, credentials: Credentials) -> Serve
         max_credits=choices.max_credits,
         max_channels=choices.max_channels,
     )
+
+
+def _cache(choices: Choices, invoker: Invoker) -> CacheConfig:
+    cache = CacheConfig(
+        enabled=choices.fsc,
+        directory=_path(choices.cachedir, invoker),
+        cachesize=choices.cachesize,
+        cachefree=choices.cachefree,
+        percentages=tuple(choices.percentages.items()),
+        verify=choices.verify,
+    )
+    import_module("netfsfuse.fscache").limits_of(cache)  # late: --help needs no trio
+    return cache
 
 
 def _path(text: str | None, invoker: Invoker) -> Path | None:

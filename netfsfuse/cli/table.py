@@ -139,6 +139,33 @@ def _iocharset(choices: Choices, text: str) -> None:
         raise UsageError(f"iocharset={text}: names are always UTF-8 here")
 
 
+def _cachesize(name: str, text: str) -> int:
+    return values.size(name, text, MIB)
+
+
+def _verify(name: str, text: str) -> str:
+    if text not in ("open", "always", "never"):
+        raise UsageError(f"{name}={text}: must be open, always or never")
+    return text
+
+
+_PERCENTAGES = {
+    "brun": "culling ends above N % free blocks (7)",
+    "bcull": "and begins below N % (5)",
+    "bstop": "nothing is stored below N % (1)",
+    "frun": "the same for free files (7)",
+    "fcull": "(5)",
+    "fstop": "(1)",
+}
+
+
+def _percentage(name: str) -> Option:
+    def apply(choices: Choices, text: str) -> None:
+        choices.percentages[name] = values.whole_number(name, text.removesuffix("%"), 0, 99)
+
+    return Option((name,), "N", apply, _PERCENTAGES[name])
+
+
 def _rsize(name: str, text: str) -> int:
     return values.block_size(name, text, CACHE_BLOCK, _MAX_RSIZE)
 
@@ -182,6 +209,10 @@ READING = (
     _flag("fsc", "keep what was read in the disk cache (default)", fsc=True),
     _flag("nofsc", "no disk cache", fsc=False),
     _valued("cachedir", "DIR", "cachedir", "where the disk cache is"),
+    _valued("cachesize", "SIZE", "cachesize", "the cache takes at most SIZE on disk", _cachesize),
+    _valued("cachefree", "SIZE", "cachefree", "and leaves SIZE free there", values.size),
+    *(_percentage(kind + word) for kind in "bf" for word in ("run", "cull", "stop")),
+    _valued("verify", "WHEN", "verify", "hash stored blocks: open, always, never", _verify),
     Option(("cache",), "MODE", _cache, "strict (default); none is nofsc; loose acts as strict"),
 )
 SHOWN = (

@@ -36,6 +36,17 @@ def block_size(name: str, text: str, low: int, high: int) -> int:
     return size - size % CACHE_BLOCK
 
 
+def size(name: str, text: str, low: int = 0) -> int:
+    """A size in bytes, at least ``low``."""
+    try:
+        found = parse_size(text)
+    except UsageError as error:
+        raise UsageError(f"{name}={text}: {error}") from None
+    if found < low:
+        raise UsageError(f"{name}={text}: must be {format_size(low)} at least")
+    return found
+
+
 def seconds(name: str, text: str) -> float:
     """A lifetime in seconds, a fraction allowed."""
     try:

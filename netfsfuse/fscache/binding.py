@@ -10,6 +10,7 @@ import trio
 
 import cachefiles
 from netfsfuse.config import CacheConfig
+from netfsfuse.errors import UsageError
 from netfsfuse.fscache.cookie import volume_key
 from netfsfuse.fscache.io import FsCache
 from netfsfuse.stats import CacheStats
@@ -20,6 +21,16 @@ def default_directory() -> Path:
     if os.geteuid() == 0:
         return Path("/var/cache/netfsfuse")
     return platformdirs.user_cache_path("netfsfuse")
+
+
+def limits_of(config: CacheConfig) -> cachefiles.Limits:
+    """The limits that ``config`` sets. Raises ``UsageError`` when they are not in order."""
+    try:
+        return cachefiles.Limits(
+            **dict(config.percentages), cachesize=config.cachesize, cachefree=config.cachefree
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 async def open_cache(
@@ -36,8 +47,10 @@ async def open_cache(
         return FsCache(None, None, stats), None
     directory = (config.directory or default_directory()).absolute()
 
+    limits, verify = limits_of(config), cachefiles.Verify(config.verify)
+
     def bind() -> tuple[cachefiles.Cache, cachefiles.Volume]:
-        cache = cachefiles.Cache.bind(directory)
+        cache = cachefiles.Cache.bind(directory, limits=limits, verify=verify)
         try:
             return cache, cache.volume(volume_key(host, port, share))
         except BaseException:

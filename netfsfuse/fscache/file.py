@@ -39,6 +39,19 @@ class Owner(Protocol):
     stats: CacheStats
     threads: Threads
 
+    @property
+    def room(self) -> bool:
+        """Whether a store is worth its hop."""
+        ...
+
+    def stored(self, *, done: bool) -> None:
+        """A store came back, ``done`` or not."""
+        ...
+
+    def used(self, key: bytes) -> None:
+        """The object was used without being opened."""
+        ...
+
     async def drop(self, dropped: cachefiles.Object) -> None:
         """Close ``dropped`` some time soon."""
         ...
@@ -69,6 +82,7 @@ class CachedFile:
         "_attr",
         "_closed",
         "_key",
+        "_label",
         "_object",
         "_owner",
         "_reads",
@@ -77,11 +91,12 @@ class CachedFile:
         "superseded",
     )
 
-    def __init__(self, owner: Owner, key: bytes, attr: FileAttr) -> None:
+    def __init__(self, owner: Owner, key: bytes, attr: FileAttr, label: bytes) -> None:
         self.coherency = coherency_of(attr)
         self.superseded = False  # acquired again under other content
         self._owner = owner
         self._key = key
+        self._label = label
         self._attr = attr
         self._object: cachefiles.Object | None = None
         self._closed = False
@@ -110,11 +125,13 @@ class CachedFile:
     async def write(self, start: int, data: memoryview) -> bool:
         """See ``CacheObject``."""
         owner = self._owner
-        if self._over or not owner.health.storing:
+        if self._over or not owner.room:
+            owner.stats.refused += not self._over
             return False
-        if not await self._stores.transfer(start, data):
+        done = await self._stores.transfer(start, data)
+        owner.stored(done=done)
+        if not done:
             return False
-        owner.health.stored()
         owner.stats.bytes_stored += len(data)
         return True
 
@@ -127,6 +144,8 @@ class CachedFile:
         if self._object is not None:
             held, self._object = self._object, None
             await self._owner.drop(held)
+        else:
+            self._owner.used(self._key)
 
     @property
     def _over(self) -> bool:
@@ -203,7 +222,11 @@ class CachedFile:
             if file is None:
                 attr = self._attr
                 file, found = volume.open(
-                    self._key, attr.size, cookie.coherency_bytes(attr), self._matches
+                    self._key,
+                    attr.size,
+                    cookie.coherency_bytes(attr),
+                    self._matches,
+                    label=self._label,
                 )
                 done.opened = file
                 done.replaced = found is cachefiles.Found.REPLACED

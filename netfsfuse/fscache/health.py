@@ -1,8 +1,9 @@
 """Whether the cache is to be used now, and the log lines about that. Pure, clock passed in.
 
-No space stops storing for a while; reading what is there goes on. A failed filesystem (EIO, EROFS)
-ends the cache for this mount: going on would cost every reader a slow failure, and the mount reads
-as well without. Whoever reads the log sees each of these once.
+No space (a full disk, a quota, a read-only filesystem) stops storing for a while; reading what is
+there goes on. A failed filesystem (EIO, a device that is gone) stops both, for longer each time it
+fails again: each try costs some reader a failed call, and the mount reads as well without. Whoever
+reads the log sees one line when a failure begins and one when it is over.
 """
 
 from __future__ import annotations
@@ -18,33 +19,41 @@ NO_SPACE_PAUSE = 30.0
 """Seconds between two tries on a full disk. A try costs one failing call; somebody who makes room
 sees the cache fill again before having walked to the next machine."""
 
+DEAD_PAUSE = 30.0
+DEAD_PAUSE_MAX = 600.0
+"""Seconds of the first and of the longest pause after the filesystem failed."""
+
 
 class Health:
-    """Fed with every error; asked before every use."""
+    """Fed with every error and success; asked before every use."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._dead = False
+        self._broken = False
+        self._away_until = 0.0
+        self._away_for = DEAD_PAUSE
         self._full_until: float | None = None
         self._said: set[type[Exception]] = set()
 
     @property
     def dead(self) -> bool:
-        """Whether the cache is over for this mount."""
-        return self._dead
+        """Whether the cache is not to be used at all now."""
+        return self._broken or (self._away_until > 0 and self._clock() < self._away_until)
 
     @property
     def storing(self) -> bool:
         """Whether to try to store now."""
-        if self._dead:
+        if self.dead:
             return False
         return self._full_until is None or self._clock() >= self._full_until
 
     def failed(self, error: CacheError) -> None:
         """Take note of an error."""
         if isinstance(error, CacheDead):
-            self._dead = True
-            self._say(CacheDead, f"the cache is given up, reading goes on without it: {error}")
+            if not self.dead:  # and not one that was under way when the first failed
+                self._away_until = self._clock() + self._away_for
+                self._away_for = min(2 * self._away_for, DEAD_PAUSE_MAX)
+            self._say(CacheDead, f"the cache is left alone, reading goes on without it: {error}")
         elif isinstance(error, NoSpace):
             self._full_until = self._clock() + NO_SPACE_PAUSE
             self._say(NoSpace, f"nothing is stored in the cache until there is room: {error}")
@@ -53,12 +62,19 @@ class Health:
 
     def broken(self, error: Exception) -> None:
         """An exception that no cache should raise: our own fault. End the cache, not the mount."""
-        self._dead = True
+        self._broken = True
         log.error("the cache is given up, reading goes on without it", exc_info=error)
 
     def stored(self) -> None:
-        """Take note of a successful store."""
+        """Take note of a successful store: what was wrong is over."""
         self._full_until = None
+        if self.dead:
+            return  # it was under way when another call failed
+        self._away_until, self._away_for = 0.0, DEAD_PAUSE
+        over = self._said & {NoSpace, CacheDead}
+        if over:
+            self._said -= over
+            log.info("the cache stores again")
 
     def _say(self, kind: type[Exception], line: str) -> None:
         log.log(logging.DEBUG if kind in self._said else logging.WARNING, "%s", line)

@@ -26,6 +26,7 @@ import cachefiles
 from netfsfuse.fscache import cookie
 from netfsfuse.fscache.file import CachedFile
 from netfsfuse.fscache.health import Health
+from netfsfuse.fscache.tending import Tender
 from netfsfuse.fscache.threads import Threads
 from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.stats import CacheStats
@@ -53,7 +54,11 @@ class FsCache:
         self.health = Health(clock)
         self.volume = volume
         self._cache = cache
+        self._space = None if cache is None else cache.space
         self.threads = Threads()
+        self.tender = None
+        if cache is not None and volume is not None:
+            self.tender = Tender(cache, volume, stats, self.health, self.failed)
         self._open: dict[bytes, set[CachedFile]] = {}
         stats.enabled = volume is not None
 
@@ -71,9 +76,17 @@ class FsCache:
         for other in others:
             if not same_content(other.coherency, attr):
                 other.superseded = True
-        acquired = CachedFile(self, key, attr)
+        where = f"{self._subdir}/{path}".strip("/").encode("utf-8", "surrogatepass")
+        acquired = CachedFile(self, key, attr, where)
         others.add(acquired)
         return acquired
+
+    async def tend(self) -> None:
+        """Keep the cache synced and within its limits, until it is closed. A task for whoever owns
+        the cache; without it nothing is culled.
+        """
+        if self.tender is not None:
+            await self.tender.run()
 
     async def aclose(self) -> None:
         """Wait for calls under way, close everything and free the directory. Idempotent.
@@ -84,6 +97,8 @@ class FsCache:
             return
         cache, self._cache, self.volume = self._cache, None, None
         with trio.CancelScope(shield=True):
+            if self.tender is not None:
+                await self.tender.stop()
             await self.threads.drain()
             for held in [held for files in self._open.values() for held in files]:
                 await held.aclose()
@@ -92,6 +107,24 @@ class FsCache:
     async def drop(self, dropped: cachefiles.Object) -> None:
         """Close ``dropped`` some time soon; at once if nothing comes after."""
         await self.threads.drop(dropped, now=self._cache is None)
+
+    def stored(self, *, done: bool) -> None:
+        """A store came back; not ``done``: there was no room, or its object was over."""
+        if done:
+            self.health.stored()
+            self.stats.enabled = not self.health.dead
+        if self.tender is not None:
+            self.tender.stored()
+
+    @property
+    def room(self) -> bool:
+        """Whether a store is worth its hop."""
+        return self.health.storing and not (self._space is not None and self._space.full)
+
+    def used(self, key: bytes) -> None:
+        """The object ``key`` was used without being opened."""
+        if self.tender is not None:
+            self.tender.used(key)
 
     def forget(self, key: bytes, file: CachedFile) -> None:
         """``file`` is closed."""

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from cachefiles import CacheDead, CacheError, NoSpace
-from netfsfuse.fscache.health import NO_SPACE_PAUSE, Health
+from netfsfuse.fscache.health import DEAD_PAUSE, DEAD_PAUSE_MAX, NO_SPACE_PAUSE, Health
 
 
 @pytest.fixture
@@ -42,16 +42,34 @@ def test_a_store_ends_the_pause(health):
     health.failed(NoSpace("full"))
     health.stored()
     assert health.storing
+    assert health._said == set()
 
 
-def test_dead_is_for_good(health, now, caplog):
-    health.failed(CacheDead("reading: Input/output error"))
-    health.failed(CacheDead("again"))
-    health.stored()
-    now[0] += 1e9
-    assert health.dead
-    assert not health.storing
+def test_a_failed_filesystem_is_left_alone_for_longer_each_time(health, now, caplog):
+    pause = DEAD_PAUSE
+    for _ in range(8):
+        health.failed(CacheDead("reading: Input/output error"))
+        health.failed(CacheDead("another one that was under way"))
+        assert health.dead
+        assert not health.storing
+        now[0] += pause - 0.1
+        assert health.dead
+        now[0] += 0.1
+        assert not health.dead
+        pause = min(2 * pause, DEAD_PAUSE_MAX)
     assert len(caplog.records) == 1
+    health.stored()
+    assert health.storing
+    health.failed(CacheDead("reading: Input/output error"))
+    now[0] += DEAD_PAUSE
+    assert not health.dead
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "WARNING"]
+
+
+def test_a_store_that_was_under_way_does_not_end_the_pause(health):
+    health.failed(CacheDead("reading: Input/output error"))
+    health.stored()
+    assert health.dead
 
 
 def test_one_failed_call_is_no_state(health, caplog):

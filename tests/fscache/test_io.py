@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 import cachefiles
-from netfsfuse.fscache.health import NO_SPACE_PAUSE
+from netfsfuse.fscache.health import DEAD_PAUSE, NO_SPACE_PAUSE
 from netfsfuse.fscache.io import FsCache
 from netfsfuse.stats import CacheStats
 from netfsfuse.types import CACHE_BLOCK, ByteRange
@@ -202,13 +202,12 @@ async def test_full_stops_storing_for_a_while_and_reads_go_on(setup, caplog):
     assert len(warnings) == 1
 
 
-@pytest.mark.parametrize("code", [errno.EIO, errno.EROFS])
 @pytest.mark.parametrize("call", ["open", "preadv", "pwritev", "create", "lseek"])
-async def test_a_failed_filesystem_ends_the_cache_with_one_line(setup, caplog, call, code):
+async def test_a_failed_filesystem_is_left_alone_with_one_line(setup, caplog, call):
     file = await setup.acquire()
     await file.write(0, CONTENT[:CACHE_BLOCK])
     await file.aclose()
-    setup.faults.fail_always(call, code)
+    setup.faults.fail_always(call, errno.EIO)
     for path in ("f", "g"):
         file = await setup.acquire(replace(ATTR, file_id=0 if path == "g" else 7), path)
         if file is None:
@@ -222,6 +221,34 @@ async def test_a_failed_filesystem_ends_the_cache_with_one_line(setup, caplog, c
     assert setup.faults.total == total
     assert not setup.stats.enabled
     assert setup.stats.errors == 1
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    setup.faults.heal()
+    setup.now += DEAD_PAUSE
+    file = await setup.acquire()
+    assert await file.write(0, CONTENT)
+    assert await content_in(file) == CONTENT
+    assert setup.stats.enabled
+    await file.aclose()
+
+
+@pytest.mark.parametrize("call", ["pwritev", "create"])
+async def test_a_read_only_filesystem_stops_stores_and_no_reads(setup, caplog, call):
+    """Until it is writable again. One line says so."""
+    file = await setup.acquire()
+    await file.write(0, CONTENT[:CACHE_BLOCK])
+    setup.faults.fail_always(call, errno.EROFS)
+    other = await setup.acquire(replace(ATTR, file_id=8), "g")
+    for each in (other, file) if call == "pwritev" else (other,):
+        setup.now += NO_SPACE_PAUSE
+        assert not await each.write(0, CONTENT)
+    assert await content_in(file, CACHE_BLOCK) == CONTENT[:CACHE_BLOCK]
+    setup.faults.heal()
+    setup.now += NO_SPACE_PAUSE
+    assert await other.write(0, CONTENT)
+    assert await content_in(other) == CONTENT
+    await file.aclose()
+    await other.aclose()
     warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 1
 
