@@ -55,6 +55,7 @@ from cachefiles.contentmap import BLOCK
 from cachefiles.cull import Culler, Step
 from cachefiles.errors import CacheBusy, CacheDead, CacheError, CacheUnusable, NoSpace
 from cachefiles.faults import Faults
+from cachefiles.key import file_name
 from cachefiles.limits import Limits
 from cachefiles.object import Object, Verify
 from cachefiles.volume import Found, Volume
@@ -75,4 +76,5 @@ __all__ = [
     "Step",
     "Verify",
     "Volume",
+    "file_name",
 ]

@@ -20,7 +20,7 @@ import trio
 import netfsfuse
 from netfsfuse.config import DEFAULT_RSIZE, MountConfig
 from netfsfuse.errors import MountError, NetfsError, NotFound
-from netfsfuse.fscache import open_cache
+from netfsfuse.fscache import FsCache, open_cache
 from netfsfuse.fuse.operations import Operations
 from netfsfuse.fuse.session import mounted
 from netfsfuse.netfs import Netfs
@@ -110,7 +110,11 @@ async def _mount(
                 stats=stats.vfs,
             )
             operations = Operations(
-                filesystem, config.shown, stats, lambda: _describe(config, stats)
+                filesystem,
+                config.shown,
+                stats,
+                lambda: _describe(config, stats),
+                lambda number: _locate(cache, filesystem, number),
             )
             try:
                 async with mounted(operations, config, service) as fuse:
@@ -165,6 +169,12 @@ def _describe(config: MountConfig, stats: Stats) -> dict[str, Any]:
         "daemon": {"pid": os.getpid(), "version": netfsfuse.__version__},
         "mount": {"source": config.source, "mountpoint": str(config.mountpoint)},
     }
+
+
+def _locate(cache: FsCache, filesystem: FileSystem, number: int) -> dict[str, str] | None:
+    """Where the file with that inode number is cached."""
+    inode = filesystem.inodes.get(number)
+    return cache.locate(inode.attr, inode.path)
 
 
 async def _cancel_on_signal(scope: trio.CancelScope) -> None:

@@ -14,6 +14,10 @@ STATS_XATTR = "user.netfsfuse.stats"
 """The mount's root serves the snapshot under this name, as JSON. An attribute needs no socket that
 could be left behind, and may be read by whoever may enter the mount."""
 
+OBJECT_XATTR = "user.netfsfuse.object"
+"""A regular file on the mount shows where it is cached under this name, as JSON: ``cachedir``, and
+the names of its ``volume`` and ``object``. ENODATA where it is not cached."""
+
 
 @dataclass(slots=True)
 class ApplicationStats:

@@ -22,6 +22,7 @@ RANKS = {
     "vfs": 2,
     "fuse": 3,
     "mount": 4,
+    "warm": 4,
     "demo": 5,
     "bench": 6,
     "cli": 7,  # `netfsfuse demo` and `bench` are two of its commands

@@ -15,6 +15,7 @@ from netfsfuse.cli.bench import bench_command
 from netfsfuse.cli.mount import mount_command
 from netfsfuse.cli.stats import stats_command
 from netfsfuse.cli.umount import umount_command
+from netfsfuse.cli.warm import warm_command
 from netfsfuse.errors import NetfsError, UsageError
 
 FAILURE = 1
@@ -44,6 +45,7 @@ command.add_command(mount_command)
 command.add_command(umount_command)
 command.add_command(stats_command)
 command.add_command(bench_command)
+command.add_command(warm_command)
 
 
 def with_mount_word(arguments: Sequence[str]) -> list[str]:

@@ -81,6 +81,18 @@ class FsCache:
         others.add(acquired)
         return acquired
 
+    def locate(self, attr: FileAttr, path: str) -> dict[str, str] | None:
+        """Where the file is cached, or will be: ``cachedir``, ``volume`` and ``object``, the names
+        of its directory and backing file. None without a cache. No I/O."""
+        if self._cache is None or self.volume is None or attr.is_directory:
+            return None
+        key = cookie.object_key(attr, f"{self._subdir}/{path}")
+        return {
+            "cachedir": str(self._cache.directory),
+            "volume": cachefiles.file_name(self.volume.key),
+            "object": cachefiles.file_name(key),
+        }
+
     async def tend(self) -> None:
         """Keep the cache synced and within its limits, until it is closed. A task for whoever owns
         the cache; without it nothing is culled.

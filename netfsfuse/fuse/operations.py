@@ -23,7 +23,7 @@ from netfsfuse.fuse.attrs import (
 )
 from netfsfuse.fuse.deadlines import Deadlines
 from netfsfuse.fuse.guard import DEADLINE, guarded, never_raises
-from netfsfuse.stats import STATS_XATTR, Stats
+from netfsfuse.stats import OBJECT_XATTR, STATS_XATTR, Stats
 from netfsfuse.types import DirEntry
 from netfsfuse.vfs.filesystem import FileSystem
 
@@ -33,7 +33,8 @@ _FIRST_ENTRY = 2  # readdir offsets 1 and 2 lie behind "." and ".."
 
 
 class Operations(pyfuse3.Operations):
-    """See the module. ``describe`` returns what ``netfsfuse stats`` shows."""
+    """See the module. ``describe`` returns what ``netfsfuse stats`` shows, ``locate`` where a file
+    of that inode number is cached."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False
@@ -45,6 +46,7 @@ class Operations(pyfuse3.Operations):
         shown: ShownConfig,
         stats: Stats,
         describe: Callable[[], dict[str, Any]],
+        locate: Callable[[int], dict[str, str] | None] = lambda _: None,
     ) -> None:
         super().__init__()
         self.stats = stats
@@ -52,6 +54,7 @@ class Operations(pyfuse3.Operations):
         self._filesystem = filesystem
         self._shown = shown
         self._describe = describe
+        self._locate = locate
 
     # -- names and attributes -----------------------------------------------------------------
 
@@ -91,6 +94,11 @@ class Operations(pyfuse3.Operations):
     async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
         if inode == pyfuse3.ROOT_INODE and name == STATS_XATTR.encode():
             return json.dumps(self._describe()).encode()
+        if name == OBJECT_XATTR.encode():
+            place = self._locate(inode)
+            if place is None:
+                raise pyfuse3.FUSEError(errno.ENODATA)
+            return json.dumps(place).encode()
         # Not ENODATA: "ls -l" would ask again for every single file, and be 20 times slower.
         raise pyfuse3.FUSEError(errno.EOPNOTSUPP)
 
