@@ -61,17 +61,20 @@ class Culler:
     """Culls ``cache`` until ``excess()`` is nothing. For one thread at a time. Raises
     ``CacheError``; close it after that or not, it can go on.
 
-    ``excess`` is the cache's limits by default; ``freed`` counts bytes since it was made, ``gone``
-    the objects buried.
+    ``excess`` is the cache's limits by default; with ``recount`` it walks over the cache first;
+    ``freed`` counts bytes since it was made, ``gone`` the objects buried.
     """
 
-    def __init__(self, cache: Cache, excess: Callable[[], Excess] | None = None) -> None:
+    def __init__(
+        self, cache: Cache, excess: Callable[[], Excess] | None = None, *, recount: bool = False
+    ) -> None:
         self.freed = 0
         self.gone = 0
         self._cache = cache
         self._filesystem: Filesystem = cache.filesystem
         self._excess = excess or cache.space.excess
         self._work: Iterator[Step] | None = None
+        self._recount = recount
         self._table: deque[Candidate] = deque()
         self._table_until = 0.0
 
@@ -107,14 +110,14 @@ class Culler:
 
     def _run(self) -> Iterator[Step]:
         excess = self._excess()
-        if not excess and not self._cache.space.stale:
+        if not excess and not self._walk_first:
             return
         with self._alone() as volumes_fd:
             if volumes_fd is None:
                 yield Step.BUSY
                 return
-            while excess or self._cache.space.stale:
-                if not self._table or time.monotonic() >= self._table_until:
+            while excess or self._walk_first:
+                if self._walk_first or not self._table or time.monotonic() >= self._table_until:
                     yield from self._scan(volumes_fd)
                     excess = self._excess()
                 before = self.freed
@@ -125,6 +128,10 @@ class Culler:
                 if excess and self.freed == before:
                     yield Step.STUCK
                     return
+
+    @property
+    def _walk_first(self) -> bool:
+        return self._recount or self._cache.space.stale
 
     @contextmanager
     def _alone(self) -> Iterator[int | None]:
@@ -159,6 +166,7 @@ class Culler:
             finally:
                 self._filesystem.close(folder)
         self._cache.space.recounted(total, charged)
+        self._recount = False
         self._table = deque(sorted(candidate for _, candidate in oldest))
         self._table_until = time.monotonic() + TABLE_LIFE
 

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 import click
@@ -23,7 +24,20 @@ WRONG_USAGE = 2
 INTERRUPTED = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Ours, and ``cache``, which is made late: it brings what other commands start without."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "cache"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "cache":
+            made: click.Group = import_module("netfsfuse.fscache.command").cache_group()
+            return made
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(netfsfuse.__version__, "-V", "--version", message="netfsfuse %(version)s")
 def command() -> None:
     """Mount SMB3 shares through FUSE, with many reads in flight and a persistent cache.

@@ -1,0 +1,189 @@
+"""What there is to know about stored objects, for people: names, sizes, what is stored and wrong.
+
+Reads files in use by others without disturbing them; nothing here changes anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from cachefiles import coherency, walk
+from cachefiles.backing import Filesystem
+from cachefiles.cache import Cache
+from cachefiles.coherency import RECORD_XATTR, Record
+from cachefiles.contentmap import BLOCK, ENTRY, ContentMap, block_count
+from cachefiles.errors import translated
+from cachefiles.extents import Extent, intersect, runs, whole_blocks
+from cachefiles.folder import PATH_XATTR
+from cachefiles.key import MAP_SUFFIX, file_name, identity
+
+_ENTRIES_AT_ONCE = 4096
+DEFAULT_PORT = ":445"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object as listings show it. ``volume`` and ``path`` are for people, ``name`` names its
+    backing file; ``size`` is the remote file's, ``stored`` bytes on disk, ``used`` ns since the
+    epoch."""
+
+    volume: str
+    volume_name: str
+    path: str
+    name: str
+    size: int
+    stored: int
+    used: int
+    pinned: bool
+
+    def answers_to(self, text: str) -> bool:
+        """Whether ``text`` names it: a path, a folder above, a volume with or without either, or
+        the beginning of its name."""
+        if len(text) >= 6 and self.name.startswith(text):
+            return True
+        plain = text.strip("/")
+        names = [self.path, *(f"{volume}/{self.path}" for volume in self._volumes())]
+        return any(
+            name.strip("/") == plain or name.strip("/").startswith(f"{plain}/") for name in names
+        )
+
+    def _volumes(self) -> list[str]:
+        host, port, rest = self.volume.partition(DEFAULT_PORT + "/")
+        return [self.volume, f"{host}/{rest}"] if port else [self.volume]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An object's files, open for reading; ``map`` is -1 where there is none."""
+
+    volume_key: bytes
+    data: int
+    map: int
+    raw: bytes | None
+    record: Record | None
+
+    @property
+    def key(self) -> bytes | None:
+        """The object's key; None where the record has only its beginning."""
+        if self.record is None:
+            return None
+        readable = self.record.readable
+        return readable if identity(self.volume_key, readable) == self.record.identity else None
+
+    def wrong(self, name: str) -> str | None:
+        """Why nothing of it can be used, or None."""
+        if self.raw is None:
+            return "it has no record"
+        if self.record is None:
+            return "its record is damaged or of another format"
+        if self.key is not None and file_name(self.key) != name:
+            return "its record is of another object"
+        if self.map < 0:
+            return "it has no map"
+        return None
+
+    def entries(self, first: int, count: int) -> list[int]:
+        """Entries of the map."""
+        side = self.map
+        if side < 0:
+            return [0] * count
+        return ContentMap(lambda at, raw: os.preadv(side, [raw], at), _read_only).entries(
+            first, count
+        )
+
+    def mapped(self) -> Iterator[tuple[int, list[int]]]:
+        """(first block, entries) of the map's parts that hold anything."""
+        if self.record is None or self.map < 0:
+            return
+        blocks = block_count(self.record.size)
+        filesystem = Filesystem()
+        for start, end in filesystem.data_extents(self.map, 0, blocks * ENTRY):
+            for first in range(start // ENTRY, min(-(-end // ENTRY), blocks), _ENTRIES_AT_ONCE):
+                count = min(_ENTRIES_AT_ONCE, min(-(-end // ENTRY), blocks) - first)
+                yield first, self.entries(first, count)
+
+    def stored(self) -> list[Extent]:
+        """What is stored: an entry in the map and data on the disk."""
+        if self.record is None:
+            return []
+        size = self.record.size
+        mapped: list[Extent] = []
+        for first, entries in self.mapped():
+            for start, end in runs(first, entries, BLOCK, size):
+                if mapped and mapped[-1][1] == start:
+                    mapped[-1] = (mapped[-1][0], end)
+                else:
+                    mapped.append((start, end))
+        data = Filesystem().data_extents(self.data, 0, size)
+        return intersect(mapped, whole_blocks(data, BLOCK, size))
+
+    def close(self) -> None:
+        """Close the files."""
+        for fd in (self.data, self.map):
+            if fd >= 0:
+                os.close(fd)
+
+
+def listed(cache: Cache) -> Iterator[Listed]:
+    """Every object of the cache, as it is met. Maps without a backing file are left out."""
+    for folder, volume_name, key in folders(cache):
+        volume = key.decode("utf-8", "replace") or volume_name
+        for entry in walk.objects(cache.filesystem, folder):
+            if entry.size is None:
+                continue
+            record, label = _attributes(f"/proc/self/fd/{folder}/{entry.path}")
+            path = label or (record.readable if record else b"")
+            yield Listed(
+                volume,
+                volume_name,
+                path.decode("utf-8", "replace") or "?",
+                entry.path.rpartition("/")[2],
+                record.size if record else entry.size,
+                entry.allocated,
+                entry.used,
+                entry.pinned,
+            )
+
+
+def folders(cache: Cache) -> Iterator[tuple[int, str, bytes]]:
+    """(descriptor, name, key) of each volume; the descriptor is good until the next."""
+    with translated("reading the cache"):
+        volumes_fd = cache.open_volumes()
+        try:
+            for name in walk.volumes(volumes_fd):
+                folder = cache.filesystem.open_folder(name, volumes_fd)
+                try:
+                    yield folder, name, walk.volume_key(folder)
+                finally:
+                    cache.filesystem.close(folder)
+        finally:
+            cache.filesystem.close(volumes_fd)
+
+
+def opened(folder: int, volume_key: bytes, path: str) -> Opened:
+    """The files of the object at ``path``. Raises ``OSError``; close what it returns."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    data = os.open(path, flags, dir_fd=folder)
+    side = -1
+    with suppress(OSError):
+        side = os.open(path + MAP_SUFFIX, flags, dir_fd=folder)
+    raw = None
+    with suppress(OSError):
+        raw = os.getxattr(data, RECORD_XATTR)
+    return Opened(volume_key, data, side, raw, None if raw is None else coherency.decode(raw))
+
+
+def _attributes(path: str) -> tuple[Record | None, bytes]:
+    record, label = None, b""
+    with suppress(OSError):
+        record = coherency.decode(os.getxattr(path, RECORD_XATTR))
+    with suppress(OSError):
+        label = os.getxattr(path, PATH_XATTR)
+    return record, label
+
+
+def _read_only(offset: int, entries: bytes) -> None:
+    raise AssertionError("a survey changes nothing")

@@ -1,0 +1,55 @@
+"""``netfsfuse cache``: the administrator's command of ``cachefiles``, which knows our names.
+
+The cache is the user's own unless said otherwise; a path on a mount names the object that the mount
+says; and coherency bytes are shown as what they mean.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+
+import click
+
+from cachefiles.command import Knowledge, build
+from netfsfuse.fscache.binding import default_directory
+from netfsfuse.fscache.cookie import coherency_from
+from netfsfuse.stats import OBJECT_XATTR
+
+
+def cache_group() -> click.Group:
+    """The group ``cache``."""
+    return build(Knowledge(default_directory, describe, resolve), "cache")
+
+
+def resolve(text: str) -> str:
+    """The name of the object of a file on a mount; any other text as it is."""
+    try:
+        place = json.loads(os.getxattr(text, OBJECT_XATTR))
+        return str(place["object"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return text
+
+
+def describe(raw: bytes) -> list[str]:
+    """The members of the record, times as dates."""
+    known = coherency_from(raw)
+    if known is None:
+        return [raw.hex()]
+    lines = []
+    for name, value in known._asdict().items():
+        if name in ("creation", "change", "write"):
+            lines.append(f"{name} {_date(value)}")
+        else:
+            lines.append(f"{name} {value:#x}" if name == "file_id" else f"{name} {value}")
+    return lines
+
+
+def _date(ticks: int) -> str:
+    """A FILETIME: 100 ns since 1601."""
+    try:
+        seconds = ticks / 10_000_000 - 11_644_473_600
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+    except (ValueError, OverflowError, OSError):
+        return str(ticks)

@@ -1,0 +1,64 @@
+"""``netfsfuse cache`` is ``python -m cachefiles`` with our names and our default directory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cachefiles import Cache
+from netfsfuse.fscache.cookie import coherency_bytes
+from netfsfuse.types import FileAttr
+
+ATTR = FileAttr(
+    file_id=0x17,
+    creation=133_000_000_000_000_000,
+    access=9,
+    write=133_000_000_000_000_000,
+    change=133_000_000_000_000_000,
+    size=5,
+    allocation=0,
+    attributes=0,
+)
+
+
+@pytest.fixture
+def environment(tmp_path):
+    directory = tmp_path / "xdg/netfsfuse"
+    cache = Cache.bind(directory)
+    file, _ = cache.volume(b"//nas:445/films").open(
+        b"id:17", 5, coherency_bytes(ATTR), label=b"new/film"
+    )
+    assert file.write(0, memoryview(b"hello"))
+    file.close()
+    cache.close()
+    return directory
+
+
+def run(*words):
+    return subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
+
+
+def test_it_is_the_same_command(environment):
+    ours = run("netfsfuse", "cache", "--cachedir", os.fspath(environment), "list")
+    theirs = run("cachefiles", "--cachedir", os.fspath(environment), "list")
+    assert ours.returncode == theirs.returncode == 0, ours.stderr
+    assert ours.stdout == theirs.stdout
+    assert "//nas:445/films/new/film" in ours.stdout
+
+
+def test_coherency_is_told_in_our_words(environment):
+    said = run("netfsfuse", "cache", "--cachedir", os.fspath(environment), "show", "new/film")
+    assert "coherency   file_id 0x17\n" in said.stdout, said.stderr
+    assert "write 2022-06-1" in said.stdout
+
+
+def test_errors_are_ours(environment):
+    said = run("netfsfuse", "cache", "--cachedir", os.fspath(environment), "show", "old/film")
+    assert (said.returncode, said.stderr) == (
+        1,
+        "netfsfuse: nothing in the cache is called old/film\n",
+    )
+    assert run("netfsfuse", "cache").returncode == 2
