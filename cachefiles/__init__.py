@@ -11,24 +11,38 @@ Use::
     file.close()
 
 Layers, each importing only those before it: ``errors``, ``key``, ``coherency``, ``contentmap``,
-``extents``, ``faults`` (pure), ``backing`` (the syscalls), ``object`` (one file), ``volume`` (a
-directory of them), ``probe`` and ``cache`` (the bound directory).
+``extents``, ``limits``, ``recency``, ``verified``, ``faults`` (pure), ``backing`` (the syscalls),
+``datafile``, ``space`` (how much is taken), ``object`` (one file), ``folder`` and ``volume`` (a
+directory of them), ``walk`` (all of them), ``probe`` and ``cache`` (the bound directory), ``cull``;
+and the administrator's: ``survey``, ``verification``, ``report``, ``command``.
+
+Any number of processes of one user may bind a directory at once; ``folder.py`` says how they keep
+out of each other's way. Whoever binds it should let a :class:`Culler` work now and then, and call
+:meth:`Cache.sync` where a power loss should cost little.
 
 On disk, all integers little-endian::
 
     DIR/                      0700, owned by the user of the process
-      lock                    flock(LOCK_EX) while bound
+      lock                    flock(LOCK_SH) while bound; LOCK_EX while it is made
+      space                   the count of what the cache takes, see ``space.py``
+      cull                    flock(LOCK_EX) by the one who culls
       version                 b"cachefiles 1\\n"
       volumes.LABEL           volumes of another format, set aside
       volumes/HHHH...         a volume: XXH3-128 of its key, 32 hex digits
+                              flock(LOCK_EX) while names are made, removed or looked up
                               xattr user.cachefiles.volume = its key, at most 512 bytes
         hh/hhHHHH...          backing file: XXH3-128 of the object's key, below its first 2 digits
                               byte N is byte N of the remote file; what is not stored is a hole
                               xattr user.cachefiles.object = record, see ``coherency.py``
+                              xattr user.cachefiles.path = where it is on its share, for people
+                              xattr user.cachefiles.pinned, if it must not be culled
+                              access time: the last use; flock(LOCK_SH) while it is open
         hh/hhHHHH....map       content map: bytes 8 i to 8 i + 7 are the XXH3-64 of block i
                               (64 KiB, the last one short), 0 for a block that is not stored;
                               seed (XXH3-64 of both keys with their lengths and the record)
                               + i * 0x9E3779B97F4A7C15 mod 2^64
+                              behind them, from the next multiple of 4096 on: the last use of each
+                              4 MiB, see ``recency.py``
 
 Why no crash, power loss, bridged zero or flipped byte can give a wrong byte. A read returns bytes
 only if for every block the hash of the very bytes read, under the seed of this key, this
@@ -44,8 +58,16 @@ generation (the whole record) and this block number, equals the map's entry.
   has a checksum and is set before the first byte; without a good one the files are unlinked.
 - SEEK_DATA and the map say what is *worth* reading. Neither is trusted for what is right. So the
   filesystem may also turn blocks of zeros into holes; they then read as not stored.
-- Hence nothing is ever synced (the version file apart): durability would cost and prove nothing.
+- Hence no order of writes is needed on any filesystem. ext4 (ordered), XFS and btrfs may commit an
+  entry before its data, or the reverse: with ext4 and XFS what lies in an extent that was allocated
+  and not written reads as zeros, with btrfs the old extent stays; neither fits the entry. tmpfs
+  keeps nothing over a power loss and loses nothing before. What is synced (:meth:`Cache.sync`) is
+  synced so that much is left, not so that it is right.
+- Culling strikes entries first and punches then; a reader between the two finds a hash that does
+  not fit, and whoever stores meanwhile is undone by the punch and found out in the same way.
 - The kernel's page cache outlives the process: after ``kill -9`` at most the block in hand is lost.
+- ``verify=open`` hashes a block again unless nothing changed the inode since it proved right;
+  ``verify=never`` gives all this up, and is for a filesystem that checksums by itself.
 
 The one assumption is the caller's: equal coherency data stands for equal content.
 """
