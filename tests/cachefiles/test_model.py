@@ -13,11 +13,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hypothesis import settings
+import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from cachefiles import BLOCK, Cache, backing, datafile
+from cachefiles import BLOCK, Cache, Culler, Step, Verify, backing, datafile, verified
+from cachefiles.limits import Excess
 from tests.cachefiles.conftest import content_of, page_aligned
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -26,6 +28,9 @@ KEYS = (b"one", b"two")
 BLOCKS = 6
 NEVER = 1 << 40
 WAYS = {"direct": (4096, NEVER), "uncached": (NEVER, 1), "plain": (NEVER, NEVER)}
+NEW_CLOCK = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 13)
+"""Change times tell any two changes apart, if somebody looked in between."""
+RACY = verified.RACY
 DEFAULTS = (datafile.DIRECT_MIN, backing.UNCACHED_MIN)
 """Bytes from which on a transfer is direct, and uncached."""
 
@@ -44,26 +49,43 @@ class Damaged(RuleBasedStateMachine):
         }
         self.sure = {key: set() for key in KEYS}
         self.saved = {}
+        verified.RACY = 0 if NEW_CLOCK else RACY
         self.open_cache()
 
-    def open_cache(self):
-        self.cache = Cache.bind(self.folder / "cache")
+    def open_cache(self, verify=Verify.OPEN):
+        self.cache = Cache.bind(self.folder / "cache", verify=verify)
         self.volume = self.cache.volume(b"volume")
         self.files = {key: self.open_file(key) for key in KEYS}
+        self.second = Cache.bind(self.folder / "cache")
+        self.others = {}
 
     def open_file(self, key):
         return self.volume.open(key, self.size[key], b"g%d" % self.generation[key])[0]
 
     def close_cache(self):
-        for file in self.files.values():
+        for file in [*self.files.values(), *self.others.values()]:
             file.close()
         self.cache.close()
+        self.second.close()
+
+    def other(self, key):
+        """The file through another mount of the same cache, opened at its first use."""
+        if key not in self.others:
+            generation = b"g%d" % self.generation[key]
+            volume = self.second.volume(b"volume")
+            self.others[key] = volume.open(key, self.size[key], generation)[0]
+        return self.others[key]
+
+    def forget_other(self, key):
+        if key in self.others:
+            self.others.pop(key).close()
 
     def take(self, way):
         datafile.DIRECT_MIN, backing.UNCACHED_MIN = WAYS[way]
 
     def teardown(self):
         datafile.DIRECT_MIN, backing.UNCACHED_MIN = DEFAULTS
+        verified.RACY = RACY
         if hasattr(self, "cache"):
             self.close_cache()
             shutil.rmtree(self.folder)
@@ -128,14 +150,58 @@ class Damaged(RuleBasedStateMachine):
         assert self.sure[key] & set(range(*span)) <= blocks <= set(range(*span))
         assert all(a % BLOCK == 0 and (b % BLOCK == 0 or b == self.size[key]) for a, b in found)
 
-    @rule()
-    def remount(self):
+    @rule(key=keys, span=spans, way=ways)
+    def store_by_another(self, key, span, way):
+        """What one stores the other finds, once it has the files open."""
+        self.take(way)
+        first, last = span
+        data = self.content(key)[first * BLOCK : min(last * BLOCK, self.size[key])]
+        if self.other(key).write(first * BLOCK, page_aligned(len(data), data)):
+            if self.files[key].has_files and not self.files[key].buried:
+                self.sure[key] |= set(range(first, last))
+        else:
+            assert self.other(key).retired
+            self.forget_other(key)
+
+    @rule(key=keys, span=spans)
+    def read_by_another(self, key, span):
+        start, end = span[0] * BLOCK, min(span[1] * BLOCK, self.size[key])
+        target = memoryview(bytearray(end - start))
+        if self.other(key).read(start, target):
+            assert target == self.content(key)[start:end]
+
+    @rule(size=st.integers(0, 2 * BLOCKS * BLOCK))
+    def cull(self, size):
+        culler = Culler(
+            self.cache, lambda: Excess(max(0, self.cache.space.count().used - size)), recount=True
+        )
+        while culler.step(1) is Step.MORE:
+            pass
+        for key, file in self.files.items():
+            left = file.occupancy(0, self.size[key])
+            blocks = {block for a, b in left for block in range(a // BLOCK, -(-b // BLOCK))}
+            self.sure[key] &= blocks
+
+    @rule(verify=st.sampled_from([Verify.OPEN, Verify.ALWAYS]))
+    def remount(self, verify):
         self.close_cache()
-        self.open_cache()
+        self.open_cache(verify)
+
+    @rule(verify=st.sampled_from([Verify.OPEN, Verify.ALWAYS]))
+    def crash(self, verify):
+        """Nothing is put away: as far as others can see, the process is gone with its locks."""
+        for file in [*self.files.values(), *self.others.values()]:
+            file._recency._due.clear()
+            file.shut()
+        for cache in (self.cache, self.second):
+            cache._space._batch = cache._space._freed = 0
+            cache.close()
+        self.open_cache(verify)
 
     @rule(key=keys, size=st.integers(1, BLOCK))
     def change_on_the_server(self, key, size):
         self.generation[key] += 1
+        self.forget_other(key)
         self.size[key] = (BLOCKS - 1) * BLOCK + size
         self.sure[key] = set()
         old = self.files[key]
@@ -145,6 +211,7 @@ class Damaged(RuleBasedStateMachine):
 
     @rule(key=keys)
     def invalidate(self, key):
+        self.forget_other(key)
         self.files[key].invalidate()
         self.sure[key] = set()
         self.reopen(key)
@@ -228,6 +295,7 @@ class Damaged(RuleBasedStateMachine):
     @rule(key=keys)
     def lose_record(self, key):
         files = self.on_disk(key)
+        self.forget_other(key)
         if files:
             self.files[key].close()
             os.setxattr(files[0], "user.cachefiles.object", b"torn" + key)
@@ -245,3 +313,16 @@ TestOnDisk = Damaged.TestCase
 TestOnDisk.settings = settings(deadline=None, max_examples=100, stateful_step_count=40)
 TestInMemory = DamagedInMemory.TestCase
 TestInMemory.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)
+
+
+class DamagedForLong(DamagedInMemory):
+    """50,000 sequences, in memory because that is quicker."""
+
+
+TestForLong = pytest.mark.soak(pytest.mark.timeout(7200)(DamagedForLong.TestCase))
+TestForLong.settings = settings(
+    deadline=None,
+    max_examples=50_000,
+    stateful_step_count=25,
+    suppress_health_check=list(HealthCheck),
+)
