@@ -184,7 +184,7 @@ class Culler:
             for start, end in extents:
                 for segment in range(max(start // SEGMENT, last + 1), -(-end // SEGMENT)):
                     last = segment
-                    stamp = self._stamp(folder, entry.path, entry.size, segment)
+                    stamp = self._stamp(folder, entry.path, entry.size, segment) or entry.used
                     yield stamp, volume, entry.path, segment, entry.size
         except OSError:
             return

@@ -90,7 +90,7 @@ class Limits:
         """Bytes that one process sets aside at a time. What it is set aside from is never
         overdrawn, so a batch is what a full cache may lack, per process: a 64th."""
         whole = disk.total if self.cachesize is None else min(self.cachesize, disk.total)
-        return min(max(whole // 64, MIB // 4), 8 * MIB)
+        return min(max(whole // 64, MIB // 4), 64 * MIB)
 
 
 def _step(limit: int) -> int:

@@ -20,9 +20,11 @@ Files that another process made meanwhile are taken then, if they are of this ge
 Syscalls, small ones in the page cache: opening an existing object 8 (flock twice round open,
 getxattr twice, flock, fstat, open the map, utimensat); opening an absent one 3. Occupancy of 32
 MiB: a read of 4 KiB and 2 lseeks for each run of data, none where the map is empty. 1 MiB read: a
-read of 128 bytes and 1 preadv. 1 MiB write: an fstat, a read of 128 bytes, 1 pwritev and 1 pwrite
-of 128 bytes; the first write of an object 8 more. The first direct transfer opens the data file
-once more (``datafile.py``).
+read of 128 bytes, 1 preadv and 2 fstats. 1 MiB write: 1 pwritev and 1 pwrite of 128 bytes; now and
+then an fstat, and 5 calls to charge the next batch; the first write of an object 8 more. (Each call
+gives the interpreter's lock away, and getting it back from a busy loop takes longer than the call:
+four more in a write cost a tenth of the rate of a cold read.) The first direct transfer opens the
+data file once more (``datafile.py``).
 """
 
 from __future__ import annotations
@@ -44,6 +46,9 @@ from cachefiles.extents import Extent, intersect, runs, whole_blocks
 from cachefiles.recency import Recency
 from cachefiles.space import Space, charge_of
 from cachefiles.verified import Verified
+
+NAME_CHECK = 0.1
+"""Seconds."""
 
 
 class Verify(enum.Enum):
@@ -95,6 +100,7 @@ class Object:
         self._map = ContentMap(self._load, self._store)
         self._verified = Verified()
         self._recency = Recency(record.size, self._store)
+        self._name_checked = 0.0
         self._changed = False
         self._busy = 0
         self._retired = False
@@ -164,7 +170,6 @@ class Object:
                 if not self._proved(files, first, target, expected, before):
                     return False
                 self._recency.note(start, start + len(target), time.time_ns())
-                self._recency.flush()
             return not self._retired
 
     def read_now(self, start: int, target: memoryview) -> bool:
@@ -197,16 +202,10 @@ class Object:
                 return False
             hashes = block_hashes(files.seed, first, data)
             with translated("storing data in the cache"):
-                if not files.data.has_name():
+                if self._is_nameless(files):
                     self.retire()
                     return False
-                known = self._entries(first, count)
-                fresh = sum(
-                    min(BLOCK, self.size - (first + number) * BLOCK)
-                    for number, entry in enumerate(known)
-                    if not entry
-                )
-                if not self._space.take(charge_of(fresh)):
+                if not self._space.take(charge_of(len(data))):
                     return False
                 self._changed = True
                 files.data.write_all(data, start)
@@ -214,22 +213,27 @@ class Object:
                     return False
                 self._map.put(first, hashes)
                 self._recency.note(start, start + len(data), time.time_ns())
-                self._recency.flush()
             return True
 
     def sync(self) -> None:
         """Have what was stored up to here outlive a power loss. Twice nothing costs nothing."""
         with self._using() as files:
-            if files is None or not self._changed:
+            if files is None:
                 return
-            self._changed = False
             with translated("syncing the cache"):
+                self._recency.flush()
+                if not self._changed:
+                    return
+                self._changed = False
                 files.data.sync()
                 self._filesystem.sync_data(files.map)
 
     def forget_changes(self) -> None:
-        """For the volume: all is being synced at once."""
+        """For the volume: all is being synced at once. Raises ``CacheError``."""
         self._changed = False
+        with self._using() as files, translated("syncing the cache"):
+            if files is not None:
+                self._recency.flush()
 
     @property
     def changed(self) -> bool:
@@ -273,6 +277,15 @@ class Object:
         if start < 0 or start % BLOCK or end > self.size or (end % BLOCK and end != self.size):
             raise ValueError(f"[{start}, {end}) is not made of blocks of {self.size} bytes")
         return start // BLOCK, -(-length // BLOCK)
+
+    def _is_nameless(self, files: Files) -> bool:
+        """Whether somebody buried the files; asked at most every ``NAME_CHECK`` seconds, since
+        what is stored in them meanwhile is lost and does no harm."""
+        now = time.monotonic()
+        if now - self._name_checked < NAME_CHECK:
+            return False
+        self._name_checked = now
+        return not files.data.has_name()
 
     def _load(self, offset: int, target: memoryview) -> int:
         # One call: what it leaves out reads as zero, and zero is "not stored".

@@ -6,8 +6,9 @@ It is read and written whole, under its flock.
 
 - A process sets a batch aside before it stores, and takes from that without asking. What is used
   and set aside together never exceeds the limit, so neither does what is really allocated.
-- Each store is charged at least what it allocates: its new blocks, a 1,024th for the filesystem's
-  own (extents, the map), and a fixed sum for a new object. Rewritten blocks cost nothing.
+- Each store is charged at least what it allocates: its bytes, a 1,024th for the filesystem's own
+  (extents, the map), and a fixed sum for a new object. Blocks stored again are charged again, since
+  to ask the map costs more (``object.py``) than the recount that follows.
 - What a culler or a new generation unlinks or punches is given back as the inodes say.
 - So the count is right or too high: a killed process leaves its batch set aside. The next process
   that has the cache alone counts that as used, and asks for a recount; a culler, who walks over
@@ -42,9 +43,9 @@ _FULL_PAUSE = 0.25
 """Seconds for which a full cache is not asked again, unless culling made room."""
 
 
-def charge_of(fresh: int) -> int:
-    """Bytes to be charged for ``fresh`` bytes of blocks that were not stored before."""
-    return 0 if not fresh else -(-(fresh + fresh // 1024) // 4096) * 4096
+def charge_of(length: int) -> int:
+    """Bytes to be charged for storing ``length`` bytes."""
+    return -(-(length + length // 1024) // 4096) * 4096
 
 
 @dataclass(slots=True)

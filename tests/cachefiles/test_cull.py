@@ -110,6 +110,7 @@ def test_cold_segments_of_a_large_open_file(cache):
     for at in (0, 3 * SEGMENT):  # these two are used again
         file._recency._written.clear()
         assert file.read(at, target)
+    file.sync()  # writes the stamps
     step, culler = cull_to(cache, 2 * SEGMENT + MIB)
     assert (step, culler.gone) == (Step.DONE, 0)
     assert file.occupancy(0, size) == [(0, SEGMENT), (3 * SEGMENT, size)]
