@@ -114,8 +114,7 @@ class Tender:
                 with trio.move_on_after(LOOK_PERIOD):
                     await self._pressed.wait()
             self._pressed = trio.Event()
-            if not self._health.dead:
-                await trio.sleep(await self._cull())
+            await trio.sleep(LOOK_PERIOD if self._health.dead else await self._cull())
 
     async def _cull(self) -> float:
         """Cull until there is nothing to do; seconds to wait before the next look."""
