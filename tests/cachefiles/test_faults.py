@@ -14,10 +14,13 @@ from cachefiles import (
     CacheDead,
     CacheError,
     CacheUnusable,
+    Culler,
     Faults,
     Found,
     NoSpace,
+    Step,
 )
+from cachefiles.limits import Excess
 from tests.cachefiles.conftest import SIZE, content_of
 
 OLD = content_of(SIZE, 1)
@@ -36,7 +39,16 @@ def read_checked(file, content):
     return found
 
 
-def live(volume):
+def cull(cache, size):
+    culler = Culler(cache, lambda: Excess(max(0, cache.space.count().used - size)), recount=True)
+    try:
+        while culler.step(1) is Step.MORE:
+            pass
+    finally:
+        culler.close()
+
+
+def live(cache, volume):
     """A life of a cached file. Every step may raise; the next one is tried all the same."""
     errors = []
     half = 2 * BLOCK
@@ -58,7 +70,12 @@ def live(volume):
         attempt(lambda f=file, d=content: read_checked(f, d))
         attempt(lambda f=file, d=content: f.write(half, d[half:]))
         attempt(lambda f=file, d=content: read_checked(f, d))
+        attempt(cache.sync)
+        attempt(lambda: cull(cache, BLOCK))  # punches what is in use
+        attempt(lambda f=file, d=content: f.write(half, d[half:]))
         file.close()
+        attempt(cache.sync)
+    attempt(lambda: cull(cache, 0))  # buries
     return errors
 
 
@@ -67,7 +84,7 @@ def test_every_call_fails_once(tmp_path):
     cache = Cache.bind(tmp_path / "clean", probing)
     volume = cache.volume(b"v")
     before = probing.total
-    assert live(volume) == []
+    assert live(cache, volume) == []
     calls = probing.total - before
     cache.close()
     assert calls > 50
@@ -78,9 +95,9 @@ def test_every_call_fails_once(tmp_path):
             cache = Cache.bind(tmp_path / f"{code}-{number}", faults)
             volume = cache.volume(b"v")
             faults.fail_nth(number, code)
-            errors = live(volume)
+            errors = live(cache, volume)
             kind = CacheDead if code == errno.EIO else NoSpace
-            assert all(type(error) is kind for error in errors)
+            assert all(type(error) is kind for error in errors), (number, errors)
             faults.heal()
             file, _ = volume.open(b"k", SIZE, b"2")
             read_checked(file, NEW)
