@@ -160,7 +160,9 @@ class Object:
                 expected = self._entries(first, count)
                 if 0 in expected:
                     return False
-                before = None if self._verify is Verify.ALWAYS else files.data.changed()
+                before = None
+                if self._verify is not Verify.ALWAYS:
+                    before = files.data.changed(), time.time_ns()
                 got = self._read_data(files, start, target, range(first, first + count))
                 if got < len(target):
                     self._map.clear_if(
@@ -314,22 +316,27 @@ class Object:
         return now.entries(first, count)
 
     def _proved(
-        self, files: Files, first: int, got: memoryview, expected: list[int], before: int | None
+        self,
+        files: Files,
+        first: int,
+        got: memoryview,
+        expected: list[int],
+        before: tuple[int, int] | None,
     ) -> bool:
         """Whether the bytes read are right; wrong ones are struck. ``before``: the change time
-        before they were read, where that is of use."""
+        when their reading began, and when that was, where these are of use."""
         count = len(expected)
-        if before is not None and files.data.changed() == before:
+        if before is not None and files.data.changed() == before[0]:
             if self._verify is Verify.NEVER:
                 return self._extends_over(files, first, len(got))
-            if self._verified.covers(first, count, before, time.time_ns()):
+            if self._verified.covers(first, count, before[0]):
                 return True
         else:
             before = None
         actual = block_hashes(files.seed, first, got)
         if actual == expected:
             if before is not None:
-                self._verified.add(first, count, before)
+                self._verified.add(first, count, *before)
             return True
         self._map.clear_if(
             (number, want)

@@ -2,8 +2,9 @@
 
 For ``verify=open``: a block is hashed when it is first read, and again when anything has changed
 the backing file since, whoever that was: a store, a cull, a hand at the disk. The witness is the
-inode's change time, asked before and after the read. What a coarse clock could miss counts as
-changed, as git does with its index: a change time within ``RACY`` of now proves nothing.
+inode's change time, asked before and after the read. A coarse clock may give a change just after a
+read the time of one just before it; so, as git does with its index, a block that was read within
+``RACY`` of the last change is not remembered.
 
 What this mode cannot see is what changes bytes and no inode: a rotting disk, or memory.
 """
@@ -30,17 +31,20 @@ class Verified:
         self._changed = -1
         self._pages: OrderedDict[int, int] = OrderedDict()
 
-    def covers(self, first: int, count: int, changed: int, now: int) -> bool:
+    def covers(self, first: int, count: int, changed: int) -> bool:
         """Whether all of these blocks proved right in the state with change time ``changed``."""
         with self._lock:
-            if changed != self._changed or now - changed < RACY:
+            if changed != self._changed:
                 return False
             return all(
                 self._pages.get(page, 0) & mask == mask for page, mask in _masks(first, count)
             )
 
-    def add(self, first: int, count: int, changed: int) -> None:
-        """These blocks proved right; ``changed`` was the change time before and after."""
+    def add(self, first: int, count: int, changed: int, when: int) -> None:
+        """These blocks proved right as they were read at ``when``, with change time ``changed``
+        before and after. Both in ns since the epoch."""
+        if when - changed < RACY:
+            return
         with self._lock:
             if changed != self._changed:
                 self._changed = changed

@@ -25,28 +25,29 @@ def test_it_is_a_set_that_a_change_empties(steps):
     for (first, count), changed in steps:
         if changed != state:
             model, state = set(), changed
-        bits.add(first, count, changed)
+        bits.add(first, count, changed, LATER)
         model |= set(range(first, first + count))
         for start, length in ((first, count), (max(0, first - 1), count), (first, count + 1)):
             expected = set(range(start, start + length)) <= model
-            assert bits.covers(start, length, changed, LATER) == expected
-        assert not bits.covers(first, count, changed + 1, LATER)
+            assert bits.covers(start, length, changed) == expected
+        assert not bits.covers(first, count, changed + 1)
 
 
 def test_what_changed_just_now_proves_nothing():
     bits = Verified()
-    bits.add(0, 1, 1000)
-    assert not bits.covers(0, 1, 1000, 1000 + RACY - 1)
-    assert bits.covers(0, 1, 1000, 1000 + RACY)
+    bits.add(0, 1, 1000, 1000 + RACY - 1)
+    assert not bits.covers(0, 1, 1000)
+    bits.add(0, 1, 1000, 1000 + RACY)
+    assert bits.covers(0, 1, 1000)
 
 
 def test_memory_is_bounded():
     bits = Verified()
     for page in range(1000):
-        bits.add(page * 512, 512, 1)
+        bits.add(page * 512, 512, 1, LATER)
     assert len(bits._pages) == 64
-    assert bits.covers(999 * 512, 512, 1, LATER)
-    assert not bits.covers(0, 1, 1, LATER)
+    assert bits.covers(999 * 512, 512, 1)
+    assert not bits.covers(0, 1, 1)
 
 
 def hashes_of(monkeypatch, verify, cachedir):
