@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -46,22 +47,35 @@ class PowerDisk:
     def lose_power(self) -> None:
         """What was not synced is gone. Nobody may use the filesystem any more."""
         assert self._server is not None
+        assert self._server.stdout is not None
         os.kill(self._server.pid, signal.SIGUSR1)
+        assert self._server.stdout.readline() == "off\n"
         self.stop()
 
     def stop(self) -> None:
         """Unmount and end the server, whatever state they are in."""
         if self._server is None:
             return
-        if os.path.ismount(self.mountpoint):
-            subprocess.run(["umount", self.mountpoint], check=True)
+        _umount(self.mountpoint)
         self._stack.close()
-        if os.path.ismount(self._served):
-            subprocess.run(["umount", self._served], check=True)
+        _umount(self._served)
         assert self._server.stdout is not None
         self._server.stdout.close()
         self._server.wait(20)
         self._server = None
+
+
+def _umount(path: Path) -> None:
+    """Unmount ``path`` if it is a mount. A killed process may still be on its way out of the
+    kernel, from a sync that the dead disk lets fail."""
+    end = time.monotonic() + 20
+    while path.is_mount():
+        done = subprocess.run(["umount", path], check=False, capture_output=True, text=True)
+        if done.returncode == 0:
+            return
+        assert "busy" in done.stderr, done.stderr
+        assert time.monotonic() < end, done.stderr
+        time.sleep(0.05)
 
 
 @contextmanager

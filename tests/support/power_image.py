@@ -112,6 +112,7 @@ async def serve(image: PowerImage) -> None:
             with trio.open_signal_receiver(signal.SIGUSR1) as signals:
                 async for _ in signals:
                     image.off = True
+                    print("off", flush=True)
 
         nursery.start_soon(wait_off)
         await pyfuse3.main()
