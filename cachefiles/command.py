@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,13 +18,15 @@ from pathlib import Path
 import click
 
 from cachefiles import report
-from cachefiles.cache import Cache
+from cachefiles.cache import VERSION, Cache
 from cachefiles.cull import Culler, Step
 from cachefiles.errors import CacheError, translated
 from cachefiles.folder import PINNED_XATTR, Folder
 from cachefiles.limits import Excess
 from cachefiles.survey import Listed, folders, listed, opened
 from cachefiles.verification import verify
+
+_BUSY_PATIENCE = 10.0  # seconds to wait for another culler
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,11 @@ class _Session:
         try:
             if not os.path.lexists(self.directory):
                 raise click.ClickException(f"{self.directory} does not exist")
-            if not (self.directory / "version").exists():
+            version = self.directory / "version"
+            if not version.is_file():
                 raise click.ClickException(f"{self.directory} holds no cache")
+            if version.read_bytes()[:100] != VERSION:
+                raise click.ClickException(f"{self.directory} holds a cache of another format")
             cache = Cache.bind(self.directory)
         except PermissionError:
             raise click.ClickException(f"{self.directory} belongs to another user") from None
@@ -222,8 +228,13 @@ def cull_command(session: _Session, size: str | None) -> None:
         before = cache.space.count().used
         with report.bar("culling", max(0, before - (limit or 0))) as advance:
             step, done = Step.MORE, 0
+            patience = time.monotonic() + _BUSY_PATIENCE
             while step in (Step.MORE, Step.BUSY):
                 step = culler.step(0.2)
+                if step is Step.BUSY:
+                    if time.monotonic() >= patience:
+                        raise click.ClickException("a mount is culling this cache; try again")
+                    time.sleep(0.05)
                 advance(culler.freed - done)
                 done = culler.freed
         click.echo(

@@ -5,7 +5,9 @@ Reads files in use by others without disturbing them; nothing here changes anyth
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -79,7 +81,9 @@ class Opened:
             return "it has no record"
         if self.record is None:
             return "its record is damaged or of another format"
-        if self.key is not None and file_name(self.key) != name:
+        readable = self.record.readable
+        whole = len(readable) < coherency.READABLE_MAX
+        if whole and (self.key is None or file_name(readable) != name):
             return "its record is of another object"
         if self.map < 0:
             return "it has no map"
@@ -165,15 +169,24 @@ def folders(cache: Cache) -> Iterator[tuple[int, str, bytes]]:
 
 def opened(folder: int, volume_key: bytes, path: str) -> Opened:
     """The files of the object at ``path``. Raises ``OSError``; close what it returns."""
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-    data = os.open(path, flags, dir_fd=folder)
+    data = _open(path, folder)
     side = -1
     with suppress(OSError):
-        side = os.open(path + MAP_SUFFIX, flags, dir_fd=folder)
+        side = _open(path + MAP_SUFFIX, folder)
     raw = None
     with suppress(OSError):
         raw = os.getxattr(data, RECORD_XATTR)
     return Opened(volume_key, data, side, raw, None if raw is None else coherency.decode(raw))
+
+
+def _open(path: str, folder: int) -> int:
+    """A regular file for reading, which is no use of it; anything else is as if it were not."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME
+    fd = os.open(path, flags, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, "no regular file", path)
+    return fd
 
 
 def _attributes(path: str) -> tuple[Record | None, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -201,6 +202,47 @@ def test_bad_input(filled, cachedir, words, status, line):
     said = run(cachedir, *words, status=status)
     assert line in said
     assert len(said.splitlines()) == 1
+
+
+def test_another_format_is_left_alone(filled, cachedir):
+    (cachedir / "version").write_bytes(b"cachefiles 2\n")
+    assert "another format" in run(cachedir, "list", status=1)
+    assert not list(cachedir.glob("volumes.*"))
+    (cachedir / "version").write_bytes(b"cachefiles 1\n")
+
+
+def test_another_culler_is_waited_for(filled, cachedir):
+    with (cachedir / "cull").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with subprocess.Popen(
+            [sys.executable, "-m", "cachefiles", "--cachedir", cachedir, "cull", "--to", "0"],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as culling:
+            with pytest.raises(subprocess.TimeoutExpired):
+                culling.wait(1)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            assert "4 objects" in culling.stdout.read()
+    assert paths(cachedir) == []
+
+
+def test_looking_is_no_use_and_waits_for_nobody(filled, cachedir):
+    """Not even for the writer of a pipe that somebody put in the place of a file."""
+    path = backing(cachedir, "a")
+    os.utime(path, ns=(10**9, 10**9))
+    for words in (["verify"], ["show", "a"], ["list"]):
+        run(cachedir, *words)
+    assert path.stat().st_atime_ns == 10**9
+    path.unlink()
+    os.mkfifo(path)
+    run(cachedir, "verify")
+
+
+def test_a_record_of_another_object_is_told(filled, cachedir):
+    record = os.getxattr(backing(cachedir, "dir/b"), "user.cachefiles.object")
+    path = backing(cachedir, "a")
+    os.setxattr(path, "user.cachefiles.object", record)
+    assert "record is of another object" in run(cachedir, "verify", status=1)
 
 
 def test_what_holds_no_cache(tmp_path):
