@@ -179,7 +179,8 @@ def show_command(session: _Session, name: str) -> None:
             _folder(cache, chosen.volume_name) as (folder, key),
             translated("reading the cache"),
         ):
-            files = opened(folder.fd, key, f"{chosen.name[:2]}/{chosen.name}")
+            path = f"{chosen.name[:2]}/{chosen.name}"
+            files = opened(folder.fd, chosen.volume_name, key, path)
             try:
                 for text in report.details(chosen, files, session.knowledge.describe):
                     click.echo(text)

@@ -59,9 +59,10 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An object's files, open for reading; ``map`` is -1 where there is none."""
+    """An object's files, open for reading; ``map`` is -1 where there is none. ``volume_key`` is
+    None where it is not known whole."""
 
-    volume_key: bytes
+    volume_key: bytes | None
     data: int
     map: int
     raw: bytes | None
@@ -69,8 +70,8 @@ class Opened:
 
     @property
     def key(self) -> bytes | None:
-        """The object's key; None where the record has only its beginning."""
-        if self.record is None:
+        """The object's key; None where only its beginning is known, or its volume's is not."""
+        if self.record is None or self.volume_key is None:
             return None
         readable = self.record.readable
         return readable if identity(self.volume_key, readable) == self.record.identity else None
@@ -82,9 +83,10 @@ class Opened:
         if self.record is None:
             return "its record is damaged or of another format"
         readable = self.record.readable
-        whole = len(readable) < coherency.READABLE_MAX
-        if whole and (self.key is None or file_name(readable) != name):
-            return "its record is of another object"
+        if len(readable) < coherency.READABLE_MAX:
+            foreign = self.key is None and self.volume_key is not None
+            if foreign or file_name(readable) != name:
+                return "its record is of another object"
         if self.map < 0:
             return "it has no map"
         return None
@@ -167,8 +169,9 @@ def folders(cache: Cache) -> Iterator[tuple[int, str, bytes]]:
             cache.filesystem.close(volumes_fd)
 
 
-def opened(folder: int, volume_key: bytes, path: str) -> Opened:
-    """The files of the object at ``path``. Raises ``OSError``; close what it returns."""
+def opened(folder: int, volume_name: str, volume_key: bytes, path: str) -> Opened:
+    """The files of the object at ``path`` of the volume with directory ``folder``, its name, and
+    its key as far as its attribute has it. Raises ``OSError``; close what it returns."""
     data = _open(path, folder)
     side = -1
     with suppress(OSError):
@@ -176,7 +179,8 @@ def opened(folder: int, volume_key: bytes, path: str) -> Opened:
     raw = None
     with suppress(OSError):
         raw = os.getxattr(data, RECORD_XATTR)
-    return Opened(volume_key, data, side, raw, None if raw is None else coherency.decode(raw))
+    whole = volume_key if file_name(volume_key) == volume_name else None
+    return Opened(whole, data, side, raw, None if raw is None else coherency.decode(raw))
 
 
 def _open(path: str, folder: int) -> int:

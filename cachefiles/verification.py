@@ -50,7 +50,7 @@ def verify(
                 _unusable(folder, entry.path, "a map without data", say, verdict, repair=repair)
                 continue
             try:
-                files = opened(folder_fd, key, entry.path)
+                files = opened(folder_fd, volume, key, entry.path)
             except FileNotFoundError:
                 continue
             try:
@@ -59,7 +59,7 @@ def verify(
                     _unusable(folder, entry.path, wrong, say, verdict, repair=repair)
                 elif files.key is None:
                     verdict.unknown += 1
-                    say(f"{name}: cannot be verified, its key is too long to be kept")
+                    say(f"{name}: cannot be verified, its key is not known whole")
                 else:
                     _blocks(folder, entry.path, files, say, verdict, repair=repair)
             finally:
@@ -97,6 +97,7 @@ def _blocks(
     assert files.record is not None
     assert files.raw is not None
     assert files.key is not None
+    assert files.volume_key is not None
     seed = seed_of(files.volume_key, files.key, files.raw)
     wrong: list[int] = []
     for first, entries in files.mapped():

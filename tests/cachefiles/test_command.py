@@ -245,6 +245,19 @@ def test_a_record_of_another_object_is_told(filled, cachedir):
     assert "record is of another object" in run(cachedir, "verify", status=1)
 
 
+@pytest.mark.parametrize("known", [b"", VOLUME[:-1]])
+def test_a_volume_whose_key_is_not_known_is_not_condemned(filled, cachedir, known):
+    """Its attribute is for people: nothing is wrong with an object because that is lost."""
+    (volume,) = cachedir.glob("volumes/*")
+    os.setxattr(volume, "user.cachefiles.volume", known)
+    said = run(cachedir, "verify", "--repair")
+    assert "4 objects cannot be verified" in said
+    assert "0 bad" in said
+    file, found = open_file(filled, b"a")
+    assert found is Found.STORED
+    file.close()
+
+
 def test_what_holds_no_cache(tmp_path):
     assert "does not exist" in run(tmp_path / "missing", "list", status=1)
     assert not (tmp_path / "missing").exists()
