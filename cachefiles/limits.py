@@ -83,7 +83,9 @@ class Limits:
             wanted.append(self.cachefree + steps * _step(self.cachefree) - disk.available)
         if self.cachesize is not None:
             wanted.append(used - self.cachesize + steps * _step(self.cachesize))
-        files = files_percent * disk.files // 100 - disk.files_available if disk.files else 0
+        files = 0
+        if disk.files:  # rounded up: of nine inodes, 7 % are one
+            files = -(-files_percent * disk.files // 100) - disk.files_available
         return Excess(max(*wanted, 0), max(files, 0))
 
     def batch(self, disk: Disk) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cachefiles.limits import MIB, Disk, Limits
@@ -41,6 +41,7 @@ def test_the_words_mean_what_they_say(limit, disk, used):
 
 
 @given(limits(), disks, st.integers(0, 1 << 40))
+@example(Limits(2, 1, 0, 2, 1, 0), Disk(1 << 24, 1 << 23, files=1, files_available=0), 0)
 def test_what_is_freed_is_enough(limit, disk, used):
     """With the excess gone there is none, and there is room for a batch."""
     excess = limit.excess(used, disk, culling=True)
