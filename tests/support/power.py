@@ -75,7 +75,9 @@ def _umount(path: Path) -> None:
         if done.returncode == 0:
             return
         assert "busy" in done.stderr, done.stderr
-        assert time.monotonic() < end, done.stderr
+        if time.monotonic() >= end:  # a failed test has left a mount on it: nothing may stay
+            subprocess.run(["umount", "--lazy", path], check=True)
+            return
         time.sleep(0.05)
 
 
