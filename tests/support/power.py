@@ -53,11 +53,12 @@ class PowerDisk:
         assert self._server.stdout.readline() == "off\n"
         self.stop()
 
-    def stop(self) -> None:
-        """Unmount and end the server, whatever state they are in."""
+    def stop(self, *, failed: bool = False) -> None:
+        """Unmount and end the server, whatever state they are in; ``failed``: even where somebody
+        still uses the disk, since a failed test has left a mount on it."""
         if self._server is None:
             return
-        _umount(self.mountpoint)
+        _umount(self.mountpoint, lazily=failed)
         self._stack.close()
         _umount(self._served)
         assert self._server.stdout is not None
@@ -66,7 +67,7 @@ class PowerDisk:
         self._server = None
 
 
-def _umount(path: Path) -> None:
+def _umount(path: Path, *, lazily: bool = False) -> None:
     """Unmount ``path`` if it is a mount. A killed process may still be on its way out of the
     kernel, from a sync that the dead disk lets fail. XFS that has shut down answers no stat."""
     end = time.monotonic() + 20
@@ -75,9 +76,10 @@ def _umount(path: Path) -> None:
         if done.returncode == 0:
             return
         assert "busy" in done.stderr, done.stderr
-        if time.monotonic() >= end:  # a failed test has left a mount on it: nothing may stay
+        if lazily:
             subprocess.run(["umount", "--lazy", path], check=True)
             return
+        assert time.monotonic() < end, done.stderr
         time.sleep(0.05)
 
 
@@ -89,5 +91,7 @@ def power_disk(kind: str, size: int) -> Iterator[PowerDisk]:
         try:
             disk.start()
             yield disk
-        finally:
-            disk.stop()
+        except BaseException:
+            disk.stop(failed=True)
+            raise
+        disk.stop()
