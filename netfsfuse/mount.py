@@ -108,6 +108,7 @@ async def _mount(
                 actimeo=config.shown.actimeo,
                 server_time=session.server_time,
                 stats=stats.vfs,
+                nursery=service,
             )
             operations = Operations(
                 filesystem,

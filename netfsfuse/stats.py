@@ -74,6 +74,10 @@ class VfsStats:
 
     inodes: int = 0
     handles: int = 0
+    watches: int = 0  # directories of which the server tells what changes
+    notifications: int = 0  # changes it has told
+    fetched: int = 0  # files and listings that were fetched ahead of their reader
+    wasted: int = 0  # of those, dropped without having been used
 
 
 @dataclass(slots=True)

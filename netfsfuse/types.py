@@ -33,13 +33,15 @@ class FileKind(enum.Enum):
     SYMLINK = "symlink"
 
 
-@dataclass(frozen=True, slots=True)
-class FileAttr:
+class FileAttr(NamedTuple):
     """A file's attributes as the server last stated them.
 
     Times are FILETIME ticks: 100 ns since 1601-01-01 UTC, 0 when the server has none. ``file_id``
     is the server's inode number (QFid / IndexNumber), not the SMB2 handle; 0 when the server has
     none. ``size`` and ``allocation`` are bytes. ``attributes`` are the [MS-FSCC] 2.6 flags.
+
+    A tuple: one is made for every listed entry and kept for every inode, and this takes a third of
+    a frozen dataclass's time, and no place in the garbage collector's lists.
     """
 
     file_id: int
@@ -103,12 +105,19 @@ def same_content(known: Coherency, attr: FileAttr) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class DirEntry:
+class DirEntry(NamedTuple):
     """One name in a directory listing with the attributes that came with it."""
 
     name: str
     attr: FileAttr
+
+
+class Change(NamedTuple):
+    """Something happened to ``name`` in a directory. ``names``: it, or another, may have come to be
+    or gone; otherwise the file's content or attributes may have changed."""
+
+    name: str
+    names: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,14 +35,14 @@ def mode_of(inode: Inode, shown: ShownConfig) -> int:
     return stat.S_IFREG | mode
 
 
-def entry_of(inode: Inode, shown: ShownConfig) -> pyfuse3.EntryAttributes:
-    """All that the kernel wants to know of an inode."""
+def entry_of(inode: Inode, shown: ShownConfig, seconds: float) -> pyfuse3.EntryAttributes:
+    """All that the kernel wants to know of an inode, and may believe for ``seconds``."""
     attr = inode.attr
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = pyfuse3.InodeT(inode.number)
     entry.generation = inode.generation
-    entry.entry_timeout = shown.actimeo
-    entry.attr_timeout = shown.actimeo
+    entry.entry_timeout = seconds
+    entry.attr_timeout = seconds
     entry.st_mode = pyfuse3.ModeT(mode_of(inode, shown))
     entry.st_nlink = 2 if inode.kind is FileKind.DIRECTORY else 1
     entry.st_uid = shown.uid

@@ -26,6 +26,7 @@ from netfsfuse.fuse.guard import DEADLINE, guarded, never_raises
 from netfsfuse.stats import OBJECT_XATTR, STATS_XATTR, Stats
 from netfsfuse.types import DirEntry
 from netfsfuse.vfs.filesystem import FileSystem
+from netfsfuse.vfs.inodes import Inode
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,9 @@ class Operations(pyfuse3.Operations):
         self._describe = describe
         self._locate = locate
 
+    def _entry(self, inode: Inode) -> pyfuse3.EntryAttributes:
+        return entry_of(inode, self._shown, self._filesystem.believed_for(inode))
+
     # -- names and attributes -----------------------------------------------------------------
 
     @guarded
@@ -67,7 +71,7 @@ class Operations(pyfuse3.Operations):
         except NotFound:
             return negative_entry(self._shown)
         try:
-            entry = entry_of(inode, self._shown)
+            entry = self._entry(inode)
             inode.nlookup += 1
         finally:
             self._filesystem.inodes.discard_unknown(inode)
@@ -80,7 +84,7 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
-        return entry_of(await self._filesystem.getattr(inode), self._shown)
+        return self._entry(await self._filesystem.getattr(inode))
 
     @guarded
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
@@ -154,7 +158,7 @@ class Operations(pyfuse3.Operations):
         parent = directory.parent or directory
         for offset, name, inode in ((1, b".", directory), (2, b"..", parent)):
             if start_id < offset:
-                entry = entry_of(inode, self._shown)
+                entry = self._entry(inode)
                 if not pyfuse3.readdir_reply(token, FileNameT(name), entry, offset):
                     return
         position = max(start_id - _FIRST_ENTRY, 0)
@@ -177,9 +181,9 @@ class Operations(pyfuse3.Operations):
         self, token: pyfuse3.ReaddirToken, fh: FileHandleT, listed: DirEntry, position: int
     ) -> int | None:
         """One entry into the reply; None when it is full, and the kernel not told of it."""
-        inode = await self._filesystem.bind_entry(fh, listed)
+        inode = await self._filesystem.bind_entry(fh, listed, position)
         try:
-            name, entry = FileNameT(encode_name(listed.name)), entry_of(inode, self._shown)
+            name, entry = FileNameT(encode_name(listed.name)), self._entry(inode)
             if not pyfuse3.readdir_reply(token, name, entry, position + _FIRST_ENTRY):
                 if inode.nlookup:  # it has older attributes than we, and an open would not tell
                     _invalidate_attributes(InodeT(inode.number))

@@ -20,13 +20,15 @@ def charge_for(payload: int) -> int:
 
 
 class CreditWindow:
-    """``available`` credits on hand, ``spent`` with requests on their way."""
+    """``available`` credits on hand, ``spent`` with requests on their way; ``standing`` of those
+    with requests that may never be answered, and that nobody must wait for."""
 
-    __slots__ = ("available", "ceiling", "next_message_id", "spent")
+    __slots__ = ("available", "ceiling", "next_message_id", "spent", "standing")
 
     def __init__(self, *, available: int, next_message_id: int, ceiling: int) -> None:
         self.available = available
         self.spent = 0
+        self.standing = 0
         self.next_message_id = next_message_id
         self.ceiling = ceiling
 
@@ -38,7 +40,7 @@ class CreditWindow:
     @property
     def usable(self) -> int:
         """What may be under way at once."""
-        return min(self.held, self.ceiling)
+        return min(self.held, self.ceiling) - self.standing
 
     def affords(self, charge: int, reserve: int = 0) -> bool:
         """Whether ``charge`` can be spent now, leaving ``reserve`` for more important requests.
@@ -47,7 +49,7 @@ class CreditWindow:
         more than the ceiling is under way, for Samba grants in the handshake, and gives back with
         each reply, more than it was asked for.
         """
-        if not self.spent:
+        if self.spent == self.standing:
             return self.available >= charge
         return min(self.available, self.ceiling - self.spent) >= charge + reserve
 

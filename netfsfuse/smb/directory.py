@@ -1,14 +1,20 @@
 """One listing: an open directory handle and its pages.
 
 A page is at most 64 KiB, one credit: about 500 entries, 2 ms of CPU to parse (measured), so that
-no page holds up the loop. The first page comes in the compound that opens the directory. When the
-connection is lost in mid-listing, the directory is opened again and what was given out already is
-passed over, by name.
+no page holds up the loop. The compound that opens the directory asks for two: the second says of a
+small directory that there is no more, which is then listed in one round trip. While pages are given
+out the next ones are on their way, in bursts that double up to ``BURST_MAX``: one round trip for
+each burst, however long the directory is. The handle is closed, without a wait, when the last page
+has come.
+
+When the connection is lost in mid-listing, the directory is opened again and what was given out
+already is passed over, by name.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 
 import trio
 
@@ -16,7 +22,7 @@ from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
 from netfsfuse.smb import status
 from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.handle import undo_create
-from netfsfuse.smb.names import name_to_local
+from netfsfuse.smb.names import is_sound_name, name_to_local
 from netfsfuse.smb.session import Session
 from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.wire.create import (
@@ -24,7 +30,6 @@ from netfsfuse.smb.wire.create import (
     FILE_READ_ATTRIBUTES,
     FILE_READ_DATA,
     SYNCHRONIZE,
-    pack_close,
     pack_create,
     parse_create,
 )
@@ -35,8 +40,13 @@ from netfsfuse.types import DirEntry
 log = logging.getLogger(__name__)
 
 _PAGE = 64 * 1024
-_CLOSE_SECONDS = 5.0
 _LIST_ACCESS = FILE_READ_DATA | FILE_READ_ATTRIBUTES | SYNCHRONIZE
+_FIRST = 2
+_DOTS = (".", "..")
+_SIZE_END = 1 << 63
+_REPEATS = 1000
+BURST_MAX = 8
+"""Pages asked for at once: half a MiB of replies that wait when the reader stops, 4,000 entries."""
 
 
 class SmbListing:
@@ -47,17 +57,24 @@ class SmbListing:
         self._name = name
         self._handle = b""
         self._number = -1
-        self._unsure = False  # a page was asked for and its reply not seen
-        self._first: list[DirEntry] | None = None
-        self._given = {".", ".."}
-        self._ended = False
+        self._taken = 0  # pages, so far
+        self._unsure = False  # pages were asked for and their replies not seen
+        self.asked = 0.0
+        self._pages: deque[tuple[float, list[DirEntry]]] = deque()
+        self._given: set[str] = set()
+        self._repeated = 0  # entries since the last that was new
+        self._told = False
+        self._ended = False  # nothing more comes from the server
+        self._ahead: trio.CancelScope | None = None
+        self._ahead_over = trio.Event()
+        self._failed: NetfsError | None = None
 
     @classmethod
     async def open(cls, session: Session, name: str) -> SmbListing:
-        """Open the directory and fetch its first page. Raises the server's refusal."""
+        """Open the directory and fetch its first pages. Raises the server's refusal."""
         listing = cls(session, name)
         try:
-            listing._first = await listing._open()
+            await listing._open()
         except BaseException:
             await listing.aclose()
             raise
@@ -65,75 +82,165 @@ class SmbListing:
 
     async def next_page(self) -> list[DirEntry]:
         """See ``Listing.next_page``."""
-        while not self._ended:
-            if self._first is not None:
-                page, self._first = self._first, None
+        while True:
+            if self._pages:
+                self.asked, page = self._pages.popleft()
+                self._look_ahead()
+                if fresh := self._fresh(page):
+                    return fresh
+            elif self._ended:
+                return []
+            elif self._ahead is not None:
+                await self._ahead_over.wait()
+                if self._failed is not None:
+                    failed, self._failed = self._failed, None
+                    raise failed
             else:
-                page = await self._fetch()
-            fresh = [entry for entry in page if entry.name not in self._given]
-            self._given.update(entry.name for entry in fresh)
-            if fresh:
-                return fresh
-        return []
+                await self._fetch()
 
-    async def _fetch(self) -> list[DirEntry]:
-        """The next page by the open handle, or the first one of a handle opened anew."""
-        transport = await self._session.transport()
-        if self._number != self._session.number:
-            return await self._open()
-        # The server's place in the listing is lost with a page that was cancelled: from the start.
-        request = Request(
-            Command.QUERY_DIRECTORY,
-            pack_query_directory(self._handle, _PAGE, restart=self._unsure),
-        )
-        self._unsure = True
-        try:
-            (reply,) = await transport.exchange([request])
-        except (Disconnected, ProtocolError):
-            return await self._open()
-        if self._session.lost(reply, transport):
-            return await self._open()
-        return self._entries(reply)
-
-    async def _open(self) -> list[DirEntry]:
-        number = -1
-
-        def build(_transport: Transport) -> list[Request]:
-            nonlocal number
-            number = self._session.number
-            create = pack_create(self._name, access=_LIST_ACCESS, options=FILE_DIRECTORY_FILE)
-            query = pack_query_directory(RELATED_FILE_ID, _PAGE, restart=True)
-            return [
-                Request(Command.CREATE, create, undo=undo_create),
-                Request(Command.QUERY_DIRECTORY, query),
-            ]
-
-        created, page = await self._session.exchange(build)
-        if created.status:
-            raise status.error_of(created.status, f"CREATE {self._name!r}")
-        self._handle, self._number = parse_create(created.message).handle, number
-        return self._entries(page)
-
-    def _entries(self, reply: Reply) -> list[DirEntry]:
-        """What a page holds. One without any entry, be it "." or "..", ends the listing."""
-        entries: list[DirEntry] = []
-        if reply.status not in (status.NO_MORE_FILES, status.NO_SUCH_FILE):
-            if reply.status:
-                raise status.error_of(reply.status, f"QUERY_DIRECTORY {self._name!r}")
-            entries = parse_query_directory(reply.message)
-        self._unsure = False
-        self._ended = not entries
-        return [DirEntry(name_to_local(entry.name), entry.attr) for entry in entries]
+    def _fresh(self, page: list[DirEntry]) -> list[DirEntry]:
+        """What was not given out yet. A server that repeats itself without end is stopped: even a
+        listing that began anew repeats no more than was given."""
+        given = self._given
+        before = len(given)
+        fresh = []
+        for entry in page:
+            name = entry.name
+            given.add(name)
+            if len(given) > before:
+                before += 1
+                fresh.append(entry)
+        self._repeated = 0 if fresh else self._repeated + len(page)
+        if self._repeated > len(given) + _REPEATS:
+            log.warning("the listing of %r repeats itself: ended", self._name)
+            self._pages.clear()
+            self._end()
+        return fresh
 
     async def aclose(self) -> None:
         """See ``Listing.aclose``."""
+        self._pages.clear()
+        self._end()
+        if self._ahead is not None:
+            self._ahead.cancel()
+
+    def _end(self) -> None:
         self._ended = True
+        if self._handle:
+            self._session.close_later(self._handle, self._number)
+            self._handle = b""
+
+    def _look_ahead(self) -> None:
+        """Have the next burst on its way before the last page is needed."""
+        if not self._ended and self._ahead is None and not self._pages:
+            self._ahead, self._ahead_over = trio.CancelScope(), trio.Event()
+            self._session.spawn(self._fetch_ahead, self._ahead, self._ahead_over)
+
+    async def _fetch_ahead(self, scope: trio.CancelScope, over: trio.Event) -> None:
+        """The task of one burst. Its failure is for who asks for the next page."""
+        try:
+            with scope:
+                if not self._ended:
+                    await self._fetch()
+        except NetfsError as failed:
+            self._failed = failed
+        finally:
+            self._ahead = None
+            over.set()
+
+    async def _fetch(self) -> None:
+        """The next burst by the open handle, or the first one of a handle opened anew."""
+        transport = await self._session.transport()
         if self._number != self._session.number or not self._handle:
+            await self._open()
             return
-        with trio.move_on_after(_CLOSE_SECONDS, shield=True):
-            try:
-                transport = await self._session.transport()
-                if self._number == self._session.number:
-                    await transport.exchange([Request(Command.CLOSE, pack_close(self._handle))])
-            except NetfsError as failed:
-                log.debug("CLOSE: %s", failed)
+        # The server's place in the listing is lost with pages that were cancelled: from the start.
+        burst = min(max(_FIRST, self._taken // 8), BURST_MAX, max(1, transport.largest_charge))
+        requests = [
+            Request(
+                Command.QUERY_DIRECTORY,
+                pack_query_directory(
+                    RELATED_FILE_ID if index else self._handle,
+                    _PAGE,
+                    restart=self._unsure and not index,
+                ),
+            )
+            for index in range(burst)
+        ]
+        self._unsure = True
+        asked = trio.current_time()
+        try:
+            replies = await transport.exchange(requests)
+        except (Disconnected, ProtocolError):
+            await self._open()
+            return
+        if any(self._session.lost(reply, transport) for reply in replies):
+            await self._open()
+            return
+        self._take(replies, asked)
+
+    async def _open(self) -> None:
+        number, asked = -1, 0.0
+
+        def build(_transport: Transport) -> list[Request]:
+            nonlocal number, asked
+            number, asked = self._session.number, trio.current_time()
+            create = pack_create(self._name, access=_LIST_ACCESS, options=FILE_DIRECTORY_FILE)
+            return [
+                Request(Command.CREATE, create, undo=undo_create),
+                *(
+                    Request(
+                        Command.QUERY_DIRECTORY,
+                        pack_query_directory(RELATED_FILE_ID, _PAGE, restart=not index),
+                    )
+                    for index in range(_FIRST)
+                ),
+            ]
+
+        created, *pages = await self._session.exchange(build)
+        if created.status:
+            raise status.error_of(created.status, f"CREATE {self._name!r}")
+        self._handle, self._number = parse_create(created.message).handle, number
+        self._unsure = True
+        if self._ended:  # closed meanwhile
+            self._end()
+        self._take(pages, asked)
+
+    def _take(self, replies: list[Reply], asked: float) -> None:
+        """Keep the pages. One without any entry, be it "." or "..", ends the listing."""
+        for reply in replies:
+            page: list[DirEntry] = []
+            if reply.status not in (status.NO_MORE_FILES, status.NO_SUCH_FILE):
+                if reply.status:
+                    raise status.error_of(reply.status, f"QUERY_DIRECTORY {self._name!r}")
+                page = parse_query_directory(reply.message)
+            if not page:
+                self._end()
+                break
+            self._taken += 1
+            self._pages.append((asked, self._sound(page)))
+        self._unsure = False
+
+    def _sound(self, page: list[DirEntry]) -> list[DirEntry]:
+        """The entries of a page that can be shown, by their local names."""
+        sound = []
+        for entry in page:
+            name = name_to_local(entry.name)
+            if name != entry.name:
+                if not is_sound_name(entry.name):
+                    self._odd(entry.name)
+                entry = DirEntry(name, entry.attr)
+            if not name or entry.attr.size >= _SIZE_END:
+                self._odd(entry.name)
+            elif name not in _DOTS:
+                sound.append(entry)
+        file_ids = self._session.file_ids
+        file_ids.judge(sound, self._name)
+        if file_ids.trusted:
+            return sound
+        return [DirEntry(entry.name, file_ids.seen(entry.attr)) for entry in sound]
+
+    def _odd(self, name: str) -> None:
+        if not self._told:
+            self._told = True
+            log.warning("%r holds entries that no file system has: %r, for one", self._name, name)

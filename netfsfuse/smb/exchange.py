@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from netfsfuse.errors import ProtocolError
+from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
 from netfsfuse.netfs.buffer import Buffer
 from netfsfuse.smb.wire.header import Command, Header
 from netfsfuse.smb.wire.read import parse_read
@@ -36,7 +36,8 @@ class Request:
     """One message of an exchange: its body without header, and its CreditCharge.
 
     ``undo``: what to send after a successful reply that nobody waits for any more, lest a handle
-    stay open on the server.
+    stay open on the server. ``standing``: it is answered when something happens, which may be
+    never: no answer to it is no sign of a dead server.
     """
 
     command: Command
@@ -44,6 +45,7 @@ class Request:
     charge: int = 1
     sink: Sink | None = None
     undo: Callable[[Reply], Request] | None = None
+    standing: bool = False
 
 
 @dataclass(slots=True)
@@ -85,3 +87,44 @@ class Pending:
     index: int
     sent_at: float
     interim: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a living server would answer soon."""
+        return not (self.interim or self.request.standing)
+
+
+class Standing:
+    """One request that was sent, and may be answered at any time. ``pending`` is its entry in the
+    transport's table, ``failure`` says why the connection ended."""
+
+    __slots__ = ("_exchange", "_failure", "_pending")
+
+    def __init__(
+        self, pending: Pending, exchange: Exchange, failure: Callable[[], NetfsError | None]
+    ) -> None:
+        self._pending = pending
+        self._exchange = exchange
+        self._failure = failure
+
+    @property
+    def done(self) -> bool:
+        """Whether it was answered, or never will be."""
+        return self._exchange.done.is_set()
+
+    async def reply(self) -> Reply:
+        """The answer; cancelled, it may be waited for again. Raises Disconnected."""
+        await self._exchange.done.wait()
+        return self.now()
+
+    def now(self) -> Reply:
+        """The answer that is there. Raises Disconnected."""
+        (reply,) = self._exchange.replies
+        if reply is None:
+            raise self._failure() or Disconnected("the connection ended")
+        return reply
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more: what it has begun is taken back when it is answered."""
+        if not self.done:
+            self._pending.exchange = None

@@ -124,6 +124,9 @@ class SmbFile:
             handle.lose()
         return None
 
+    def drop_head(self) -> None:
+        """See ``OpenFile.drop_head``: nothing came with it."""
+
     async def query(self) -> FileAttr:
         """Attributes of the open file itself. Raises Stale when it cannot be reached any more."""
         reply = await self._exchange(
@@ -131,7 +134,7 @@ class SmbFile:
         )
         if reply.status not in (status.SUCCESS, status.BUFFER_OVERFLOW):
             raise status.error_of(reply.status, f"QUERY_INFO {self._name!r}")
-        return parse_all(reply.message)
+        return self._session.file_ids.seen(parse_all(reply.message))
 
     async def _exchange(self, build: Build, demand: Demand | None = None) -> Reply:
         """One request on the handle as it is now; once more if connection or handle were lost."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 5.0
-_READ_ACCESS = FILE_READ_DATA | FILE_READ_ATTRIBUTES | SYNCHRONIZE
+READ_ACCESS = FILE_READ_DATA | FILE_READ_ATTRIBUTES | SYNCHRONIZE
 _CLOSED = -1
 
 
@@ -74,7 +74,7 @@ class ServerHandle:
     @classmethod
     async def open(cls, session: Session, name: str) -> tuple[ServerHandle, FileAttr]:
         """Open ``name`` for reading. Raises the server's refusal as a NetfsError."""
-        body = pack_create(name, access=_READ_ACCESS, options=FILE_NON_DIRECTORY_FILE)
+        body = pack_create(name, access=READ_ACCESS, options=FILE_NON_DIRECTORY_FILE)
         number = _CLOSED
 
         def build(_transport: Transport) -> list[Request]:
@@ -86,7 +86,7 @@ class ServerHandle:
         if reply.status:
             raise status.error_of(reply.status, f"CREATE {name!r}")
         created = parse_create(reply.message)
-        attr, volume_id = created.attr, created.volume_id
+        attr, volume_id = session.file_ids.seen(created.attr), created.volume_id
         return cls(created.handle, number, name=name, attr=attr, volume_id=volume_id), attr
 
     @property

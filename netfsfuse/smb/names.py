@@ -49,7 +49,14 @@ def name_to_local(name: str) -> str:
     """
     if not name.isascii():  # no mapped character is ASCII, and most names are
         name = name.translate(_TO_LOCAL)
+    if is_sound_name(name):
+        return name
     return name.replace("/", "\ufffd").replace("\0", "\ufffd")
+
+
+def is_sound_name(name: str) -> bool:
+    """Whether a name from the server holds nothing that no name can hold."""
+    return "/" not in name and "\0" not in name
 
 
 def path_to_server(path: str) -> str:

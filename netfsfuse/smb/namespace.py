@@ -5,13 +5,15 @@ Each question about a path is one related compound, one round trip: CREATE, what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from netfsfuse.errors import InvalidArgument, NotSupported
 from netfsfuse.smb import status
 from netfsfuse.smb.directory import SmbListing
 from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.file import SmbFile
+from netfsfuse.smb.handle import READ_ACCESS
+from netfsfuse.smb.later import LaterFile
 from netfsfuse.smb.names import decode_name, path_to_server
 from netfsfuse.smb.openfiles import OpenFiles
 from netfsfuse.smb.reparse import (
@@ -21,7 +23,9 @@ from netfsfuse.smb.reparse import (
     parse_reparse,
 )
 from netfsfuse.smb.session import Session
+from netfsfuse.smb.watch import SmbWatch
 from netfsfuse.smb.wire.create import (
+    FILE_NON_DIRECTORY_FILE,
     FILE_OPEN_REPARSE_POINT,
     FILE_READ_ATTRIBUTES,
     FILE_READ_DATA,
@@ -83,7 +87,7 @@ class SmbNamespace:
     async def stat(self, path: str) -> FileAttr:
         """See ``Namespace.stat``."""
         replies = await self._compound(path)
-        return parse_create(replies[0].message).attr
+        return self._session.file_ids.seen(parse_create(replies[0].message).attr)
 
     def may_be_link(self, attr: FileAttr) -> bool:
         """See ``Namespace.may_be_link``."""
@@ -110,6 +114,38 @@ class SmbNamespace:
     async def open(self, path: str) -> SmbFile:
         """See ``Namespace.open``."""
         return await self._files.open(self._server_path(path))
+
+    def open_later(
+        self,
+        path: str,
+        attr: FileAttr,
+        head: memoryview | None,
+        opened: Callable[[FileAttr], None],
+    ) -> LaterFile:
+        """See ``Namespace.open_later``."""
+        return LaterFile(self._files, self._server_path(path), attr, head, opened)
+
+    async def fetch(self, path: str, size: int) -> tuple[FileAttr, memoryview] | None:
+        """See ``Namespace.fetch``."""
+        name = self._server_path(path)
+        create = pack_create(name, access=READ_ACCESS, options=FILE_NON_DIRECTORY_FILE)
+        middle = [Request(Command.READ, pack_read(RELATED_FILE_ID, 0, size))] if size else []
+        requests = [Request(Command.CREATE, create), *middle, _CLOSE]
+        replies = await self._session.exchange(lambda _: requests)
+        if replies[0].status:
+            raise status.error_of(replies[0].status, f"CREATE {name!r}")
+        created = parse_create(replies[0].message)
+        attr = self._session.file_ids.seen(created.attr)
+        if self._files.holds((attr.file_id, created.volume_id)):
+            return None
+        if not size or replies[1].status:  # at its end, or refused: who reads it is told
+            return attr, memoryview(b"")
+        offset, length = parse_read(replies[1].message)
+        return attr, replies[1].message[offset : offset + length]
+
+    def watch(self, path: str) -> SmbWatch | None:
+        """See ``Namespace.watch``."""
+        return SmbWatch.begin(self._session, self._server_path(path))
 
     async def list(self, path: str) -> SmbListing:
         """See ``Namespace.list``."""

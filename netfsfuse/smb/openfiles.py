@@ -64,6 +64,10 @@ class OpenFiles:
             turn.latest, turn.begun = file, begun
             return file
 
+    def holds(self, disk_id: tuple[int, int]) -> bool:
+        """Whether the file is open here, so that the server may show older times of it."""
+        return bool(disk_id[0]) and disk_id in self._open
+
     def _others(self, file: SmbFile) -> set[SmbFile]:
         """The files with handles of their own on the same file, through which the server may have
         looked. Asked again after each look: the file may have other names, opened meanwhile.

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import trio
 
 from netfsfuse.config import ServerConfig
-from netfsfuse.errors import AccessDenied, Disconnected, MountError, ProtocolError
+from netfsfuse.errors import AccessDenied, Disconnected, MountError, NetfsError, ProtocolError
 from netfsfuse.smb.bridge import Handshake
 from netfsfuse.smb.channels import Channels
 from netfsfuse.smb.established import Established
 from netfsfuse.smb.exchange import Reply, Request
+from netfsfuse.smb.fileids import FileIds
 from netfsfuse.smb.landing import Landings
 from netfsfuse.smb.status import error_of
 from netfsfuse.smb.transport import Transport
+from netfsfuse.smb.wire.create import pack_close
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.stats import ServerStats
 
@@ -61,6 +63,7 @@ class Session:
         self.config = config
         self.number = 0
         self.clock_offset = 0.0
+        self.file_ids = FileIds()
         self._nursery = nursery
         self._stats = stats
         self._handshaker = handshaker
@@ -195,6 +198,26 @@ class Session:
             transport.fail(error)
             return True
         return False
+
+    def spawn(self, task: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Run ``task``, which raises nothing, in the nursery that owns the receive tasks."""
+        self._nursery.start_soon(task, *arguments)
+
+    def close_later(self, handle: bytes, number: int) -> None:
+        """CLOSE ``handle`` of connection ``number``, and wait for nothing. No error is told:
+        the handle is gone with its connection, and nobody reads or writes by it any more."""
+        transport = self.live
+        if transport is None or number != self.number:
+            return
+        close = Request(Command.CLOSE, pack_close(handle))
+        if not transport.post(close):
+            self.spawn(self._close, transport, close)
+
+    async def _close(self, transport: Transport, close: Request) -> None:
+        try:
+            await transport.exchange([close])
+        except NetfsError as failed:
+            log.debug("CLOSE: %s", failed)
 
     def server_time(self) -> float:
         """The server's clock, seconds since the epoch, as far as we know it."""

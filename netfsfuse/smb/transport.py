@@ -27,10 +27,10 @@ import trio
 
 from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
 from netfsfuse.netfs.demand import Demand
-from netfsfuse.smb.credit_gate import CreditGate
+from netfsfuse.smb.credit_gate import RESERVE, CreditGate
 from netfsfuse.smb.credits import CREDIT_BYTES, CreditWindow
 from netfsfuse.smb.established import Established
-from netfsfuse.smb.exchange import Exchange, Pending, Reply, Request
+from netfsfuse.smb.exchange import Exchange, Pending, Reply, Request, Standing
 from netfsfuse.smb.landing import Landings
 from netfsfuse.smb.receive import Receiver
 from netfsfuse.smb.wire.header import (
@@ -49,6 +49,9 @@ log = logging.getLogger(__name__)
 
 _ECHO = b"\x04\0\0\0"
 _PREFIX = FRAME_SIZE + HEADER_SIZE
+_STANDING_SHARE = 4
+"""Part of the credits that may be spent on requests which stand unanswered."""
+
 _ROUND_TRIP_WEIGHT = 0.125  # of a new sample, as TCP smooths its own (RFC 6298)
 
 
@@ -265,7 +268,7 @@ class Transport:
     async def _watch_silence(self) -> None:
         while True:
             await self._asked.wait()
-            due = next((entry for entry in self._pending.values() if not entry.interim), None)
+            due = next((entry for entry in self._pending.values() if entry.is_due), None)
             if due is None:
                 self._asked = trio.Event()
                 continue
@@ -305,6 +308,7 @@ class Transport:
         if entry is None:
             log.warning("reply to MessageId %d, which nobody asked", header.message_id)
         elif header.is_interim:
+            self._settle_standing(entry)
             entry.interim = True
         else:
             del self._pending[header.message_id]
@@ -327,27 +331,62 @@ class Transport:
         self._stats.credits += credits - self._shown_credits
         self._shown_credits = credits
 
+    def post(self, request: Request) -> bool:
+        """Send ``request`` of one credit, whose answer nobody waits for; False, and nothing sent,
+        when no credit is at hand that others do not wait for."""
+        if self.error is not None or not self._window.affords(1):
+            return False
+        ids = self._register([request], Exchange.of(1), self._window.take(1))
+        self._abandon(ids)
+        self._send([request], ids)
+        return True
+
+    def stand(self, requests: Sequence[Request]) -> list[Standing] | None:
+        """Send ``requests``, a related compound if more than one, each to be waited for by itself.
+        None, and nothing sent, when the credits are not at hand. Never waits."""
+        window = self._window
+        charge = sum(request.charge for request in requests)
+        if self.error is not None or not window.affords(charge, RESERVE):
+            return None
+        if window.standing >= window.usable // _STANDING_SHARE:
+            return None
+        exchange = Exchange.of(0)
+        ids = self._register(requests, exchange, self._window.take(charge))
+        standing = []
+        for message_id in ids:
+            entry = self._pending[message_id]
+            entry.exchange, entry.index = Exchange.of(1), 0
+            window.standing += entry.request.standing
+            standing.append(Standing(entry, entry.exchange, lambda: self.error))
+        self._send(requests, ids)
+        return standing
+
     def _undo(self, request: Request, reply: Reply | None) -> None:
         """Take back what a cancelled caller had begun, if a credit is at hand for it."""
         if request.undo is None or reply is None or reply.status or self.error is not None:
             return
-        if self._window.affords(1):
-            undoing = [request.undo(reply)]
-            ids = self._register(undoing, Exchange.of(1), self._window.take(1))
-            self._abandon(ids)
-            self._send(undoing, ids)
+        self.post(request.undo(reply))
 
     def _settle(self, entry: Pending) -> None:
         """The entry has left the table: its credits are settled and its buffer is let go."""
         request = entry.request
-        self._window.settle(request.charge)
+        if request.standing:
+            self._settle_standing(entry)
+        else:
+            self._window.settle(request.charge)
         if request.command is Command.READ:
             self._stats.in_flight -= 1
         if request.sink is not None:
             request.sink.buffer.drop()
 
+    def _settle_standing(self, entry: Pending) -> None:
+        """The server keeps it: with the interim reply it gave a credit for the one it cost."""
+        if entry.request.standing and not entry.interim:
+            self._window.standing -= 1
+            self._window.settle(entry.request.charge)
+
     def _measure(self, entry: Pending) -> None:
-        if entry.request.sink is None and not entry.interim:
+        if entry.request.sink is None and entry.is_due:
             sample = (trio.current_time() - entry.sent_at) * 1000
             known = self._stats.round_trip_ms
             self._stats.round_trip_ms = (

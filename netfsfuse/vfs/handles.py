@@ -34,14 +34,16 @@ class DirectoryHandle:
     """One open(2) of a directory.
 
     ``entries`` holds what was listed since the last rewind, so that telldir/seekdir positions stay
-    valid; position N is entry N. ``asked``: when the listing began (trio clock). ``lock``: one
-    reader at a time fetches pages.
+    valid; position N is entry N. ``asked``: when the listing began (trio clock), and ``pages`` from
+    which entry on which moment counts. ``listing`` is None when there is nothing more to come.
+    ``lock``: one reader at a time fetches pages.
     """
 
     inode: Inode
-    listing: Listing
-    asked: float
+    listing: Listing | None = None
+    asked: float = 0.0
     entries: list[DirEntry] = field(default_factory=list)
+    pages: list[tuple[int, float]] = field(default_factory=list)
     complete: bool = False
     used: bool = False
     lock: trio.Lock = field(default_factory=trio.Lock)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from netfsfuse.errors import Stale
 from netfsfuse.stats import VfsStats
 from netfsfuse.types import FileAttr, FileKind, coherency_of, same_content
+from netfsfuse.vfs.folder import Folder, Watched
 from netfsfuse.vfs.identity import ROOT_INODE
 
 DROPPED_AFTER = 1.0
@@ -26,12 +27,14 @@ class Inode:
 
     ``attr`` was asked for at ``known_at`` and is believed until ``attr_until`` (trio clock).
     ``pages`` are the attributes under which the kernel's page cache was last allowed to fill, None
-    if never, and ``pages_since`` when others were dropped for them. ``target`` is a symlink's.
+    if never, and ``pages_since`` when others were dropped for them. ``target`` is a symlink's,
+    ``folder`` and ``watched`` a directory's: its names, and what the server tells of it.
     """
 
     __slots__ = (
         "attr",
         "attr_until",
+        "folder",
         "generation",
         "known_at",
         "name",
@@ -41,6 +44,7 @@ class Inode:
         "pages_since",
         "parent",
         "target",
+        "watched",
     )
 
     def __init__(self, number: int, parent: Inode | None, name: str, attr: FileAttr) -> None:
@@ -55,6 +59,8 @@ class Inode:
         self.pages: FileAttr | None = None
         self.pages_since: float | None = None
         self.target: str | None = None
+        self.folder: Folder | None = None
+        self.watched: Watched | None = None
 
     @property
     def kind(self) -> FileKind:
@@ -72,6 +78,10 @@ class Inode:
             names.append(inode.name)
             inode = inode.parent
         return "/".join(reversed(names))
+
+    def path_of(self, name: str) -> str:
+        """Path of ``name`` in this directory."""
+        return f"{self.path}/{name}" if self.parent is not None else name
 
     def keeps_pages(self, attr: FileAttr, now: float) -> bool:
         """Whether an open as ``attr`` may leave the kernel's pages as they are.
@@ -135,16 +145,18 @@ class InodeTable:
                 del self._inodes[inode.number]
             self._stats.inodes = len(self._inodes)
 
-    def forget(self, number: int, nlookup: int) -> None:
-        """The kernel lets go of ``nlookup`` look-ups. Never raises."""
+    def forget(self, number: int, nlookup: int) -> Inode | None:
+        """The kernel lets go of ``nlookup`` look-ups; the inode if that was all. Never raises."""
         inode = self._inodes.get(number)
         if inode is None or inode is self.root:
-            return
+            return None
         inode.nlookup -= nlookup
-        if inode.nlookup <= 0:
-            del self._inodes[number]
-            self._stats.inodes = len(self._inodes)
-            self._shrink()
+        if inode.nlookup > 0:
+            return None
+        del self._inodes[number]
+        self._stats.inodes = len(self._inodes)
+        self._shrink()
+        return inode
 
     def _shrink(self) -> None:
         """Give memory back when a table that was large has become small.

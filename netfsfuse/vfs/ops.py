@@ -6,10 +6,14 @@ Paths are local: components joined by "/", "" for the root of the mount. All cal
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from netfsfuse.netfs.ops import ServerFile
-from netfsfuse.types import DirEntry, FileAttr, VolumeStat
+from netfsfuse.types import CACHE_BLOCK, Change, DirEntry, FileAttr, VolumeStat
+
+SMALL = CACHE_BLOCK
+"""Bytes of a small file, which comes whole with the answer to its open. One credit."""
 
 
 class OpenFile(ServerFile, Protocol):
@@ -21,13 +25,19 @@ class OpenFile(ServerFile, Protocol):
         """What the handle's file is like now, whatever its path names."""
         ...
 
+    def drop_head(self) -> None:
+        """Let go of what came with the open: the file has changed, what is read must be asked."""
+        ...
+
     async def aclose(self) -> None:
         """Give the handle back. Never raises; bounded in time, shielded from cancellation."""
         ...
 
 
 class Listing(Protocol):
-    """An open directory."""
+    """An open directory. ``asked``: when the page given last was asked for (trio clock)."""
+
+    asked: float
 
     async def next_page(self) -> list[DirEntry]:
         """Some more entries, [] at the end. Names are local ones; no "." and ".."."""
@@ -35,6 +45,18 @@ class Listing(Protocol):
 
     async def aclose(self) -> None:
         """Give the handle back. Never raises; bounded in time, shielded from cancellation."""
+        ...
+
+
+class Watch(Protocol):
+    """A directory of which the server tells what changes in it."""
+
+    async def changes(self) -> Sequence[Change]:
+        """Wait for some; none means that anything may have changed. Raises when it is over."""
+        ...
+
+    def close(self) -> None:
+        """End it. Idempotent, never raises, waits for nothing."""
         ...
 
 
@@ -59,6 +81,27 @@ class Namespace(Protocol):
 
     async def open(self, path: str) -> OpenFile:
         """Open a file for reading."""
+        ...
+
+    def open_later(
+        self,
+        path: str,
+        attr: FileAttr,
+        head: memoryview | None,
+        opened: Callable[[FileAttr], None],
+    ) -> OpenFile:
+        """A file that is known to be ``attr``, beginning with ``head``; no message is sent before
+        more is read. Then ``opened`` is told what the server found; Stale if it is another file."""
+        ...
+
+    async def fetch(self, path: str, size: int) -> tuple[FileAttr, memoryview] | None:
+        """Open a file, read its first ``size`` bytes (at most ``SMALL``, 0 for none) and close it,
+        in one round trip. None where that does not say what the file is like now."""
+        ...
+
+    def watch(self, path: str) -> Watch | None:
+        """Ask, before anything that is asked later, to be told of changes in a directory. None
+        where that is not to be had now."""
         ...
 
     async def list(self, path: str) -> Listing:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import replace
 
 import trio
 import trio.testing
@@ -19,7 +18,7 @@ SIZE = 3 * CACHE_BLOCK + 500
 ATTR = FileAttr(
     file_id=7, creation=5, access=9, write=7, change=8, size=SIZE, allocation=0, attributes=0
 )
-DERIVED = replace(ATTR, creation=6, access=6)
+DERIVED = ATTR._replace(creation=6, access=6)
 CONTENT = memoryview(os.urandom(SIZE))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from dataclasses import replace
 
 import pytest
 import trio
@@ -64,11 +63,11 @@ async def test_what_is_known_to_be_empty_makes_no_hop(setup, monkeypatch):
 @pytest.mark.parametrize("path_only", [False, True])
 @pytest.mark.parametrize("member", ["creation", "change", "write", "size"])
 async def test_every_member_of_the_record_invalidates(setup, member, path_only):
-    known = replace(ATTR, file_id=0) if path_only else ATTR
+    known = ATTR._replace(file_id=0) if path_only else ATTR
     file = await setup.acquire(known)
     await file.write(0, CONTENT)
     await file.aclose()
-    changed = replace(known, **{member: getattr(known, member) + 1})
+    changed = known._replace(**{member: getattr(known, member) + 1})
     file = await setup.acquire(changed)
     assert await file.query_occupancy(0, changed.size) == []
     assert await content_in(file, changed.size) is None
@@ -83,7 +82,7 @@ async def test_another_id_at_the_same_path_is_another_file(setup):
     file = await setup.acquire()
     await file.write(0, CONTENT)
     await file.aclose()
-    file = await setup.acquire(replace(ATTR, file_id=8))
+    file = await setup.acquire(ATTR._replace(file_id=8))
     assert await content_in(file) is None
     await file.aclose()
     file = await setup.acquire(path="renamed")
@@ -92,11 +91,11 @@ async def test_another_id_at_the_same_path_is_another_file(setup):
 
 
 async def test_a_creation_time_that_moved_with_a_read_is_no_change(setup):
-    file = await setup.acquire(replace(ATTR, creation=7))
+    file = await setup.acquire(ATTR._replace(creation=7))
     await file.write(0, CONTENT)
     await file.aclose()
     await setup.reopen()
-    for attr in (DERIVED, replace(ATTR, creation=7, access=50)):
+    for attr in (DERIVED, ATTR._replace(creation=7, access=50)):
         file = await setup.acquire(attr)
         assert await content_in(file) == CONTENT
         await file.aclose()
@@ -107,14 +106,14 @@ async def test_a_creation_time_that_moved_by_itself_is_a_change(setup):
     file = await setup.acquire()
     await file.write(0, CONTENT)
     await file.aclose()
-    file = await setup.acquire(replace(ATTR, creation=6))
+    file = await setup.acquire(ATTR._replace(creation=6))
     assert await content_in(file) is None
     assert setup.stats.invalidated == 1
     await file.aclose()
 
 
 async def test_two_handles_of_one_content_share(setup):
-    first = await setup.acquire(replace(ATTR, creation=7))
+    first = await setup.acquire(ATTR._replace(creation=7))
     second = await setup.acquire(DERIVED)
     await first.write(0, CONTENT)
     assert await content_in(second) == CONTENT
@@ -126,7 +125,7 @@ async def test_two_handles_of_one_content_share(setup):
 async def test_a_newer_content_ends_the_older_handle_at_once(setup):
     old = await setup.acquire()
     await old.write(0, CONTENT)
-    new = await setup.acquire(replace(ATTR, write=70, change=80))
+    new = await setup.acquire(ATTR._replace(write=70, change=80))
     assert await content_in(old) is None
     assert await old.query_occupancy(0, SIZE) == []
     assert not await old.write(0, CONTENT)
@@ -140,7 +139,7 @@ async def test_a_newer_content_ends_the_older_handle_at_once(setup):
 
 async def test_a_late_store_of_older_content_is_dropped(setup, monkeypatch):
     old = await setup.acquire()
-    newer = replace(ATTR, write=70, change=80)
+    newer = ATTR._replace(write=70, change=80)
     with monkeypatch.context() as patch:
         gate = Gate(patch, "pwritev")
         results = []
@@ -209,7 +208,7 @@ async def test_a_failed_filesystem_is_left_alone_with_one_line(setup, caplog, ca
     await file.aclose()
     setup.faults.fail_always(call, errno.EIO)
     for path in ("f", "g"):
-        file = await setup.acquire(replace(ATTR, file_id=0 if path == "g" else 7), path)
+        file = await setup.acquire(ATTR._replace(file_id=0 if path == "g" else 7), path)
         if file is None:
             continue
         await file.query_occupancy(0, SIZE)
@@ -238,7 +237,7 @@ async def test_a_read_only_filesystem_stops_stores_and_no_reads(setup, caplog, c
     file = await setup.acquire()
     await file.write(0, CONTENT[:CACHE_BLOCK])
     setup.faults.fail_always(call, errno.EROFS)
-    other = await setup.acquire(replace(ATTR, file_id=8), "g")
+    other = await setup.acquire(ATTR._replace(file_id=8), "g")
     for each in (other, file) if call == "pwritev" else (other,):
         setup.now += NO_SPACE_PAUSE
         assert not await each.write(0, CONTENT)
@@ -268,7 +267,7 @@ async def test_any_exception_is_only_a_miss(setup, monkeypatch, caplog):
 
 async def test_an_impossible_size_is_not_cached(setup):
     for size in (-1, 1 << 63):
-        assert await setup.acquire(replace(ATTR, size=size)) is None
+        assert await setup.acquire(ATTR._replace(size=size)) is None
     assert setup.stats.errors == 0
 
 
@@ -295,7 +294,7 @@ def test_the_helper_library_and_the_cache_mean_the_same_block():
 
 async def test_folders_of_a_share_do_not_mix_up_files_without_ids(setup):
     """A server without FileIds has only paths, and those of two mounted folders look the same."""
-    attr = replace(ATTR, file_id=0)
+    attr = ATTR._replace(file_id=0)
     cache = setup.fscache
     here = await cache.acquire(attr, "f")
     assert await here.write(0, CONTENT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import pytest
 import trio
@@ -65,7 +64,7 @@ async def test_a_caller_waiting_for_a_thread_is_cancelled_at_once(setup, monkeyp
 async def test_descriptors_come_back(setup):
     before = len(os.listdir("/proc/self/fd"))
     for number in range(1, 3 * DROPPED_MAX):
-        file = await setup.acquire(replace(ATTR, file_id=number))
+        file = await setup.acquire(ATTR._replace(file_id=number))
         await file.write(0, CONTENT)
         await file.aclose()
         assert len(os.listdir("/proc/self/fd")) <= before + 2 * DROPPED_MAX
@@ -90,7 +89,7 @@ async def test_many_tasks_open_one_object_at_once(setup):
             nursery.start_soon(read)
     assert found == [CONTENT] * 8
     await file.aclose()
-    other = await setup.acquire(replace(ATTR, file_id=99))
+    other = await setup.acquire(ATTR._replace(file_id=99))
     await other.query_occupancy(0, SIZE)
     assert len(os.listdir("/proc/self/fd")) == before
     await other.aclose()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import replace
 
 import pytest
 import trio
@@ -29,7 +28,7 @@ class Tended:
         self.fscache = FsCache(self.cache, self.cache.volume(b"v"), self.stats)
 
     async def store(self, number):
-        file = await self.fscache.acquire(replace(ATTR, file_id=100 + number), f"f{number}")
+        file = await self.fscache.acquire(ATTR._replace(file_id=100 + number), f"f{number}")
         stored = await file.write(0, CONTENT)
         await file.aclose()
         return stored
@@ -101,7 +100,7 @@ async def test_a_file_served_by_the_kernel_alone_counts_as_used(tended, monkeypa
     await one.store(1)
     path = next(each for each in tmp_path.glob("cache/volumes/*/*/*") if each.suffix != ".map")
     os.utime(path, ns=(1, 1))
-    file = await one.fscache.acquire(replace(ATTR, file_id=101), "f1")
+    file = await one.fscache.acquire(ATTR._replace(file_id=101), "f1")
     await file.aclose()
     await until(lambda: path.stat().st_atime_ns > 1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -32,16 +31,16 @@ def filetime(when: datetime) -> int:
 def test_times() -> None:
     base = filetime(datetime(2024, 2, 29, 12, tzinfo=UTC))
     seconds = int(datetime(2024, 2, 29, 12, tzinfo=UTC).timestamp())
-    attr = replace(file_attr(7), access=base + 1, write=base + 20, change=base + 300)
-    entry = entry_of(inode_of(attr), SHOWN)
+    attr = file_attr(7)._replace(access=base + 1, write=base + 20, change=base + 300)
+    entry = entry_of(inode_of(attr), SHOWN, 2.5)
     assert entry.st_atime_ns == seconds * 10**9 + 100
     assert entry.st_mtime_ns == seconds * 10**9 + 2000
     assert entry.st_ctime_ns == seconds * 10**9 + 30_000
 
 
 def test_times_that_the_server_does_not_have() -> None:
-    attr = replace(file_attr(7), access=0, change=0)
-    entry = entry_of(inode_of(attr), SHOWN)
+    attr = file_attr(7)._replace(access=0, change=0)
+    entry = entry_of(inode_of(attr), SHOWN, 2.5)
     assert entry.st_atime_ns == 0
     assert entry.st_ctime_ns == entry.st_mtime_ns > 0
 
@@ -50,13 +49,13 @@ def test_times_that_the_server_does_not_have() -> None:
     ("attr", "mode", "links"),
     [
         (file_attr(7), stat.S_IFREG | 0o640, 1),
-        (replace(file_attr(7), attributes=0x21), stat.S_IFREG | 0o440, 1),
+        (file_attr(7)._replace(attributes=0x21), stat.S_IFREG | 0o440, 1),
         (dir_attr(7), stat.S_IFDIR | 0o750, 2),
-        (replace(dir_attr(7), attributes=0x11), stat.S_IFDIR | 0o750, 2),
+        (dir_attr(7)._replace(attributes=0x11), stat.S_IFDIR | 0o750, 2),
     ],
 )
 def test_modes(attr: FileAttr, mode: int, links: int) -> None:
-    entry = entry_of(inode_of(attr), SHOWN)
+    entry = entry_of(inode_of(attr), SHOWN, 2.5)
     assert (entry.st_mode, entry.st_nlink) == (mode, links)
     assert (entry.st_uid, entry.st_gid) == (1000, 100)
     assert (entry.attr_timeout, entry.entry_timeout) == (2.5, 2.5)
@@ -64,8 +63,8 @@ def test_modes(attr: FileAttr, mode: int, links: int) -> None:
 
 @given(st.integers(0, 2**62), st.integers(0, 2**62))
 def test_sizes_and_blocks(size: int, allocation: int) -> None:
-    attr = replace(file_attr(7), size=size, allocation=allocation)
-    entry = entry_of(inode_of(attr), SHOWN)
+    attr = file_attr(7)._replace(size=size, allocation=allocation)
+    entry = entry_of(inode_of(attr), SHOWN, 2.5)
     assert entry.st_size == size
     assert entry.st_blocks * 512 >= allocation > (entry.st_blocks - 1) * 512
     assert entry.st_blksize == 1 << 20
@@ -76,7 +75,7 @@ def test_sizes_and_blocks(size: int, allocation: int) -> None:
 @given(st.binary(min_size=1))
 def test_a_links_size_is_its_targets(raw: bytes) -> None:
     target = raw.decode("utf-8", "surrogateescape")
-    entry = entry_of(inode_of(file_attr(7, 1067), target), SHOWN)
+    entry = entry_of(inode_of(file_attr(7, 1067), target), SHOWN, 2.5)
     assert stat.S_ISLNK(entry.st_mode)
     assert entry.st_size == len(raw)
     assert entry.st_blocks == 0

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyfuse3
@@ -86,7 +86,7 @@ async def test_lookup_counts_and_forget_ends_it() -> None:
 
 async def test_a_lookup_that_cannot_be_told_counts_nothing() -> None:
     """A size beyond 63 bits comes from a hostile server; the kernel gets EIO and no inode."""
-    async with serving({"n": Node(replace(file_attr(7), size=2**63))}) as (ops, vfs):
+    async with serving({"n": Node(file_attr(7)._replace(size=2**63))}) as (ops, vfs):
         assert await refusal(ops.lookup(1, b"n", CONTEXT)) == errno.EIO
         assert counts(vfs) == {}
 
@@ -145,7 +145,7 @@ async def test_a_listing_that_fails_half_way_counts_nothing(kernel: Kernel) -> N
 
 
 async def test_an_entry_that_cannot_be_told_counts_nothing(kernel: Kernel) -> None:
-    async with serving({"n": Node(replace(file_attr(7), size=2**63))}) as (ops, vfs):
+    async with serving({"n": Node(file_attr(7)._replace(size=2**63))}) as (ops, vfs):
         fh = await ops.opendir(1, CONTEXT)
         assert await refusal(ops.readdir(fh, 0, CONTEXT)) == errno.EIO
         assert counts(vfs) == {}

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 import trio
 
 from netfsfuse.config import ServerConfig
-from netfsfuse.errors import MountError
+from netfsfuse.errors import MountError, NetfsError
 from netfsfuse.smb.established import Established
+from netfsfuse.smb.exchange import Request
 from netfsfuse.smb.session import Session
 from netfsfuse.smb.wire.header import FLAG_RELATED, RELATED_FILE_ID, Command
 from netfsfuse.stats import ServerStats
@@ -245,6 +246,10 @@ async def serving(server: Server, *, max_channels: int = 1) -> AsyncIterator[Ses
         with trio.fail_after(10):
             await session.connect()
             yield session
+            if session.live is not None:  # what was closed without a wait has been closed then
+                server.hook = lambda asked: None
+                with contextlib.suppress(NetfsError):
+                    await session.live.exchange([Request(Command.ECHO, b"\x04\0\0\0")])
         left = dict(server.handles)
         await session.aclose()
         server.drop()

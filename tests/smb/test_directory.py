@@ -24,6 +24,11 @@ def directory(names: list[str], **more: int) -> Server:
     )  # type: ignore[arg-type]
 
 
+async def begun(listing: SmbListing) -> list[str]:
+    """The names of the first two pages, which came with the handle."""
+    return [entry.name for _ in range(2) for entry in await listing.next_page()]
+
+
 async def all_of(listing: SmbListing) -> list[str]:
     names = []
     while page := await listing.next_page():
@@ -77,7 +82,7 @@ async def test_a_page_that_nobody_waited_for_is_not_left_out() -> None:
     server = directory(NAMES)
     async with serving(server) as session:
         listing = await SmbListing.open(session, "d")
-        names = [entry.name for entry in await listing.next_page()]
+        names = await begun(listing)
         with trio.CancelScope() as scope:
             server.hook = lambda asked: scope.cancel()  # answered, but too late
             await listing.next_page()
@@ -92,15 +97,13 @@ async def test_cancelled_while_opening_again() -> None:
     server = directory(NAMES)
     async with serving(server) as session:
         listing = await SmbListing.open(session, "d")
-        names = [entry.name for entry in await listing.next_page()]
+        names = await begun(listing)
         server.drop()
         with trio.CancelScope() as scope:
             server.hook = lambda asked: scope.cancel()
             await listing.next_page()
         assert scope.cancelled_caught
         server.hook = lambda asked: None
-        await trio.testing.wait_all_tasks_blocked()
-        server.handles.clear()  # that CREATE was answered into the void
         assert names + await all_of(listing) == NAMES
         await listing.aclose()
 
@@ -109,7 +112,7 @@ async def test_a_refused_page_is_asked_again() -> None:
     server = directory(NAMES)
     async with serving(server) as session:
         listing = await SmbListing.open(session, "d")
-        names = [entry.name for entry in await listing.next_page()]
+        names = await begun(listing)
         body = replies.error_body()
         server.hook = lambda asked: replies.reply(14, asked.message_id, body, status=0xC0000205)
         with pytest.raises(ServerBusy):
@@ -140,4 +143,92 @@ async def test_names_that_would_lead_elsewhere_are_left_out() -> None:
     async with serving(directory(["a\uf029", "\uf029", "\uf029\uf029", "b"])) as session:
         listing = await SmbListing.open(session, "d")
         assert await all_of(listing) == ["a.", "b"]
+        await listing.aclose()
+
+
+async def test_a_small_directory_is_one_round_trip() -> None:
+    server = directory(NAMES[:3], page=100)
+    async with serving(server) as session:
+        listing = await SmbListing.open(session, "d")
+        assert await all_of(listing) == NAMES[:3]
+        await listing.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert server.commands() == [
+            Command.CREATE,
+            Command.QUERY_DIRECTORY,
+            Command.QUERY_DIRECTORY,
+            Command.CLOSE,
+        ]
+
+
+async def test_the_next_pages_are_on_their_way() -> None:
+    """In bursts that double: a round trip each, however long the directory is."""
+    names = [f"{n:04}" for n in range(400)]
+    server = directory(names, page=5)
+    async with serving(server) as session:
+        listing = await SmbListing.open(session, "d")
+        await begun(listing)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(server.asked) == 3 + 2  # nobody has asked for these
+        got = await all_of(listing)
+        assert got == names[8:]
+        bursts = server.commands().count(Command.QUERY_DIRECTORY)
+        assert bursts <= 81 + 8
+        await listing.aclose()
+
+
+async def test_closed_with_pages_on_their_way() -> None:
+    server = directory(NAMES)
+    async with serving(server) as session:
+        for checkpoints in range(6):
+            listing = await SmbListing.open(session, "d")
+            await begun(listing)
+            for _ in range(checkpoints):
+                await trio.lowlevel.checkpoint()
+            await listing.aclose()
+
+
+async def test_a_listing_that_never_ends_is_ended(caplog: pytest.LogCaptureFixture) -> None:
+    server = directory(NAMES, page=5)
+    async with serving(server) as session:
+        listing = await SmbListing.open(session, "d")
+        body = replies.output_body(
+            replies.directory_output([DirEntry(name, attr_of(1)) for name in NAMES[:5]])
+        )
+        server.hook = lambda asked: (
+            replies.reply(14, asked.message_id, body)
+            if asked.command == Command.QUERY_DIRECTORY
+            else None
+        )
+        assert set(await all_of(listing)) <= set(NAMES)
+        assert caplog.text.count("repeats itself") == 1
+        await listing.aclose()
+
+
+async def test_entries_that_no_file_system_has(caplog: pytest.LogCaptureFixture) -> None:
+    server = directory(["", "a/b", "a\0b", "twice", "twice", "good"])
+    server.nodes["d"].entries.append(DirEntry("huge", attr_of(9, 1 << 63)))  # type: ignore[union-attr]
+    async with serving(server) as session:
+        listing = await SmbListing.open(session, "d")
+        assert await all_of(listing) == ["a\ufffdb", "twice", "good"]
+        assert caplog.text.count("no file system has") == 1
+        await listing.aclose()
+
+
+async def test_one_file_id_for_all_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    """Hard links agree in everything but their names."""
+    server = directory([])
+    entries = [DirEntry("a", attr_of(9, 5)), DirEntry("b", attr_of(9, 5))]
+    server.nodes["d"].entries = entries
+    async with serving(server) as session:
+        listing = await SmbListing.open(session, "d")
+        assert [entry.attr.file_id for entry in await listing.next_page()] == [9]
+        assert [entry.attr.file_id for entry in await listing.next_page()] == [9]
+        await listing.aclose()
+        entries.append(DirEntry("c", attr_of(9, 6)))
+        server.page = 100
+        listing = await SmbListing.open(session, "d")
+        assert [entry.attr.file_id for entry in await listing.next_page()] == [0, 0, 0]
+        assert caplog.text.count("known by their paths") == 1
+        assert session.file_ids.seen(attr_of(5)).file_id == 0
         await listing.aclose()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import trio
 
@@ -128,9 +126,9 @@ async def test_a_server_that_closes_every_handle_is_not_asked_for_ever() -> None
 
 CHANGED = {
     "written to": (Node(attr_of(7, 4, stamp=2000), b"new!"), True),
-    "read by others": (Node(replace(attr_of(7, 4), access=3000), b"same"), True),
+    "read by others": (Node(attr_of(7, 4)._replace(access=3000), b"same"), True),
     "another file": (Node(attr_of(8, 4), b"new!"), False),
-    "made anew with the same FileId": (Node(replace(attr_of(7, 4), creation=900), b"new!"), False),
+    "made anew with the same FileId": (Node(attr_of(7, 4)._replace(creation=900), b"new!"), False),
     "gone": (None, False),
     "a directory": (Node(attr_of(9, directory=True), entries=[]), False),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 import trio
@@ -91,7 +90,7 @@ async def test_a_number_given_to_a_new_file_gives_it_no_readers() -> None:
         files = OpenFiles(session)
         old = await files.open("f")
         server.drop()
-        anew = replace(attr_of(7, 4, stamp=2000), creation=2000)  # derived, as Samba does
+        anew = attr_of(7, 4, stamp=2000)._replace(creation=2000)  # derived, as Samba does
         server.nodes["f"] = Node(anew, b"new!")
         new = await files.open("f")
         for _ in range(2):
@@ -111,8 +110,8 @@ async def test_a_connection_lost_between_two_looks_holds_no_number(lasting: bool
     creation time is stale.
     """
     stamps = (2000, 2000) if lasting else (1000, 3000)  # creation, at the first look and after it
-    first, later = (Node(replace(attr_of(7, 4, stamp=s), creation=s), b"new!") for s in stamps)
-    server = Server({"f": Node(replace(attr_of(7, 4), creation=1000), b"old!")})
+    first, later = (Node(attr_of(7, 4, stamp=s)._replace(creation=s), b"new!") for s in stamps)
+    server = Server({"f": Node(attr_of(7, 4)._replace(creation=1000), b"old!")})
 
     def hook(asked: Asked) -> bool | None:
         if asked.command != Command.CLOSE or server.dialled > 1:

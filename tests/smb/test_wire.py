@@ -34,6 +34,7 @@ ATTRS = st.builds(
     size=st.integers(0, 2**63 - 1),
     allocation=st.integers(0, 2**63 - 1),
     attributes=U32.map(lambda flags: flags & ~0x400),
+    reparse_tag=st.just(0),
 )
 
 

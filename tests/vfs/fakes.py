@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import trio
 import trio.testing
 
 from netfsfuse.config import ReadConfig
-from netfsfuse.errors import NotADirectory, NotFound
+from netfsfuse.errors import Disconnected, NotADirectory, NotFound
 from netfsfuse.netfs import Buffer, Netfs
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.stats import Stats
-from netfsfuse.types import DirEntry, FileAttr, VolumeStat
+from netfsfuse.types import Change, DirEntry, FileAttr, VolumeStat
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.filesystem import FileSystem
 from netfsfuse.vfs.inodes import Inode
@@ -45,7 +45,7 @@ def file_attr(
 
 def dir_attr(file_id: int) -> FileAttr:
     """A directory."""
-    return replace(file_attr(file_id), attributes=0x10)
+    return file_attr(file_id)._replace(attributes=0x10)
 
 
 @dataclass
@@ -75,6 +75,9 @@ class OpenFile:
         buffer.payload[at : at + len(data)] = data
         return len(data)
 
+    def drop_head(self) -> None:
+        self._head = None
+
     async def query(self) -> FileAttr:
         await self._namespace.note("query", self._path)
         return self._node.attr
@@ -84,11 +87,55 @@ class OpenFile:
         self._namespace.open_handles.remove(self)
 
 
+class LaterFile(OpenFile):
+    """A file that is opened when more than its head is read."""
+
+    def __init__(self, namespace, node, path, head, opened) -> None:
+        super().__init__(namespace, node, path)
+        self._head, self._opened = head, opened
+
+    async def read(
+        self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
+    ) -> int:
+        if self._head is not None and start + length <= len(self._head):
+            buffer.payload[at : at + length] = self._head[start : start + length]
+            return length
+        if self._opened is not None:
+            await self._namespace.note("open", self._path)
+            told, self._opened = self._opened, None
+            self._head = None
+            told(self._node.attr)
+        return await super().read(start, length, buffer, at, demand=demand)
+
+
+class Watch:
+    """A watch that tells what a test puts into ``told``; None ends it."""
+
+    def __init__(self, namespace: FakeNamespace, path: str) -> None:
+        self._namespace = namespace
+        self.path = path
+        self.send, self._receive = trio.open_memory_channel[list[Change] | None](1000)
+        self.closed = False
+        namespace.watches.append(self)
+
+    async def changes(self) -> list[Change]:
+        changes = await self._receive.receive()
+        if changes is None:
+            raise Disconnected("the watch is over")
+        return changes
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._namespace.watches.remove(self)
+
+
 class Listing:
     """An open directory, in pages of ``FakeNamespace.page`` entries."""
 
     def __init__(self, namespace: FakeNamespace, path: str) -> None:
         self._namespace, self._path = namespace, path
+        self.asked = trio.current_time()
         prefix = f"{path}/" if path else ""
         self._left = [
             DirEntry(name[len(prefix) :], node.attr)
@@ -114,6 +161,8 @@ class FakeNamespace:
     page: int = 4
     asked: list[tuple[str, str]] = field(default_factory=list)
     open_handles: list[OpenFile | Listing] = field(default_factory=list)
+    watches: list[Watch] = field(default_factory=list)
+    watching: bool = False  # whether watches are to be had
     before: Callable[[str, str], Awaitable[None] | None] = lambda what, path: None
 
     async def note(self, what: str, path: str) -> None:
@@ -149,6 +198,25 @@ class FakeNamespace:
         file = OpenFile(self, node, path)
         self.open_handles.append(file)
         return file
+
+    def open_later(self, path, attr, head, opened) -> LaterFile:
+        file = LaterFile(self, self.tree.get(path) or Node(attr), path, head, opened)
+        file.attr = attr
+        self.open_handles.append(file)
+        return file
+
+    async def fetch(self, path: str, size: int) -> tuple[FileAttr, memoryview] | None:
+        node = await self._node("fetch", path)
+        return node.attr, memoryview(node.content[:size])
+
+    def watch(self, path: str) -> Watch | None:
+        return Watch(self, path) if self.watching else None
+
+    def tell(self, path: str, *changes: Change) -> None:
+        """Have the watches of ``path`` tell of ``changes``."""
+        for watch in self.watches:
+            if watch.path == path:
+                watch.send.send_nowait(list(changes))
 
     async def list(self, path: str) -> Listing:
         node = await self._node("list", path)
@@ -249,11 +317,15 @@ async def mounted(
             actimeo=actimeo,
             server_time=lambda: clock[0],
             stats=stats.vfs,
+            nursery=nursery,
         )
         yield Vfs(fs, names, cache, contents, stats, clock)
         await netfs.drain()
+        fs._watches.close()
+        fs._ahead.close()
         await trio.testing.wait_all_tasks_blocked()
         assert names.open_handles == []
+        assert names.watches == []
         assert stats.vfs.handles == 0
         assert contents._slots == {}
         assert cache.closed == len(cache.acquired)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -30,21 +28,21 @@ ATTRS = st.builds(
 def test_access_time_and_allocation_say_nothing(
     attr: FileAttr, access: int, allocation: int, flags: int
 ) -> None:
-    now = replace(attr, access=access, allocation=allocation, attributes=flags)
+    now = attr._replace(access=access, allocation=allocation, attributes=flags)
     assert same_content(coherency_of(attr), now)
 
 
 @pytest.mark.parametrize("member", ["file_id", "change", "write", "size"])
 @given(attr=ATTRS)
 def test_any_other_member_tells_of_a_change(member: str, attr: FileAttr) -> None:
-    now = replace(attr, **{member: getattr(attr, member) + 1})
+    now = attr._replace(**{member: getattr(attr, member) + 1})
     assert not same_content(coherency_of(attr), now)
     assert not same_content(coherency_of(now), attr)
 
 
 @given(ATTRS, TIMES)
 def test_a_creation_time_of_its_own_tells_of_another_file(attr: FileAttr, creation: int) -> None:
-    now = replace(attr, creation=creation)
+    now = attr._replace(creation=creation)
     assume(creation != attr.creation and not creation_is_derived(now))
     assert not same_content(coherency_of(attr), now)
 
@@ -52,8 +50,8 @@ def test_a_creation_time_of_its_own_tells_of_another_file(attr: FileAttr, creati
 @given(ATTRS, TIMES)
 def test_a_derived_creation_time_moves_when_somebody_reads(attr: FileAttr, access: int) -> None:
     """Samba without a stored creation time reports the least of the other three (FACTS.md)."""
-    before = replace(attr, creation=min(attr.access, attr.write, attr.change))
-    after = replace(attr, access=access, creation=min(access, attr.write, attr.change))
+    before = attr._replace(creation=min(attr.access, attr.write, attr.change))
+    after = attr._replace(access=access, creation=min(access, attr.write, attr.change))
     assert same_content(coherency_of(before), after)
     assert surely_same_file(before, after)
 
@@ -91,7 +89,7 @@ def test_settled_is_older_than_the_servers_tick(age: float, settled: bool) -> No
 @pytest.mark.parametrize(("age", "settled"), [(0.5, False), (1.9, False), (2.5, True)])
 def test_whole_seconds_need_longer(age: float, settled: bool) -> None:
     second = ticks(0) // 10_000_000 * 10_000_000
-    attr = replace(file_attr(7), write=second, change=second)
+    attr = file_attr(7)._replace(write=second, change=second)
     assert is_settled(attr, NOW + age) == settled
 
 

@@ -62,11 +62,11 @@ async def test_an_entry_that_was_listed_before_the_open(autojump_clock: Clock) -
     async with mounted({"f": OLD}) as vfs:
         await vfs.lookup("f")
         fh = await vfs.fs.opendir(1)
-        ((entry, _),) = await vfs.fs.readdir(fh, 0)
+        ((entry, position),) = await vfs.fs.readdir(fh, 0)
         await trio.sleep(2)
         async with grown_and_opened(vfs):
             await trio.sleep(2)
-            assert (await vfs.fs.bind_entry(fh, entry)).number == 11
+            assert (await vfs.fs.bind_entry(fh, entry, position)).number == 11
         await trio.sleep(2)
         assert (await vfs.fs.readdir(fh, 0))[0][0].attr == NEW.attr  # listed anew
         await vfs.fs.releasedir(fh)
@@ -78,11 +78,11 @@ async def test_an_entry_of_a_file_that_was_made_anew_since(autojump_clock: Clock
         await vfs.lookup("f")
         opened = await vfs.fs.open(11)
         fh = await vfs.fs.opendir(1)
-        ((entry, _),) = await vfs.fs.readdir(fh, 0)
+        ((entry, position),) = await vfs.fs.readdir(fh, 0)
         await trio.sleep(1)
         anew = file_attr(11, 6, born=10, age=5)
         vfs.names.tree["f"] = Node(anew, b"onetwo")
         assert (await vfs.lookup("f")).generation == anew.creation
-        assert (await vfs.fs.bind_entry(fh, entry)).generation == anew.creation
+        assert (await vfs.fs.bind_entry(fh, entry, position)).generation == anew.creation
         await vfs.fs.release(opened.fh)
         await vfs.fs.releasedir(fh)

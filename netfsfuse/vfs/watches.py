@@ -1,0 +1,133 @@
+"""The watches of a mount: which directories the server tells us of.
+
+A watch costs the server a handle and a request that stands, of which it allows so many (Samba 512 a
+connection). So there are ``WATCHES_MAX``, for the directories used last; one that was used a
+moment ago is not given up for another, or a walk through a large tree would do nothing else.
+Directories without one are asked again when their lifetime is over.
+
+Each watch has a task in the service nursery; it ends with the watch. A watch whose directory or
+connection is gone ends itself, and whoever lists the directory next begins another.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import trio
+
+from netfsfuse.errors import NetfsError, NotSupported
+from netfsfuse.stats import VfsStats
+from netfsfuse.types import Change
+from netfsfuse.vfs.folder import Watched
+from netfsfuse.vfs.inodes import Inode
+from netfsfuse.vfs.ops import Namespace, Watch
+
+log = logging.getLogger(__name__)
+
+WATCHES_MAX = 256
+KEPT = 10.0
+"""Seconds after its last use in which a watch is not given up for another."""
+
+Told = Callable[[Inode, Sequence[Change]], None]
+
+
+class _Entry:
+    __slots__ = ("inode", "scope", "used", "watch", "watched")
+
+    def __init__(self, inode: Inode, watch: Watch, now: float) -> None:
+        self.inode = inode
+        self.watch = watch
+        self.watched = Watched(now)
+        self.scope = trio.CancelScope()
+        self.used = now
+
+
+class Watches:
+    """See the module. ``told`` hears of every change, on the loop, after it is believed."""
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        nursery: trio.Nursery,
+        stats: VfsStats,
+        told: Told,
+        *,
+        most: int = WATCHES_MAX,
+    ) -> None:
+        self._namespace = namespace
+        self._nursery = nursery
+        self._stats = stats
+        self._told = told
+        self._most = most
+        self._entries: dict[Inode, _Entry] = {}  # the one used longest ago first
+
+    def use(self, inode: Inode) -> None:
+        """The directory is about to be asked for, or is used: watch it, if that can be had. What is
+        asked of it from here on is believed as long as nothing is told. Sends at most one message
+        and never waits."""
+        now = trio.current_time()
+        entry = self._entries.pop(inode, None)
+        if entry is None:
+            entry = self._begin(inode, now)
+            if entry is None:
+                return
+        self._entries[inode] = entry
+        entry.used = now
+
+    def _begin(self, inode: Inode, now: float) -> _Entry | None:
+        if self._most <= 0:
+            return None
+        if len(self._entries) >= self._most:
+            oldest = next(iter(self._entries.values()))
+            if now - oldest.used < KEPT:
+                return None
+            self._end(oldest)
+        watch = self._namespace.watch(inode.path)
+        if watch is None:
+            return None
+        entry = _Entry(inode, watch, now)
+        inode.watched = entry.watched
+        self._stats.watches += 1
+        self._nursery.start_soon(self._follow, entry)
+        return entry
+
+    async def _follow(self, entry: _Entry) -> None:
+        """Hear of changes until the watch ends. Raises nothing but Cancelled."""
+        try:
+            with entry.scope:
+                while True:
+                    changes = await entry.watch.changes()
+                    entry.watched.told(changes, trio.current_time())
+                    self._stats.notifications += max(1, len(changes))
+                    self._told(entry.inode, changes)
+        except NotSupported as refused:
+            log.info("the server tells of no changes: %s", refused)
+            self._most = 0
+        except NetfsError as failed:
+            log.debug("watching %r: %s", entry.inode.path, failed)
+        finally:
+            self._end(entry)
+
+    def _end(self, entry: _Entry) -> None:
+        if entry.watched.lives:
+            entry.watched.end()
+            self._stats.watches -= 1
+            entry.scope.cancel()
+            entry.watch.close()
+        if self._entries.get(entry.inode) is entry:
+            del self._entries[entry.inode]
+        if entry.inode.watched is entry.watched:
+            entry.inode.watched = None
+
+    def forget(self, inode: Inode) -> None:
+        """The kernel has forgotten the directory."""
+        entry = self._entries.get(inode)
+        if entry is not None:
+            self._end(entry)
+
+    def close(self) -> None:
+        """End all. Waits for nothing."""
+        self._most = 0
+        for entry in list(self._entries.values()):
+            self._end(entry)
