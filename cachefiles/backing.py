@@ -187,6 +187,15 @@ class Filesystem:
         self._enter("utimensat")
         os.utime(fd, ns=(when, when))
 
+    def exists(self, path: str, dir_fd: int) -> bool:
+        """Whether there is anything of that name."""
+        self._enter("exists")
+        try:
+            os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
     def touch(self, path: str, dir_fd: int) -> None:
         """As :meth:`set_used`, now, for a file that is not open."""
         self._enter("utimensat")

@@ -132,6 +132,12 @@ class Volume:
             for fd in doomed:
                 self._filesystem.close(fd)
 
+    def holds(self, key: bytes) -> bool:
+        """Whether there is an object ``key``, of whatever generation. One call. Raises
+        ``CacheError``."""
+        with translated("looking for a cached file"):
+            return self._filesystem.exists(object_path(key), self._folder.fd)
+
     def touch(self, key: bytes) -> None:
         """Note that the object ``key``, if there is one, is used now. Never raises."""
         with suppress(OSError):

@@ -107,7 +107,7 @@ async def _mount(
                 contents=Contents(netfs, cache),
                 actimeo=config.shown.actimeo,
                 server_time=session.server_time,
-                stats=stats.vfs,
+                stats=stats,
                 nursery=service,
             )
             operations = Operations(

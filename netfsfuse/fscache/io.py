@@ -9,6 +9,7 @@ done in one hop a call, calls that queue up share one, and what needs none makes
 - A read of at most ``INLINE_MAX`` whose bytes are in the page cache, and their hashes in memory, is
   answered on the loop; a read that would wait for a disk is refused by the kernel and hops.
   Occupancy is not asked on the loop: ext4's SEEK_DATA waits for a store that extends the file.
+- Small files are stored and found whole, many in a hop (``whole.py``).
 - :meth:`CachedFile.aclose` makes no hop either: the next one on its way closes what was let go,
   unless ``DROPPED_MAX`` wait already.
 
@@ -18,7 +19,7 @@ counters and all else here belong to the loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -28,6 +29,7 @@ from netfsfuse.fscache.file import CachedFile
 from netfsfuse.fscache.health import Health
 from netfsfuse.fscache.tending import Tender
 from netfsfuse.fscache.threads import Threads
+from netfsfuse.fscache.whole import WholeFile, WholeFiles
 from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.stats import CacheStats
 from netfsfuse.types import FileAttr, same_content
@@ -60,6 +62,7 @@ class FsCache:
         if cache is not None and volume is not None:
             self.tender = Tender(cache, volume, stats, self.health, self.failed)
         self._open: dict[bytes, set[CachedFile]] = {}
+        self._whole = WholeFiles(self, self._count)
         stats.enabled = volume is not None
 
     async def acquire(self, attr: FileAttr, path: str) -> CacheObject | None:
@@ -71,15 +74,47 @@ class FsCache:
         """
         if self.volume is None or self.health.dead or not 0 <= attr.size < 2**63:
             return None
-        key = cookie.object_key(attr, f"{self._subdir}/{path}")
-        others = self._open.setdefault(key, set())
+        file = self._file(attr, path)
+        others = self._open.setdefault(file.key, set())
         for other in others:
             if not same_content(other.coherency, attr):
                 other.superseded = True
-        where = f"{self._subdir}/{path}".strip("/").encode("utf-8", "surrogatepass")
-        acquired = CachedFile(self, key, attr, where)
+        acquired = CachedFile(self, file.key, attr, file.label)
         others.add(acquired)
         return acquired
+
+    def _file(self, attr: FileAttr, path: str) -> WholeFile:
+        where = f"{self._subdir}/{path}"
+        label = where.strip("/").encode("utf-8", "surrogatepass")
+        return WholeFile(cookie.object_key(attr, where), attr, label)
+
+    async def keep(self, attr: FileAttr, path: str, data: memoryview) -> None:
+        """Store all of a small file, soon. May wait a moment for room. Never raises."""
+        if self.volume is None or self.health.dead or not data:
+            return
+        if not await self._whole.keep(self._file(attr, path), data):
+            self.stats.refused += 1
+
+    async def recall(self, files: Sequence[tuple[FileAttr, str]]) -> list[memoryview | None]:
+        """What is stored of each small file, given as ``(attr, path)``: all of it and verified, or
+        None. Never raises."""
+        if self.volume is None or self.health.dead:
+            return [None] * len(files)
+        return await self._whole.recall([self._file(*each) for each in files])
+
+    def use(self, attr: FileAttr, path: str) -> None:
+        """The file was used without its object being asked for."""
+        if self.volume is not None:
+            self.used(cookie.object_key(attr, f"{self._subdir}/{path}"))
+
+    def is_superseded(self, file: WholeFile) -> bool:
+        """Whether the file is open with other content."""
+        others = self._open.get(file.key, ())
+        return any(not same_content(other.coherency, file.attr) for other in others)
+
+    def _count(self, stored: int, found: int) -> None:
+        self.stats.bytes_stored += stored
+        self.stats.bytes_read += found
 
     def locate(self, attr: FileAttr, path: str) -> dict[str, str] | None:
         """Where the file is cached, or will be: ``cachedir``, ``volume`` and ``object``, the names
@@ -98,7 +133,9 @@ class FsCache:
         the cache; without it nothing is culled.
         """
         if self.tender is not None:
-            await self.tender.run()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._whole.run)
+                nursery.start_soon(self.tender.run)
 
     async def aclose(self) -> None:
         """Wait for calls under way, close everything and free the directory. Idempotent.
@@ -107,6 +144,10 @@ class FsCache:
         """
         if self._cache is None:
             return
+        with trio.CancelScope(shield=True):
+            await self._whole.stop()
+            if self._cache is None:
+                return
         cache, self._cache, self.volume = self._cache, None, None
         with trio.CancelScope(shield=True):
             if self.tender is not None:

@@ -140,7 +140,9 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def flush(self, fh: FileHandleT) -> None:
-        """Nothing is ever dirty on a read-only mount."""
+        """Nothing is ever dirty on a read-only mount. ENOSYS keeps the kernel from asking again:
+        close() succeeds all the same, and costs no request."""
+        raise pyfuse3.FUSEError(errno.ENOSYS)
 
     @guarded
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:

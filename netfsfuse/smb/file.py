@@ -124,6 +124,10 @@ class SmbFile:
             handle.lose()
         return None
 
+    @property
+    def whole(self) -> None:
+        """See ``OpenFile.whole``: nothing came with it."""
+
     def drop_head(self) -> None:
         """See ``OpenFile.drop_head``: nothing came with it."""
 

@@ -49,6 +49,12 @@ class LaterFile:
         file = self._file or await self._open()
         return await file.read(start, length, buffer, at, demand=demand)
 
+    @property
+    def whole(self) -> memoryview | None:
+        """See ``OpenFile.whole``."""
+        head = self._head
+        return head if head is not None and len(head) == self.attr.size else None
+
     def drop_head(self) -> None:
         """See ``OpenFile.drop_head``."""
         self._head = None

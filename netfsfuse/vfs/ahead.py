@@ -10,23 +10,28 @@ What was fetched is given out only while a watch on its directory says that noth
 since; without one nothing is fetched, since an open must see what another client has written. It is
 dropped when it was not used for a while, or when there is too much of it.
 
+Files that are in the disk cache are brought from there, many in one hop to a thread; those that
+were opened before cost no message at all then, others one compound without the READ.
+
 The fetching tasks run in the service nursery. A fetch that fails is forgotten: whoever wants the
 file asks for himself and is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import trio
 
 from netfsfuse.errors import NetfsError
 from netfsfuse.stats import VfsStats
-from netfsfuse.types import FileAttr
+from netfsfuse.types import FileAttr, coherency_of, same_content
+from netfsfuse.vfs.contents import CacheOps
 from netfsfuse.vfs.folder import Folder
 from netfsfuse.vfs.identity import inode_number
 from netfsfuse.vfs.inodes import Inode, InodeTable
 from netfsfuse.vfs.listings import Listings
+from netfsfuse.vfs.opened import OpenedFiles
 from netfsfuse.vfs.ops import SMALL, Namespace
 from netfsfuse.vfs.order import Walk
 
@@ -43,18 +48,37 @@ _DEPTH = 4
 
 
 class Fetch:
-    """One file on its way, or here: ``head`` is its beginning, all of it where it is small."""
+    """One file on its way, or here. ``attr`` is what it is believed to be, as of ``asked``;
+    ``checked``: the server has opened it as that. ``head`` is its beginning, all of it where it is
+    small; ``stored``: that came from the disk cache."""
 
-    __slots__ = ("asked", "attr", "directory", "done", "head", "name", "waited")
+    __slots__ = (
+        "asked",
+        "attr",
+        "checked",
+        "directory",
+        "done",
+        "head",
+        "name",
+        "stored",
+        "waited",
+    )
 
-    def __init__(self, directory: Inode, name: str, asked: float) -> None:
+    def __init__(self, directory: Inode, name: str, attr: FileAttr, asked: float) -> None:
         self.directory = directory
         self.name = name
+        self.attr = attr
         self.asked = asked
-        self.attr: FileAttr | None = None
+        self.checked = False
+        self.stored = False
         self.head: memoryview | None = None
         self.done = trio.Event()
         self.waited = False
+
+    @property
+    def path(self) -> str:
+        """Below the root of the mount."""
+        return self.directory.path_of(self.name)
 
 
 class Ahead:
@@ -65,6 +89,8 @@ class Ahead:
         namespace: Namespace,
         inodes: InodeTable,
         listings: Listings,
+        cache: CacheOps,
+        opened: OpenedFiles,
         nursery: trio.Nursery,
         stats: VfsStats,
         *,
@@ -73,6 +99,8 @@ class Ahead:
         self._namespace = namespace
         self._inodes = inodes
         self._listings = listings
+        self._cache = cache
+        self._opened = opened
         self._nursery = nursery
         self._stats = stats
         self._most = most
@@ -143,7 +171,7 @@ class Ahead:
         if self._most <= 0 or parent is None or parent.folder is None:
             return
         if self._use(parent, inode.name, directories=False) is not None:
-            self._fetch_on(parent)
+            self._fetch_on(parent, inode.name)
 
     def _use(self, parent: Inode, name: str, *, directories: bool) -> int | None:
         """Note the use; returns the sorting that foresees what comes next, if one does."""
@@ -166,18 +194,27 @@ class Ahead:
         walk = self._walks[folder, directories] = Walk(attrs, sorting)
         return walk
 
-    def _fetch_on(self, parent: Inode) -> None:
+    def _fetch_on(self, parent: Inode, name: str) -> None:
+        """Fill the window up, once half of it is used, or if it holds nothing for this reader."""
         self._drop_old()
+        holds = (parent.number, name) in self._fetches
+        if holds and len(self._fetches) > self._window / 2:
+            return
+        batch = []
         wanted = int(self._window)
-        for directory, name, attr in self._next_files(parent):
+        for directory, following, attr in self._next_files(parent):
             if not wanted:
-                return
+                break
             wanted -= 1
-            key = (directory.number, name)
-            if key not in self._fetches and self._is_wanted(directory, name, attr):
-                fetch = self._fetches[key] = Fetch(directory, name, trio.current_time())
-                self._stats.fetched += 1
-                self._nursery.start_soon(self._fetch, key, fetch)
+            key = (directory.number, following)
+            if key not in self._fetches and self._is_wanted(directory, following, attr):
+                folder = directory.folder
+                assert folder is not None
+                fetch = self._fetches[key] = Fetch(directory, following, attr, folder.asked)
+                batch.append(fetch)
+        if batch:
+            self._stats.fetched += len(batch)
+            self._nursery.start_soon(self._bring, batch)
 
     def _next_files(self, parent: Inode) -> Iterator[tuple[Inode, str, FileAttr]]:
         """The files behind the one used last, then those of the directories behind ``parent``."""
@@ -204,23 +241,56 @@ class Ahead:
                 yield directory, name, attr
 
     def _is_wanted(self, directory: Inode, name: str, attr: FileAttr) -> bool:
-        """Whether an open of the file would have to ask the server."""
+        """Whether an open would have to ask the server, or a read the disk."""
         inode = self._inodes.find(inode_number(attr, "")) if attr.file_id else None
         return inode is None or inode.pages is None or inode.name != name
 
-    async def _fetch(self, key: tuple[int, str], fetch: Fetch) -> None:
+    async def _bring(self, batch: Sequence[Fetch]) -> None:
+        """Look the files up in the disk cache, and ask the server for the others."""
+        try:
+            stored = await self._cache.recall([(fetch.attr, fetch.path) for fetch in batch])
+            for fetch, head in zip(batch, stored, strict=True):
+                fetch.head, fetch.stored = head, head is not None
+                number = inode_number(fetch.attr, "")
+                if head is not None and self._opened.knows(number, fetch.attr):
+                    fetch.done.set()
+                else:
+                    self._nursery.start_soon(self._fetch, fetch)
+        except BaseException:
+            for fetch in batch:
+                self._lose(fetch)
+            raise
+
+    async def _fetch(self, fetch: Fetch) -> None:
         try:
             if not self._closed:
-                fetch.asked = trio.current_time()
-                got = await self._namespace.fetch(fetch.directory.path_of(fetch.name), SMALL)
+                asked = trio.current_time()
+                size = SMALL if fetch.attr.size and not fetch.stored else 0
+                got = await self._namespace.fetch(fetch.path, size)
                 if got is not None:
-                    fetch.attr, fetch.head = got
+                    self._fill(fetch, *got, asked)
         except NetfsError:
             pass
         finally:
-            fetch.done.set()
-            if fetch.attr is None and self._fetches.get(key) is fetch:
-                del self._fetches[key]
+            if fetch.checked:
+                fetch.done.set()
+            else:
+                self._lose(fetch)
+
+    def _fill(self, fetch: Fetch, attr: FileAttr, head: memoryview, asked: float) -> None:
+        """The server has answered."""
+        if not fetch.stored:
+            fetch.head = head
+        elif not same_content(coherency_of(fetch.attr), attr):
+            return
+        fetch.attr, fetch.asked, fetch.checked = attr, asked, True
+
+    def _lose(self, fetch: Fetch) -> None:
+        key = (fetch.directory.number, fetch.name)
+        if self._fetches.get(key) is fetch:
+            del self._fetches[key]
+        fetch.head = None
+        fetch.done.set()
 
     async def take(self, inode: Inode) -> Fetch | None:
         """What was fetched of the file, if it is the file as it is now; for one open."""
@@ -236,7 +306,7 @@ class Ahead:
             await fetch.done.wait()
         if self._fetches.get(key) is fetch:
             del self._fetches[key]
-        if fetch.attr is None or not self._is_current(fetch):
+        if fetch.head is None or not self._is_current(fetch):
             return None
         if fetch.waited:
             self._window = min(self._window * 1.25 + 1, float(self._most))

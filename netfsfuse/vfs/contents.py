@@ -12,6 +12,7 @@ has forgotten the inode, and its cache object must be closed before it is opened
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import trio
@@ -28,6 +29,19 @@ class CacheOps(Protocol):
         """The cache object for a file just opened; None: nothing of it can be cached. Never raises
         but for cancellation.
         """
+        ...
+
+    async def keep(self, attr: FileAttr, path: str, data: memoryview) -> None:
+        """Store ``data``, all of a small file, some time soon; it must not change until then. May
+        wait a moment for room. Never raises but for cancellation."""
+        ...
+
+    async def recall(self, files: Sequence[tuple[FileAttr, str]]) -> list[memoryview | None]:
+        """All of each small file, as far as it is stored under these attributes, else None."""
+        ...
+
+    def use(self, attr: FileAttr, path: str) -> None:
+        """The file is used, and its object not asked for: it is not to be culled first."""
         ...
 
 
@@ -54,12 +68,12 @@ class _Slot:
 
 
 class Contents:
-    """Inode number -> content."""
+    """Inode number -> content. ``cache`` is for whole files, which need no content."""
 
     def __init__(self, netfs: Netfs, cache: CacheOps) -> None:
         self._netfs = netfs
-        self._cache = cache
         self._slots: dict[int, _Slot] = {}
+        self.cache = cache
 
     async def acquire(self, number: int, attr: FileAttr, path: str, *, settled: bool) -> Content:
         """The content for one more handle of a file just opened as ``attr``; give it back with
@@ -84,9 +98,18 @@ class Contents:
             self._forget_slot(number, slot)
 
     async def _open(self, attr: FileAttr, path: str, settled: bool) -> Content:
-        cache = await self._cache.acquire(attr, path) if settled else None
+        cache = await self.cache.acquire(attr, path) if settled else None
         netfs = self._netfs.inode(i_size=attr.size, cache=cache, debug_name=path)
         return Content(netfs, coherency_of(attr))
+
+    def stale(self, attr: FileAttr, path: str) -> Content:
+        """A content for a handle whose file is known to have changed: its reads all go to the
+        server. Give it back with ``release``."""
+        netfs = self._netfs.inode(i_size=attr.size, cache=None, debug_name=path)
+        netfs.retire()
+        content = Content(netfs, None)
+        content.users = 1
+        return content
 
     async def release(self, number: int, content: Content) -> None:
         """A handle is gone; the last one closes the content, stores included. Cancelled, the

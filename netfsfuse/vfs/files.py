@@ -4,10 +4,12 @@ An open is answered, in this order of preference,
 
 - from memory, where the file was opened before and a watch says that nothing has changed since;
 - from what was fetched ahead of the reader (``ahead.py``);
-- by one compound that opens, reads and closes, where the file is small and has not been opened yet;
+- by one compound that opens, reads and closes, where the file is small and is not open yet;
 - by opening it.
 
-In the first three no handle is open on the server until somebody reads what is not at hand.
+In the first three no handle is open on the server until somebody reads what is not at hand. What
+is at hand is all of a small file mostly: then reads are answered from that memory, and the file's
+content in ``netfs`` and on disk is not opened at all; it is stored whole, behind the reader.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from dataclasses import dataclass
 import trio
 
 from netfsfuse.errors import IsADirectory, NotFound, Shrunk, Stale
+from netfsfuse.netfs import NetfsFile
+from netfsfuse.stats import ApplicationStats
 from netfsfuse.types import FileAttr, FileKind, same_content
 from netfsfuse.types import coherency_of as record_of
 from netfsfuse.vfs.ahead import Ahead
@@ -26,6 +30,7 @@ from netfsfuse.vfs.handles import FileHandle, HandleTable
 from netfsfuse.vfs.identity import is_settled, is_sound_end
 from netfsfuse.vfs.inodes import Inode, InodeTable
 from netfsfuse.vfs.names import Names
+from netfsfuse.vfs.opened import OpenedFiles
 from netfsfuse.vfs.ops import SMALL, Namespace, OpenFile
 
 
@@ -40,6 +45,17 @@ class Opened:
     attributes_changed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A file, and when the server was asked for it; None: not for this open. ``new``: its content
+    is not stored yet. ``later``: it may never be opened on the server."""
+
+    file: OpenFile
+    asked: float | None
+    new: bool = False
+    later: bool = True
+
+
 class Files:
     """See the module. ``server_time``: the server's clock, seconds since 1970."""
 
@@ -48,12 +64,16 @@ class Files:
         namespace: Namespace,
         contents: Contents,
         inodes: InodeTable,
+        opened: OpenedFiles,
         server_time: Callable[[], float],
+        stats: ApplicationStats,
     ) -> None:
         self._namespace = namespace
         self._contents = contents
         self._inodes = inodes
+        self._opened = opened
         self._server_time = server_time
+        self._stats = stats
         self.handles: HandleTable[FileHandle] = HandleTable()
         self._by_inode: dict[Inode, list[FileHandle]] = {}
 
@@ -67,85 +87,94 @@ class Files:
         if inode.kind is FileKind.DIRECTORY:
             raise IsADirectory(inode.path)
         before = record_of(inode.attr)
-        ahead.use_file(inode)
-        if not direct and self._is_known(inode, names):
-            file = self._namespace.open_later(inode.path, inode.attr, None, self._hook(inode))
-            return await self._add(inode, file, direct, before)
         try:
-            file, asked = await self._ask(inode, ahead, direct)
+            found = await self._find(inode, names, ahead, direct=direct)
         except NotFound as gone:
             raise Stale(f"{inode.path!r} is gone") from gone
+        file = found.file
         try:
-            await names.accept(inode, file.attr, asked, final=True)
+            if found.asked is not None:
+                await names.accept(inode, file.attr, found.asked, final=True)
+            if found.new and (whole := file.whole) is not None:
+                await self._contents.cache.keep(file.attr, inode.path, whole)
+            settled = is_settled(file.attr, self._server_time())
+            handle = FileHandle(inode, file, settled, direct)
+            if not found.later:
+                await self._begin_reading(handle)
         except BaseException:
             await file.aclose()
             raise
-        return await self._add(inode, file, direct, before)
+        keep = inode.keeps_pages(file.attr, trio.current_time())
+        if settled:
+            inode.pages = file.attr
+            self._opened.note(number, file.attr)
+        else:
+            inode.pages = None
+            self._opened.forget(number)
+        self._by_inode.setdefault(inode, []).append(handle)
+        return Opened(self.handles.add(handle), keep, before != record_of(file.attr))
 
-    def _is_known(self, inode: Inode, names: Names) -> bool:
-        """Whether an open of ours has succeeded, and nothing has changed since."""
-        opened = inode.pages
-        return (
-            opened is not None
-            and names.is_watched(inode, inode.known_at)
-            and same_content(record_of(opened), inode.attr)
-        )
-
-    async def _ask(self, inode: Inode, ahead: Ahead, direct: bool) -> tuple[OpenFile, float]:
-        """The file as the server has it, and when it was asked."""
+    async def _find(self, inode: Inode, names: Names, ahead: Ahead, *, direct: bool) -> _Found:
+        """The file as the server has it, or as it is known to be."""
         path = inode.path
         if not direct:
+            ahead.use_file(inode)
             fetched = await ahead.take(inode)
-            if (
-                fetched is not None
-                and fetched.attr is not None
-                and is_settled(fetched.attr, self._server_time())
-            ):
-                later = self._namespace.open_later(
-                    path, fetched.attr, fetched.head, self._hook(inode)
-                )
-                return later, fetched.asked
-            if inode.attr.size <= SMALL and inode.pages is None and not self.is_open(inode):
+            is_known = names.is_watched(inode, inode.known_at) and self._opened.knows(
+                inode.number, inode.attr
+            )
+            if fetched is not None and fetched.checked and self._is_settled(fetched.attr):
+                file = self._later(inode, path, fetched.attr, fetched.head)
+                return _Found(file, fetched.asked, new=not fetched.stored)
+            if is_known:
+                same = fetched is not None and fetched.attr == inode.attr
+                head = fetched.head if fetched is not None and same else None
+                return _Found(self._later(inode, path, inode.attr, head), None)
+            if inode.attr.size <= SMALL and not self.is_open(inode):
                 asked = trio.current_time()
-                got = await self._namespace.fetch(path, SMALL if inode.attr.size else 0)
+                wanted = inode.attr.size and inode.pages is None  # or the kernel has the bytes
+                got = await self._namespace.fetch(path, SMALL if wanted else 0)
                 # What may change once more without a trace is read when somebody reads it.
-                if got is not None and is_settled(got[0], self._server_time()):
-                    return self._namespace.open_later(path, *got, self._hook(inode)), asked
+                if got is not None and self._is_settled(got[0]):
+                    return _Found(self._later(inode, path, *got), asked, new=True)
         asked = trio.current_time()
-        return await self._namespace.open(path), asked
+        return _Found(await self._namespace.open(path), asked, later=False)
+
+    def _is_settled(self, attr: FileAttr) -> bool:
+        return is_settled(attr, self._server_time())
+
+    def _later(self, inode: Inode, path: str, attr: FileAttr, head: memoryview | None) -> OpenFile:
+        def opened(now: FileAttr) -> None:
+            """It was opened on the server after all, as ``now``."""
+            if not same_content(record_of(inode.attr), now):
+                inode.attr_until = 0.0
+                self._contents.retire(inode.number)
+
+        return self._namespace.open_later(path, attr, head, opened)
 
     def is_open(self, inode: Inode) -> bool:
         """Whether anybody has the file open here."""
         return inode in self._by_inode
 
-    def _hook(self, inode: Inode) -> Callable[[FileAttr], None]:
-        """To be told what a file is when it is opened on the server after all."""
+    async def _begin_reading(self, handle: FileHandle) -> NetfsFile:
+        """Open the content behind the handle."""
+        async with handle.lock:
+            if handle.reader is None:
+                inode, file = handle.inode, handle.file
+                if not self._is_current(handle):
+                    file.drop_head()
+                    content = self._contents.stale(file.attr, inode.path)
+                else:
+                    content = await self._contents.acquire(
+                        inode.number, file.attr, inode.path, settled=handle.settled
+                    )
+                handle.content, handle.reader = content, content.netfs.open(file)
+            return handle.reader
 
-        def opened(attr: FileAttr) -> None:
-            if not same_content(record_of(inode.attr), attr):
-                inode.attr_until = 0.0
-                self._contents.retire(inode.number)
-
-        return opened
-
-    async def _add(self, inode: Inode, file: OpenFile, direct: bool, before: object) -> Opened:
-        content = None
-        number = inode.number
-        try:
-            settled = is_settled(file.attr, self._server_time())
-            content = await self._contents.acquire(number, file.attr, inode.path, settled=settled)
-            keep = inode.keeps_pages(file.attr, trio.current_time())
-            inode.pages = file.attr if settled else None
-            handle = FileHandle(inode, file, content, content.netfs.open(file), direct)
-            self._by_inode.setdefault(inode, []).append(handle)
-            return Opened(self.handles.add(handle), keep, before != record_of(file.attr))
-        except BaseException:
-            try:
-                if content is not None:
-                    await self._contents.release(number, content)
-            finally:
-                await file.aclose()
-            raise
+    def _is_current(self, handle: FileHandle) -> bool:
+        """Whether the handle's file has not changed since it was opened, as far as we know."""
+        now, then = handle.inode.attr, handle.file.attr
+        return now is then or same_content(record_of(then), now)
 
     async def read(self, fh: int, start: int, size: int) -> memoryview | bytes:
         """The bytes; fewer than ``size`` only at the end of the file.
@@ -157,18 +186,30 @@ class Files:
         """
         handle = self.handles.get(fh)
         stated = handle.inode.attr.size
-        if handle.content.netfs.retired:
-            handle.file.drop_head()
 
         def ends_well(got: int) -> bool:
             largest = max(stated, handle.inode.attr.size)
             return is_sound_end(start, size, got, largest, direct=handle.direct)
 
-        answer = await handle.reader.read(start, size)
-        if not ends_well(len(answer)):
-            handle.content.netfs.retire()
+        reader = handle.reader
+        if reader is None:
+            whole = handle.file.whole
+            if whole is not None and self._is_current(handle):
+                answer: memoryview | bytes = whole[start : start + size]
+                if ends_well(len(answer)):
+                    self._stats.reads += 1
+                    self._stats.bytes += len(answer)
+                    return answer
+            reader = await self._begin_reading(handle)
+        content = handle.content
+        assert content is not None
+        if content.netfs.retired:
             handle.file.drop_head()
-            answer = await handle.reader.read(start, size)
+        answer = await reader.read(start, size)
+        if not ends_well(len(answer)):
+            content.netfs.retire()
+            handle.file.drop_head()
+            answer = await reader.read(start, size)
         if not ends_well(len(answer)):
             handle.inode.attr_until = 0.0
             if not handle.direct:
@@ -178,13 +219,17 @@ class Files:
     async def release(self, handle: FileHandle) -> None:
         """Close a handle that was taken out of the table."""
         self._closed(handle)
+        if handle.content is None:
+            self._contents.cache.use(handle.file.attr, handle.inode.path)
         try:
-            await handle.reader.aclose()
+            if handle.reader is not None:
+                await handle.reader.aclose()
         finally:
             try:
                 await handle.file.aclose()
             finally:
-                await self._contents.release(handle.inode.number, handle.content)
+                if handle.content is not None:
+                    await self._contents.release(handle.inode.number, handle.content)
 
     def _closed(self, handle: FileHandle) -> None:
         handles = self._by_inode[handle.inode]
@@ -197,9 +242,12 @@ class Files:
         What has arrived is still stored."""
         for fh in self.handles.numbers():
             handle = self.handles.pop(fh)
-            if handle is not None:
-                self._closed(handle)
-                with trio.CancelScope() as scope:
-                    scope.cancel()
-                    await handle.reader.aclose()
-                await self._contents.release(handle.inode.number, handle.content)
+            if handle is None:
+                continue
+            self._closed(handle)
+            if handle.content is None or handle.reader is None:
+                continue
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await handle.reader.aclose()
+            await self._contents.release(handle.inode.number, handle.content)

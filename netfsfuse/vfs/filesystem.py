@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from netfsfuse.errors import Disconnected, Stale
-from netfsfuse.stats import VfsStats
+from netfsfuse.stats import Stats
 from netfsfuse.types import Change, DirEntry, FileAttr, VolumeStat
 from netfsfuse.vfs.ahead import WINDOW_MAX, Ahead
 from netfsfuse.vfs.contents import Contents
@@ -18,6 +18,7 @@ from netfsfuse.vfs.files import Files, Opened
 from netfsfuse.vfs.inodes import Inode, InodeTable
 from netfsfuse.vfs.listings import Listings
 from netfsfuse.vfs.names import PATIENCE, Names
+from netfsfuse.vfs.opened import OpenedFiles
 from netfsfuse.vfs.ops import Namespace
 from netfsfuse.vfs.watches import WATCHES_MAX, Watches
 
@@ -36,27 +37,32 @@ class FileSystem:
         contents: Contents,
         actimeo: float,
         server_time: Callable[[], float],
-        stats: VfsStats,
+        stats: Stats,
         nursery: trio.Nursery,
         watching: bool = True,
     ) -> None:
         self._namespace = namespace
-        self._stats = stats
-        self.inodes = InodeTable(root, stats)
+        self._stats = stats.vfs
+        self.inodes = InodeTable(root, stats.vfs)
         self.on_change: Callable[[Inode, Sequence[Change]], None] = lambda inode, changes: None
         """Hears of what other clients, or the server's own users, have changed in a directory."""
         self._volume: VolumeStat | None = None
-        self._files = Files(namespace, contents, self.inodes, server_time)
+        opened = OpenedFiles()
+        self._files = Files(
+            namespace, contents, self.inodes, opened, server_time, stats.application
+        )
         watches = WATCHES_MAX if watching and actimeo > 0 else 0
-        self._watches = Watches(namespace, nursery, stats, self._told, most=watches)
+        self._watches = Watches(namespace, nursery, stats.vfs, self._told, most=watches)
         self._names = Names(namespace, contents, self.inodes, actimeo, self._files.open_by)
         self._listings = Listings(namespace, self.inodes, self._watches, actimeo)
         self._ahead = Ahead(
             namespace,
             self.inodes,
             self._listings,
+            contents.cache,
+            opened,
             nursery,
-            stats,
+            stats.vfs,
             most=WINDOW_MAX if watches else 0,
         )
 

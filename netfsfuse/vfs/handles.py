@@ -17,16 +17,20 @@ from netfsfuse.vfs.ops import Listing, OpenFile
 
 @dataclass(slots=True, eq=False)
 class FileHandle:
-    """One open(2) of a file: the server's handle, its reader, and the content it shares.
+    """One open(2) of a file: the server's handle, and once it is read beyond what came with the
+    open its reader and the content that it shares.
 
-    ``direct``: it was opened with O_DIRECT, so that answers go past the kernel's pages.
+    ``settled``: what is read may be kept. ``direct``: it was opened with O_DIRECT, so that answers
+    go past the kernel's pages. ``lock``: one reader begins.
     """
 
     inode: Inode
     file: OpenFile
-    content: Content
-    reader: NetfsFile
+    settled: bool
     direct: bool = False
+    content: Content | None = None
+    reader: NetfsFile | None = None
+    lock: trio.Lock = field(default_factory=trio.Lock)
 
 
 @dataclass(slots=True, eq=False)

@@ -21,6 +21,11 @@ class OpenFile(ServerFile, Protocol):
 
     attr: FileAttr
 
+    @property
+    def whole(self) -> memoryview | None:
+        """All of the file as ``attr`` describes it, where that came with the open."""
+        ...
+
     async def query(self) -> FileAttr:
         """What the handle's file is like now, whatever its path names."""
         ...

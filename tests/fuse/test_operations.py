@@ -173,7 +173,9 @@ async def test_open_read_release(monkeypatch: pytest.MonkeyPatch) -> None:
             info = await ops.open(100, os.O_RDONLY, CONTEXT)
             assert info.keep_cache is keep
             assert bytes(await ops.read(info.fh, 0, 100)) == b"abc"
-            await ops.flush(info.fh)
+            with pytest.raises(pyfuse3.FUSEError) as never_again:
+                await ops.flush(info.fh)
+            assert never_again.value.errno == errno.ENOSYS
             await ops.release(info.fh)
         assert invalidated == []
         vfs.names.tree["n0"] = Node(file_attr(100, 5, age=60), b"abcde")

@@ -6,7 +6,7 @@ Every call is noted in ``asked``; ``before(what, path)`` may raise, or wait, in 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -19,7 +19,14 @@ from netfsfuse.netfs import Buffer, Netfs
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.stats import Stats
-from netfsfuse.types import Change, DirEntry, FileAttr, VolumeStat
+from netfsfuse.types import (
+    Change,
+    DirEntry,
+    FileAttr,
+    VolumeStat,
+    coherency_of,
+    same_content,
+)
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.filesystem import FileSystem
 from netfsfuse.vfs.inodes import Inode
@@ -64,6 +71,7 @@ class OpenFile:
     def __init__(self, namespace: FakeNamespace, node: Node, path: str) -> None:
         self.attr = node.attr
         self.closed = 0
+        self._head: memoryview | None = None
         self._namespace, self._node, self._path = namespace, node, path
 
     async def read(
@@ -74,6 +82,11 @@ class OpenFile:
         data = self._node.content[start : start + length]
         buffer.payload[at : at + len(data)] = data
         return len(data)
+
+    @property
+    def whole(self) -> memoryview | None:
+        head = self._head
+        return head if head is not None and len(head) == self.attr.size else None
 
     def drop_head(self) -> None:
         self._head = None
@@ -260,11 +273,28 @@ class FakeCache:
     acquired: list[FileAttr] = field(default_factory=list)
     closed: int = 0
     pause: float = 0.0
+    kept: dict[str, tuple[FileAttr, bytes]] = field(default_factory=dict)
+    used: list[str] = field(default_factory=list)
 
     async def acquire(self, attr: FileAttr, path: str) -> CacheObject:
         await trio.sleep(self.pause)
         self.acquired.append(attr)
         return FakeObject(self, attr.file_id)
+
+    async def keep(self, attr: FileAttr, path: str, data: memoryview) -> None:
+        self.kept[path] = (attr, bytes(data))
+
+    async def recall(self, files: Sequence[tuple[FileAttr, str]]) -> list[memoryview | None]:
+        await trio.sleep(self.pause)
+        found: list[memoryview | None] = []
+        for attr, path in files:
+            known, data = self.kept.get(path, (None, b""))
+            right = known is not None and same_content(coherency_of(known), attr)
+            found.append(memoryview(data) if right else None)
+        return found
+
+    def use(self, attr: FileAttr, path: str) -> None:
+        self.used.append(path)
 
 
 @dataclass
@@ -316,7 +346,7 @@ async def mounted(
             contents=contents,
             actimeo=actimeo,
             server_time=lambda: clock[0],
-            stats=stats.vfs,
+            stats=stats,
             nursery=nursery,
         )
         yield Vfs(fs, names, cache, contents, stats, clock)

@@ -16,7 +16,10 @@ from netfsfuse.types import FileAttr
 from tests.vfs.fakes import Node, Vfs, file_attr, mounted
 
 Clock = trio.testing.MockClock
-OLD, NEW = Node(file_attr(11, 3), b"one"), Node(file_attr(11, 6, age=5), b"onetwo")
+GROWN = b"onetwo" * 20_000
+"""More than comes with an open, so that there is a content to be retired."""
+
+OLD, NEW = Node(file_attr(11, 3), b"one"), Node(file_attr(11, len(GROWN), age=5), GROWN)
 
 
 @asynccontextmanager
@@ -25,12 +28,13 @@ async def grown_and_opened(vfs: Vfs) -> AsyncIterator[None]:
     vfs.names.tree["f"] = NEW
     opened = await vfs.fs.open(11)
     assert opened.attributes_changed
+    assert bytes(await vfs.fs.read(opened.fh, 0, 6)) == GROWN[:6]
     content = vfs.contents._slots[11].content
     assert content is not None
     yield
     assert vfs.fs.inodes.get(11).attr == NEW.attr
     assert not content.netfs.retired
-    assert bytes(await vfs.fs.read(opened.fh, 0, 6)) == NEW.content
+    assert bytes(await vfs.fs.read(opened.fh, 0, 6)) == GROWN[:6]
     await vfs.fs.release(opened.fh)
 
 
