@@ -76,6 +76,19 @@ class CacheConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustConfig:
+    """How long, and on whose word, what is known of the server's files is believed.
+
+    ``mode``: ``strict``, an open asks the server unless a watch or a lease speaks for the file;
+    ``loose``, nor within the attributes' lifetime; ``none``, nothing that was read is kept.
+    """
+
+    mode: str = "strict"  # cache=
+    acregmax: float = 1.0  # seconds that a file's attributes are believed
+    acdirmax: float = 1.0  # and a directory's, and its names
+
+
+@dataclass(frozen=True, slots=True)
 class ShownConfig:
     """How the mount looks to local programs."""
 
@@ -83,7 +96,6 @@ class ShownConfig:
     gid: int = 0
     file_mode: int = 0o755  # mount.cifs's defaults
     dir_mode: int = 0o755
-    actimeo: float = 1.0  # seconds an attribute or name is trusted
     mfsymlinks: bool = True  # show Minshall+French symlink files as symlinks
 
 
@@ -96,6 +108,7 @@ class MountConfig:
     server: ServerConfig
     read: ReadConfig = field(default_factory=ReadConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    trust: TrustConfig = field(default_factory=TrustConfig)
     shown: ShownConfig = field(default_factory=ShownConfig)
     allow_other: bool = False
     default_permissions: bool = False

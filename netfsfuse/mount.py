@@ -21,6 +21,7 @@ import netfsfuse
 from netfsfuse.config import DEFAULT_RSIZE, MountConfig
 from netfsfuse.errors import MountError, NetfsError, NotFound
 from netfsfuse.fscache import FsCache, open_cache
+from netfsfuse.fuse.notifier import Notifier
 from netfsfuse.fuse.operations import Operations
 from netfsfuse.fuse.session import mounted
 from netfsfuse.netfs import Netfs
@@ -105,7 +106,7 @@ async def _mount(
                 root=root,
                 namespace=namespace,
                 contents=Contents(netfs, cache),
-                actimeo=config.shown.actimeo,
+                trust=config.trust,
                 server_time=session.server_time,
                 stats=stats,
                 nursery=service,
@@ -117,8 +118,10 @@ async def _mount(
                 lambda: _describe(config, stats),
                 lambda number: _locate(cache, filesystem, number),
             )
+            notifier = Notifier(filesystem.inodes)
+            filesystem.on_change = notifier.changed
             try:
-                async with mounted(operations, config, service) as fuse:
+                async with mounted(operations, config, service, notifier) as fuse:
                     await fuse.wait_answering()
                     _spare_collector()
                     announce([notice] if notice else [])

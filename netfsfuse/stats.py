@@ -19,6 +19,12 @@ OBJECT_XATTR = "user.netfsfuse.object"
 the names of its ``volume`` and ``object``. ENODATA where it is not cached."""
 
 
+CHANGES_XATTR = "user.netfsfuse.changes."
+"""Followed by the number of the last change that is known, -1 for none: a directory answers with
+what has happened below it on the server since, as JSON: ``next`` (-1 until the server tells)
+and ``changes``. It does not wait: whoever waits inside the mount keeps it busy."""
+
+
 @dataclass(slots=True)
 class ApplicationStats:
     """What programs on the mount asked for."""

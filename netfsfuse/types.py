@@ -112,12 +112,26 @@ class DirEntry(NamedTuple):
     attr: FileAttr
 
 
+class ChangeKind(enum.Enum):
+    """What happened to a name."""
+
+    CREATED = "created"
+    REMOVED = "removed"
+    MODIFIED = "modified"  # the content or the attributes of what it names
+    RENAMED_FROM = "renamed"
+    RENAMED_TO = "appeared"
+
+
 class Change(NamedTuple):
-    """Something happened to ``name`` in a directory. ``names``: it, or another, may have come to be
-    or gone; otherwise the file's content or attributes may have changed."""
+    """Something happened to ``name``, a path below the directory that is watched."""
 
     name: str
-    names: bool
+    kind: ChangeKind
+
+    @property
+    def names(self) -> bool:
+        """Whether a name came to be or went; otherwise what it leads to may have changed."""
+        return self.kind is not ChangeKind.MODIFIED
 
 
 @dataclass(frozen=True, slots=True)

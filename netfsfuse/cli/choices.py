@@ -20,10 +20,10 @@ from netfsfuse.config import (
     ReadConfig,
     ServerConfig,
     ShownConfig,
+    TrustConfig,
 )
 
 SMB_PORT = 445
-DEFAULT_ACTIMEO = ShownConfig().actimeo
 
 
 @dataclass(slots=True)
@@ -56,13 +56,15 @@ class Choices:
     cachefree: int = 0
     percentages: dict[str, int] = field(default_factory=dict)
     verify: str = CacheConfig().verify
+    # what is believed
+    mode: str = TrustConfig().mode
+    acregmax: float = TrustConfig().acregmax
+    acdirmax: float = TrustConfig().acdirmax
     # how it looks
     uid: int | None = None
     gid: int | None = None
     file_mode: int = ShownConfig().file_mode
     dir_mode: int = ShownConfig().dir_mode
-    file_lifetime: float = DEFAULT_ACTIMEO
-    dir_lifetime: float = DEFAULT_ACTIMEO
     mfsymlinks: bool = True
     writable: bool = False  # rw was asked for
     allow_other: bool = False
@@ -111,12 +113,12 @@ def build_config(
         server=_server(choices, source, credentials),
         read=replace(ReadConfig(), rsize=choices.rsize, rasize=choices.rasize),
         cache=_cache(choices, invoker),
+        trust=TrustConfig(mode=choices.mode, acregmax=choices.acregmax, acdirmax=choices.acdirmax),
         shown=ShownConfig(
             uid=invoker.uid if choices.uid is None else choices.uid,
             gid=invoker.gid if choices.gid is None else choices.gid,
             file_mode=choices.file_mode,
             dir_mode=choices.dir_mode,
-            actimeo=min(choices.file_lifetime, choices.dir_lifetime),
             mfsymlinks=choices.mfsymlinks,
         ),
         allow_other=allow_other,
@@ -147,7 +149,7 @@ def _server(choices: Choices, source: Source, credentials: Credentials) -> Serve
 
 def _cache(choices: Choices, invoker: Invoker) -> CacheConfig:
     cache = CacheConfig(
-        enabled=choices.fsc,
+        enabled=choices.fsc and choices.mode != "none",
         directory=_path(choices.cachedir, invoker),
         cachesize=choices.cachesize,
         cachefree=choices.cachefree,

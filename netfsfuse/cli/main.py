@@ -17,6 +17,7 @@ from netfsfuse.cli.mount import mount_command
 from netfsfuse.cli.stats import stats_command
 from netfsfuse.cli.umount import umount_command
 from netfsfuse.cli.warm import warm_command
+from netfsfuse.cli.watch import watch_command
 from netfsfuse.errors import NetfsError, UsageError
 
 FAILURE = 1
@@ -60,6 +61,7 @@ command.add_command(umount_command)
 command.add_command(stats_command)
 command.add_command(bench_command)
 command.add_command(warm_command)
+command.add_command(watch_command)
 
 
 def with_mount_word(arguments: Sequence[str]) -> list[str]:

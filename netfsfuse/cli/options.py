@@ -123,11 +123,6 @@ def _publish(name: str, value: str | None, choices: Choices) -> None:
 def _add_notices(choices: Choices) -> None:
     if choices.writable:
         choices.notices.append("mounted read-only: writing is not supported yet")
-    if choices.file_lifetime != choices.dir_lifetime:
-        shorter = min(choices.file_lifetime, choices.dir_lifetime)
-        choices.notices.append(
-            f"files and directories share one attribute lifetime: the smaller, {shorter:g} s"
-        )
     if choices.exposed:
         choices.notices.append(
             "a password on the command line can be seen by other users: "

@@ -123,15 +123,16 @@ def _dialect(name: str, text: str) -> str | None:
 
 
 def _actimeo(choices: Choices, text: str) -> None:
-    choices.file_lifetime = choices.dir_lifetime = values.seconds("actimeo", text)
+    choices.acregmax = choices.acdirmax = values.seconds("actimeo", text)
 
 
 def _cache(choices: Choices, text: str) -> None:
     if text not in ("strict", "none", "loose", "ro", "singleclient"):
         raise UsageError(f"cache={text}: must be strict, none or loose")
-    choices.fsc = choices.fsc and text != "none"
-    if text not in ("strict", "none"):
-        choices.notices.append(f"cache={text} behaves as cache=strict")
+    if text in ("ro", "singleclient"):
+        choices.notices.append(f"cache={text} behaves as cache=loose")
+        text = "loose"
+    choices.mode = text
 
 
 def _iocharset(choices: Choices, text: str) -> None:
@@ -213,7 +214,7 @@ READING = (
     _valued("cachefree", "SIZE", "cachefree", "and leaves SIZE free there", values.size),
     *(_percentage(kind + word) for kind in "bf" for word in ("run", "cull", "stop")),
     _valued("verify", "WHEN", "verify", "hash stored blocks: open, always, never", _verify),
-    Option(("cache",), "MODE", _cache, "strict (default); none is nofsc; loose acts as strict"),
+    Option(("cache",), "MODE", _cache, "how changes are noticed: strict, loose, none"),
 )
 SHOWN = (
     _flag("ro", "read-only (always so, for now)", writable=False),
@@ -223,9 +224,9 @@ SHOWN = (
     _valued("file_mode", "MODE", "file_mode", "shown mode of files (0755)", values.mode),
     _valued("dir_mode dirmode", "MODE", "dir_mode", "shown mode of directories", values.mode),
     Option(("actimeo",), "SECONDS", _actimeo, "how long attributes are trusted (default: 1)"),
-    _flag("noac", "the same as actimeo=0", file_lifetime=0.0, dir_lifetime=0.0),
-    _valued("acregmax", "SECONDS", "file_lifetime", "of files; the smaller counts", values.seconds),
-    _valued("acdirmax", "SECONDS", "dir_lifetime", "of directories", values.seconds),
+    _flag("noac", "the same as actimeo=0", acregmax=0.0, acdirmax=0.0),
+    _valued("acregmax", "SECONDS", "acregmax", "of files", values.seconds),
+    _valued("acdirmax", "SECONDS", "acdirmax", "of directories, and their names", values.seconds),
     _flag("allow_other", "let other users in (default for root)", allow_other=True),
     _flag("default_permissions perm", "the kernel checks modes", default_permissions=True),
     _flag("noperm", "the kernel does not check modes", default_permissions=False),

@@ -61,11 +61,11 @@ def entry_of(inode: Inode, shown: ShownConfig, seconds: float) -> pyfuse3.EntryA
     return entry
 
 
-def negative_entry(shown: ShownConfig) -> pyfuse3.EntryAttributes:
-    """ "There is no such name", which the kernel may remember for ``actimeo``."""
+def negative_entry(seconds: float) -> pyfuse3.EntryAttributes:
+    """ "There is no such name", which the kernel may remember for ``seconds``."""
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = pyfuse3.InodeT(0)
-    entry.entry_timeout = shown.actimeo
+    entry.entry_timeout = seconds
     return entry
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pyfuse3
@@ -23,7 +24,7 @@ from netfsfuse.fuse.attrs import (
 )
 from netfsfuse.fuse.deadlines import Deadlines
 from netfsfuse.fuse.guard import DEADLINE, guarded, never_raises
-from netfsfuse.stats import OBJECT_XATTR, STATS_XATTR, Stats
+from netfsfuse.stats import CHANGES_XATTR, OBJECT_XATTR, STATS_XATTR, Stats
 from netfsfuse.types import DirEntry
 from netfsfuse.vfs.filesystem import FileSystem
 from netfsfuse.vfs.inodes import Inode
@@ -69,7 +70,7 @@ class Operations(pyfuse3.Operations):
         try:
             inode = await self._filesystem.lookup(parent_inode, name)
         except NotFound:
-            return negative_entry(self._shown)
+            return negative_entry(self._filesystem.trust.acdirmax)
         try:
             entry = self._entry(inode)
             inode.nlookup += 1
@@ -103,8 +104,20 @@ class Operations(pyfuse3.Operations):
             if place is None:
                 raise pyfuse3.FUSEError(errno.ENODATA)
             return json.dumps(place).encode()
+        if name.startswith(CHANGES_XATTR.encode()):
+            return self._changes(inode, name[len(CHANGES_XATTR) :])
         # Not ENODATA: "ls -l" would ask again for every single file, and be 20 times slower.
         raise pyfuse3.FUSEError(errno.EOPNOTSUPP)
+
+    def _changes(self, inode: InodeT, after: bytes) -> bytes:
+        try:
+            last = int(after)
+        except ValueError:
+            raise pyfuse3.FUSEError(errno.EINVAL) from None
+        directory = self._filesystem.inodes.get(inode)
+        page = self._filesystem.feeds.page(directory, last)
+        changes = [asdict(each) for each in page.happenings]
+        return json.dumps({"next": page.following, "changes": changes}).encode()
 
     @guarded
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[bytes]:
@@ -123,7 +136,11 @@ class Operations(pyfuse3.Operations):
             except OSError:
                 await self._filesystem.release(opened.fh)  # the kernel will not know of it
                 raise
-        return FileInfo(fh=FileHandleT(opened.fh), keep_cache=opened.keep_cache)
+        return FileInfo(
+            fh=FileHandleT(opened.fh),
+            keep_cache=opened.keep_cache,
+            direct_io=self._filesystem.trust.mode == "none",
+        )
 
     @guarded
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:

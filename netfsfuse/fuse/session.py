@@ -13,6 +13,7 @@ import trio
 
 from netfsfuse.config import DEFAULT_RASIZE, MountConfig
 from netfsfuse.errors import MountError
+from netfsfuse.fuse.notifier import Notifier
 from netfsfuse.fuse.operations import Operations
 from netfsfuse.fuse.readable import never_blocking
 from netfsfuse.fuse.tuning import tune
@@ -109,7 +110,7 @@ def _fuse_descriptors() -> set[int]:
 
 @asynccontextmanager
 async def mounted(
-    operations: Operations, config: MountConfig, nursery: trio.Nursery
+    operations: Operations, config: MountConfig, nursery: trio.Nursery, notifier: Notifier
 ) -> AsyncIterator[FuseSession]:
     """Mount, and serve in ``nursery``; unmounted on the way out. Raises MountError."""
     before = _fuse_descriptors()
@@ -124,9 +125,11 @@ async def mounted(
         with never_blocking(descriptor):
             nursery.start_soon(operations.deadlines.run)
             nursery.start_soon(session.serve)
+            nursery.start_soon(notifier.run)
             try:
                 yield session
             finally:
                 await session.stop()
+                await notifier.stop()
     finally:
         pyfuse3.close(unmount=True)

@@ -143,9 +143,9 @@ class SmbNamespace:
         offset, length = parse_read(replies[1].message)
         return attr, replies[1].message[offset : offset + length]
 
-    def watch(self, path: str) -> SmbWatch | None:
+    def watch(self, path: str, *, tree: bool = False) -> SmbWatch | None:
         """See ``Namespace.watch``."""
-        return SmbWatch.begin(self._session, self._server_path(path))
+        return SmbWatch.begin(self._session, self._server_path(path), tree=tree)
 
     async def list(self, path: str) -> SmbListing:
         """See ``Namespace.list``."""

@@ -31,20 +31,29 @@ from netfsfuse.smb.wire.notify import (
     pack_change_notify,
     parse_change_notify,
 )
-from netfsfuse.types import Change
+from netfsfuse.types import Change, ChangeKind
 
 log = logging.getLogger(__name__)
 
-_NAMES = (ADDED, REMOVED, RENAMED_FROM, RENAMED_TO)
+_KINDS = {
+    ADDED: ChangeKind.CREATED,
+    REMOVED: ChangeKind.REMOVED,
+    RENAMED_FROM: ChangeKind.RENAMED_FROM,
+    RENAMED_TO: ChangeKind.RENAMED_TO,
+}
+"""All else, streams among it, is a change of the file."""
 
 
 class SmbWatch:
     """Implements ``vfs.ops.Watch``. Made by :meth:`begin`, ended by :meth:`aclose`; one task asks
     for changes."""
 
-    def __init__(self, session: Session, name: str, created: Standing, notify: Standing) -> None:
+    def __init__(
+        self, session: Session, name: str, created: Standing, notify: Standing, *, tree: bool
+    ) -> None:
         self._session = session
         self._name = name
+        self._tree = tree
         self._number = session.number
         self._created = created
         self._notify = notify
@@ -52,23 +61,27 @@ class SmbWatch:
         self._closed = False
 
     @classmethod
-    def begin(cls, session: Session, name: str) -> SmbWatch | None:
-        """Ask to be told of changes in the directory ``name``. None, and nothing sent, when there
-        is no connection or no credit at hand. Never waits; refusals come with :meth:`changes`."""
+    def begin(cls, session: Session, name: str, *, tree: bool = False) -> SmbWatch | None:
+        """Ask to be told of changes in the directory ``name``, with ``tree`` of all below. None,
+        and nothing sent, when there is no connection or no credit at hand. Never waits; refusals
+        come with :meth:`begun` and :meth:`changes`."""
         transport = session.live
         if transport is None:
             return None
         create = pack_create(name, access=FILE_READ_DATA, options=FILE_DIRECTORY_FILE)
         requests = [
             Request(Command.CREATE, create, undo=undo_create),
-            Request(Command.CHANGE_NOTIFY, pack_change_notify(RELATED_FILE_ID), standing=True),
+            Request(
+                Command.CHANGE_NOTIFY,
+                pack_change_notify(RELATED_FILE_ID, tree=tree),
+                standing=True,
+            ),
         ]
         standing = transport.stand(requests)
-        return None if standing is None else cls(session, name, *standing)
+        return None if standing is None else cls(session, name, *standing, tree=tree)
 
-    async def changes(self) -> list[Change]:
-        """Wait until something changes. [] means that anything may have. Raises the server's
-        refusal, and Disconnected when the connection or the handle is gone."""
+    async def begun(self) -> None:
+        """See ``Watch.begun``."""
         if not self._handle:
             created = await self._created.reply()
             if created.status:
@@ -76,6 +89,11 @@ class SmbWatch:
             self._handle = parse_create(created.message).handle
             if self._closed:
                 self._close()
+
+    async def changes(self) -> list[Change]:
+        """Wait until something changes. [] means that anything may have. Raises the server's
+        refusal, and Disconnected when the connection or the handle is gone."""
+        await self.begun()
         reply = await self._notify.reply()
         if reply.status == status.NOTIFY_ENUM_DIR:
             changes: list[Change] = []
@@ -83,13 +101,13 @@ class SmbWatch:
             raise status.error_of(reply.status, f"CHANGE_NOTIFY {self._name!r}")
         else:
             changes = [
-                Change(name_to_local(each.name), names=each.action in _NAMES)
+                Change(_path_to_local(each.name), _KINDS.get(each.action, ChangeKind.MODIFIED))
                 for each in parse_change_notify(reply.message)
             ]
         transport = self._session.live
         if self._closed or transport is None or self._number != self._session.number:
             raise Disconnected("the watch's connection is gone")
-        body = pack_change_notify(self._handle)
+        body = pack_change_notify(self._handle, tree=self._tree)
         again = transport.stand([Request(Command.CHANGE_NOTIFY, body, standing=True)])
         if again is None:
             raise Disconnected("no credit for a watch")
@@ -114,3 +132,9 @@ class SmbWatch:
         else:
             self._created.abandon()
         self._notify.abandon()
+
+
+def _path_to_local(name: str) -> str:
+    if "\\" not in name:
+        return name_to_local(name)
+    return "/".join(map(name_to_local, name.split("\\")))

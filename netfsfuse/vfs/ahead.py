@@ -232,7 +232,8 @@ class Ahead:
         watched = directory.watched
         if folder is None or watched is None:
             return
-        if not watched.speaks_for(folder.asked, trio.current_time()):
+        now = trio.current_time()
+        if not (watched.speaks_for(folder.asked, now) and watched.is_calm(now)):
             return
         walk = self._walks.get((folder, False)) or self._begin(folder, directories=False)
         for name in walk.following():
@@ -313,10 +314,11 @@ class Ahead:
         return fetch
 
     def _is_current(self, fetch: Fetch) -> bool:
-        watched = fetch.directory.watched
+        watched, now = fetch.directory.watched, trio.current_time()
         return (
             watched is not None
-            and watched.speaks_for(fetch.asked, trio.current_time())
+            and watched.speaks_for(fetch.asked, now)
+            and watched.is_calm(now)
             and watched.unchanged(fetch.name, fetch.asked)
         )
 

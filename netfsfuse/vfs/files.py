@@ -57,7 +57,8 @@ class _Found:
 
 
 class Files:
-    """See the module. ``server_time``: the server's clock, seconds since 1970."""
+    """See the module. ``server_time``: the server's clock, seconds since 1970. Without ``keeping``
+    every open and every read asks the server, and nothing is kept of what it says."""
 
     def __init__(
         self,
@@ -67,6 +68,8 @@ class Files:
         opened: OpenedFiles,
         server_time: Callable[[], float],
         stats: ApplicationStats,
+        *,
+        keeping: bool,
     ) -> None:
         self._namespace = namespace
         self._contents = contents
@@ -74,6 +77,7 @@ class Files:
         self._opened = opened
         self._server_time = server_time
         self._stats = stats
+        self._keeping = keeping
         self.handles: HandleTable[FileHandle] = HandleTable()
         self._by_inode: dict[Inode, list[FileHandle]] = {}
 
@@ -97,8 +101,8 @@ class Files:
                 await names.accept(inode, file.attr, found.asked, final=True)
             if found.new and (whole := file.whole) is not None:
                 await self._contents.cache.keep(file.attr, inode.path, whole)
-            settled = is_settled(file.attr, self._server_time())
-            handle = FileHandle(inode, file, settled, direct)
+            settled = self._keeping and is_settled(file.attr, self._server_time())
+            handle = FileHandle(inode, file, settled, direct or not self._keeping)
             if not found.later:
                 await self._begin_reading(handle)
         except BaseException:
@@ -117,10 +121,10 @@ class Files:
     async def _find(self, inode: Inode, names: Names, ahead: Ahead, *, direct: bool) -> _Found:
         """The file as the server has it, or as it is known to be."""
         path = inode.path
-        if not direct:
+        if not direct and self._keeping:
             ahead.use_file(inode)
             fetched = await ahead.take(inode)
-            is_known = names.is_watched(inode, inode.known_at) and self._opened.knows(
+            is_known = names.may_open_unasked(inode) and self._opened.knows(
                 inode.number, inode.attr
             )
             if fetched is not None and fetched.checked and self._is_settled(fetched.attr):
@@ -131,14 +135,28 @@ class Files:
                 head = fetched.head if fetched is not None and same else None
                 return _Found(self._later(inode, path, inode.attr, head), None)
             if inode.attr.size <= SMALL and not self.is_open(inode):
-                asked = trio.current_time()
-                wanted = inode.attr.size and inode.pages is None  # or the kernel has the bytes
-                got = await self._namespace.fetch(path, SMALL if wanted else 0)
-                # What may change once more without a trace is read when somebody reads it.
-                if got is not None and self._is_settled(got[0]):
-                    return _Found(self._later(inode, path, *got), asked, new=True)
+                found = await self._fetch(inode, path)
+                if found is not None:
+                    return found
         asked = trio.current_time()
         return _Found(await self._namespace.open(path), asked, later=False)
+
+    async def _fetch(self, inode: Inode, path: str) -> _Found | None:
+        """A small file in one round trip, its bytes from the disk cache if they are there. None
+        where that may not show what the file is like now: what may change once more without a
+        trace is read when somebody reads it."""
+        known, stored = inode.attr, None
+        wanted = known.size and inode.pages is None  # or the kernel has the bytes
+        if wanted:
+            (stored,) = await self._contents.cache.recall([(known, path)])
+        asked = trio.current_time()
+        got = await self._namespace.fetch(path, SMALL if wanted and stored is None else 0)
+        if got is None or not self._is_settled(got[0]):
+            return None
+        attr, head = got
+        if stored is not None and same_content(record_of(known), attr):
+            return _Found(self._later(inode, path, attr, stored), asked)
+        return _Found(self._later(inode, path, attr, head), asked, new=stored is None)
 
     def _is_settled(self, attr: FileAttr) -> bool:
         return is_settled(attr, self._server_time())
@@ -161,7 +179,7 @@ class Files:
         async with handle.lock:
             if handle.reader is None:
                 inode, file = handle.inode, handle.file
-                if not self._is_current(handle):
+                if not self._keeping or not self._is_current(handle):
                     file.drop_head()
                     content = self._contents.stale(file.attr, inode.path)
                 else:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 
 import trio
 
+from netfsfuse.config import TrustConfig
 from netfsfuse.errors import Disconnected, Stale
 from netfsfuse.stats import Stats
 from netfsfuse.types import Change, DirEntry, FileAttr, VolumeStat
 from netfsfuse.vfs.ahead import WINDOW_MAX, Ahead
 from netfsfuse.vfs.contents import Contents
+from netfsfuse.vfs.feeds import Feeds
 from netfsfuse.vfs.files import Files, Opened
 from netfsfuse.vfs.inodes import Inode, InodeTable
 from netfsfuse.vfs.listings import Listings
@@ -35,11 +37,10 @@ class FileSystem:
         root: FileAttr,
         namespace: Namespace,
         contents: Contents,
-        actimeo: float,
+        trust: TrustConfig,
         server_time: Callable[[], float],
         stats: Stats,
         nursery: trio.Nursery,
-        watching: bool = True,
     ) -> None:
         self._namespace = namespace
         self._stats = stats.vfs
@@ -49,12 +50,20 @@ class FileSystem:
         self._volume: VolumeStat | None = None
         opened = OpenedFiles()
         self._files = Files(
-            namespace, contents, self.inodes, opened, server_time, stats.application
+            namespace,
+            contents,
+            self.inodes,
+            opened,
+            server_time,
+            stats.application,
+            keeping=trust.mode != "none",
         )
-        watches = WATCHES_MAX if watching and actimeo > 0 else 0
+        self.trust = trust
+        watches = WATCHES_MAX if trust.acdirmax > 0 and trust.mode != "none" else 0
         self._watches = Watches(namespace, nursery, stats.vfs, self._told, most=watches)
-        self._names = Names(namespace, contents, self.inodes, actimeo, self._files.open_by)
-        self._listings = Listings(namespace, self.inodes, self._watches, actimeo)
+        self._names = Names(namespace, contents, self.inodes, trust, self._files.open_by)
+        self.feeds = Feeds(namespace, nursery)
+        self._listings = Listings(namespace, self.inodes, self._watches, trust.acdirmax)
         self._ahead = Ahead(
             namespace,
             self.inodes,

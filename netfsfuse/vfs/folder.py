@@ -10,6 +10,10 @@ A watch is not told of everything. Its server's kernel sees no write through a s
 none by another hard link in another directory. Therefore even a watched answer is believed for
 ``WATCH_TRUST`` at most.
 
+And it is told a moment late: Samba answers who has changed something before it has told us, by some
+milliseconds. Where somebody is changing things now, in the last ``CALM`` seconds, a watch therefore
+speaks for attributes shown, but for no open and no name that is not there: these are asked for.
+
 All times are the moments when a question was sent, or a change was told; equal ones count as
 changed.
 """
@@ -25,16 +29,20 @@ from netfsfuse.types import Change, FileAttr
 WATCH_TRUST = 30.0
 """Seconds. A directory of 100 files is then asked for 3 times in 100 s, whatever is read in it."""
 
+CALM = 2.0
+"""Seconds without a change after which a directory counts as left alone."""
+
 _DIRTY_MAX = 4096
 
 
 class Watched:
     """What a watch has told of one directory. ``begun``: when the server was asked to tell."""
 
-    __slots__ = ("_all", "_begun", "_dirty", "_ended", "_names")
+    __slots__ = ("_all", "_begun", "_dirty", "_ended", "_names", "_told_at")
 
     def __init__(self, begun: float) -> None:
         self._begun = begun
+        self._told_at = -math.inf  # when something was told last
         self._all = -math.inf  # when anything may have changed
         self._names = -math.inf  # when a name came or went
         self._dirty: dict[str, float] = {}  # when something of that name changed
@@ -43,10 +51,11 @@ class Watched:
     def told(self, changes: Iterable[Change], now: float) -> None:
         """The server has told ``changes``; none means that there were too many to tell."""
         nothing = True
-        for name, names in changes:
+        self._told_at = now
+        for change in changes:
             nothing = False
-            self._dirty[name] = now
-            if names:
+            self._dirty[change.name] = now
+            if change.names:
                 self._names = now
         if nothing or len(self._dirty) > _DIRTY_MAX:
             self._all = self._names = now
@@ -64,6 +73,10 @@ class Watched:
     def speaks_for(self, asked: float, now: float) -> bool:
         """Whether a change of what was ``asked`` then would have been told."""
         return not self._ended and self._begun <= asked and now - asked < WATCH_TRUST
+
+    def is_calm(self, now: float) -> bool:
+        """Whether nobody seems to be changing anything."""
+        return now - self._told_at > CALM
 
     def unchanged(self, name: str, asked: float) -> bool:
         """Whether nothing of ``name`` was told to have changed since ``asked``."""
@@ -130,6 +143,8 @@ def find(
     if attr is None:
         # Only by a watch: the kernel is to believe it for a whole lifetime more.
         if watched is None or not watched.speaks_for(folder.asked, now):
+            return None
+        if not watched.is_calm(now):
             return None
         missing = watched.names_unchanged(folder.asked) and not folder.holds(name)
         return Missing() if missing else None

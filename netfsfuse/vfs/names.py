@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 import trio
 
+from netfsfuse.config import TrustConfig
 from netfsfuse.errors import AccessDenied, Disconnected, Locked, NetfsError, NotFound, Stale
 from netfsfuse.types import FileAttr, creation_is_derived, same_content
 from netfsfuse.types import coherency_of as record_of
@@ -39,10 +40,10 @@ class Names:
         namespace: Namespace,
         contents: Contents,
         inodes: InodeTable,
-        lifetime: float,
+        trust: TrustConfig,
         open_files: Callable[[Inode], Iterable[OpenFile]],
     ) -> None:
-        self.lifetime = lifetime
+        self._trust = trust
         self._namespace = namespace
         self._contents = contents
         self._inodes = inodes
@@ -53,7 +54,7 @@ class Names:
     def is_watched(self, inode: Inode, asked: float) -> bool:
         """Whether a change of the inode since ``asked`` would have been told, and none was."""
         now = trio.current_time()
-        if self.lifetime <= 0:
+        if self._lifetime(inode.attr) <= 0:
             return False
         if (parent := inode.parent) is not None:
             watched = parent.watched
@@ -67,6 +68,20 @@ class Names:
         own = inode.watched
         return own is not None and own.speaks_for(asked, now) and own.names_unchanged(asked)
 
+    def _lifetime(self, attr: FileAttr) -> float:
+        return self._trust.acdirmax if attr.is_directory else self._trust.acregmax
+
+    def may_open_unasked(self, inode: Inode) -> bool:
+        """Whether an open may do without the server: nothing can have changed, as far as can be
+        told. In ``loose`` also within the lifetime of the attributes."""
+        now = trio.current_time()
+        if self._trust.mode == "loose" and now < inode.attr_until:
+            return True
+        if not self.is_watched(inode, inode.known_at):
+            return False
+        watched = None if inode.parent is None else inode.parent.watched
+        return watched is not None and watched.is_calm(now)
+
     def believed_for(self, inode: Inode) -> float:
         """Seconds for which the inode's attributes are believed from now on, 0 for none."""
         parent = inode.parent
@@ -74,7 +89,7 @@ class Names:
             if not watched.unchanged(inode.name, inode.known_at):
                 return 0.0
             if self.is_watched(inode, inode.known_at):
-                return self.lifetime
+                return self._lifetime(inode.attr)
         return max(0.0, inode.attr_until - trio.current_time())
 
     # -- look-ups -----------------------------------------------------------------------------
@@ -89,7 +104,9 @@ class Names:
         path = directory.path_of(name)
         asked = trio.current_time()
         if directory.folder is not None:
-            found = find(directory.folder, directory.watched, name, asked, self.lifetime)
+            attr = directory.folder.attrs.get(name)
+            lifetime = 0.0 if attr is None else self._lifetime(attr)
+            found = find(directory.folder, directory.watched, name, asked, lifetime)
             if isinstance(found, Missing):
                 raise NotFound(path)
             if isinstance(found, Known):
@@ -97,7 +114,7 @@ class Names:
                 there = known is not None and (known.parent, known.name) == (directory, name)
                 if known is not None and there and self.believed_for(known) > 0:
                     return known
-                if not found.attr.is_directory or asked < found.asked + self.lifetime:
+                if not found.attr.is_directory or asked < found.asked + lifetime:
                     return await self.bind(directory, name, found.attr, found.asked)
         attr = await self._namespace.stat(path)
         return await self.bind(directory, name, attr, asked)
@@ -173,7 +190,7 @@ class Names:
             return
         inode.known_at = asked
         inode.attr = attr
-        inode.attr_until = asked + self.lifetime
+        inode.attr_until = asked + self._lifetime(attr)
         self._contents.changed(inode.number, attr)
 
     async def _is_same(self, inode: Inode, attr: FileAttr) -> bool:

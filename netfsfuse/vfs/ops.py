@@ -56,6 +56,10 @@ class Listing(Protocol):
 class Watch(Protocol):
     """A directory of which the server tells what changes in it."""
 
+    async def begun(self) -> None:
+        """Wait until the server tells. Raises its refusal of the directory."""
+        ...
+
     async def changes(self) -> Sequence[Change]:
         """Wait for some; none means that anything may have changed. Raises when it is over."""
         ...
@@ -104,9 +108,9 @@ class Namespace(Protocol):
         in one round trip. None where that does not say what the file is like now."""
         ...
 
-    def watch(self, path: str) -> Watch | None:
-        """Ask, before anything that is asked later, to be told of changes in a directory. None
-        where that is not to be had now."""
+    def watch(self, path: str, *, tree: bool = False) -> Watch | None:
+        """Ask, before anything that is asked later, to be told of changes in a directory, with
+        ``tree`` also of those in all directories below. None where that is not to be had now."""
         ...
 
     async def list(self, path: str) -> Listing:

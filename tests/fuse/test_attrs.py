@@ -15,7 +15,7 @@ from netfsfuse.types import FileAttr, VolumeStat
 from netfsfuse.vfs.inodes import Inode
 from tests.vfs.fakes import dir_attr, file_attr
 
-SHOWN = ShownConfig(uid=1000, gid=100, file_mode=0o640, dir_mode=0o750, actimeo=2.5)
+SHOWN = ShownConfig(uid=1000, gid=100, file_mode=0o640, dir_mode=0o750)
 
 
 def inode_of(attr: FileAttr, target: str | None = None) -> Inode:
@@ -89,7 +89,7 @@ def test_names_and_targets_of_any_server_have_bytes(text: str) -> None:
 
 
 def test_negative_entry() -> None:
-    entry = negative_entry(SHOWN)
+    entry = negative_entry(2.5)
     assert (entry.st_ino, entry.entry_timeout) == (0, 2.5)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import trio
 import trio.testing
 
-from netfsfuse.config import ReadConfig
+from netfsfuse.config import ReadConfig, TrustConfig
 from netfsfuse.errors import Disconnected, NotADirectory, NotFound
 from netfsfuse.netfs import Buffer, Netfs
 from netfsfuse.netfs.demand import Demand
@@ -131,6 +131,9 @@ class Watch:
         self.closed = False
         namespace.watches.append(self)
 
+    async def begun(self) -> None:
+        await self._namespace.note("watch", self.path)
+
     async def changes(self) -> list[Change]:
         changes = await self._receive.receive()
         if changes is None:
@@ -222,7 +225,7 @@ class FakeNamespace:
         node = await self._node("fetch", path)
         return node.attr, memoryview(node.content[:size])
 
-    def watch(self, path: str) -> Watch | None:
+    def watch(self, path: str, *, tree: bool = False) -> Watch | None:
         return Watch(self, path) if self.watching else None
 
     def tell(self, path: str, *changes: Change) -> None:
@@ -325,7 +328,7 @@ class Vfs:
 
 @asynccontextmanager
 async def mounted(
-    tree: dict[str, Node] | None = None, *, actimeo: float = 1.0
+    tree: dict[str, Node] | None = None, *, actimeo: float = 1.0, mode: str = "strict"
 ) -> AsyncIterator[Vfs]:
     """A vfs; at the end no handle, content, cache object, task or buffer may be left."""
     root = dir_attr(2)
@@ -344,7 +347,7 @@ async def mounted(
             root=root,
             namespace=names,
             contents=contents,
-            actimeo=actimeo,
+            trust=TrustConfig(mode, actimeo, actimeo),
             server_time=lambda: clock[0],
             stats=stats,
             nursery=nursery,

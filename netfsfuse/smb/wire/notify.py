@@ -21,6 +21,7 @@ _FILTER = 0x01 | 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x100
 """File names, directory names, attributes, size, last write, creation, security. Not last access:
 our own reads would be told."""
 
+_WATCH_TREE = 1
 _REQUEST = struct.Struct("<HHI16sII")
 _REPLY = struct.Struct("<HHI")
 _INFORMATION = struct.Struct("<III")
@@ -33,9 +34,9 @@ class Notified(NamedTuple):
     name: str
 
 
-def pack_change_notify(handle: bytes) -> bytes:
-    """Body asking to be told of changes in the directory itself, its subdirectories' not."""
-    return _REQUEST.pack(32, 0, ROOM, handle, _FILTER, 0)
+def pack_change_notify(handle: bytes, *, tree: bool = False) -> bytes:
+    """Body asking to be told of changes in the directory itself, or with ``tree`` in all below."""
+    return _REQUEST.pack(32, _WATCH_TREE if tree else 0, ROOM, handle, _FILTER, 0)
 
 
 def parse_change_notify(message: memoryview) -> list[Notified]:
