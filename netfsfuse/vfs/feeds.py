@@ -1,8 +1,8 @@
 """What happens on the server below a directory, for whoever wants to read along.
 
 A feed is a watch of a tree (``treewatch.py``) and the last changes that it told. It lives as long
-as somebody asks for it, and ``IDLE`` longer. A reader says up to which change it has read; one who is too slow
-is told that changes were lost, and so is everybody after an outage.
+as somebody asks for it, and ``IDLE`` longer. A reader says up to which change it has read; one who
+is too slow is told that changes were lost, and so is everybody after an outage.
 """
 
 from __future__ import annotations
