@@ -39,6 +39,8 @@ class ServerConfig:
     max_credits: int = 8192  # Samba's own default limit; 64 KiB each
     max_channels: int = 1  # TCP connections at most, opened as load asks for them
     connect_timeout: float = 10.0  # seconds for TCP, negotiate, login and tree connect in all
+    leases: bool = True  # ask for them; nolease
+    closetimeo: float = 1.0  # seconds that an unused handle is kept under a lease
     idle_deadline: float = 20.0  # seconds of silence with a request outstanding: connection dead
 
 

@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 
 Announce = Callable[[list[str]], None]
 
+LEASE_TRUST = 1.0
+"""Seconds for which a lease alone stands for a file: the server's own users break none."""
+
 _DRAIN_SECONDS = 20.0
 
 
@@ -80,7 +83,10 @@ async def _mount(
     try:
         established = await session.connect()
         namespace = SmbNamespace(
-            session, subdir=config.server.subdir, mfsymlinks=config.shown.mfsymlinks
+            session,
+            subdir=config.server.subdir,
+            mfsymlinks=config.shown.mfsymlinks,
+            lease_trust=min(config.trust.acregmax, LEASE_TRUST),
         )
         root = await _stat_root(namespace, config)
         server = config.server

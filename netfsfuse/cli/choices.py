@@ -47,6 +47,8 @@ class Choices:
     seal: bool = False
     max_credits: int = ServerConfig("", "").max_credits
     max_channels: int = ServerConfig("", "").max_channels
+    leases: bool = True
+    closetimeo: float = ServerConfig("", "").closetimeo
     # reading and cache
     rsize: int | None = None
     rasize: int | None = None
@@ -144,6 +146,8 @@ def _server(choices: Choices, source: Source, credentials: Credentials) -> Serve
         seal=choices.seal,
         max_credits=choices.max_credits,
         max_channels=choices.max_channels,
+        leases=choices.leases and choices.mode != "none",
+        closetimeo=choices.closetimeo,
     )
 
 

@@ -22,7 +22,7 @@ FSTAB = _words(
 FSTAB_PREFIXES = ("x-", "X-", "comment=", "uhelper=", "helper=")
 
 ALREADY_SO = _words(
-    "serverino mapposix soft nobrl nolease nounix noposix nolinux nodfs noacl nocifsacl "
+    "serverino mapposix soft nobrl nounix noposix nolinux nodfs noacl nocifsacl "
     "nouser_xattr noidsfromsid nomodefromsid nosetuids nosfu nomultichannel "
     "noresilienthandles nopersistenthandles nohandlecache nosharesock noposixpaths "
     "forceuid forcegid noforceuid noforcegid nostrictsync strictsync nodelete nointr "
@@ -31,7 +31,7 @@ ALREADY_SO = _words(
 """mount.cifs's names for what we do in any case, or what only matters to a writer."""
 
 NOT_TUNED_YET = _words(
-    "wsize bsize esize min_enc_offload echo_interval closetimeo handletimeout retrans "
+    "wsize bsize esize min_enc_offload echo_interval handletimeout retrans "
     "max_cached_dirs handlecache noblocksend noautotune tcpnodelay nosparse rwpidforward intr "
     "netbiosname servern"
 )

@@ -16,7 +16,7 @@ import time
 import uuid
 from typing import Any
 
-from smbprotocol.connection import Connection, Dialects
+from smbprotocol.connection import Capabilities, Connection, Dialects
 from smbprotocol.exceptions import (
     SMBAuthenticationError,
     SMBConnectionClosed,
@@ -53,6 +53,7 @@ class _Connection(Connection):  # type: ignore[misc]
         self._ours = ours
         self.server_clock_offset = 0.0
         super().__init__(uuid.uuid4(), host, port, require_signing=sign)
+        self.client_capabilities |= Capabilities.SMB2_GLOBAL_CAP_LEASING
 
     @property
     def transport(self) -> HandshakeTransport:
@@ -233,6 +234,7 @@ class Handshake:
             sign_requests=signer is not None and (self._config.sign or connection.require_signing),
             sealer=sealer,
             server_clock_offset=connection.server_clock_offset,
+            leasing=connection.server_capabilities.has_flag(Capabilities.SMB2_GLOBAL_CAP_LEASING),
         )
 
 

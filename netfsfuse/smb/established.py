@@ -27,3 +27,5 @@ class Established:
     sealer: Sealer | None
     server_clock_offset: float
     """Seconds to add to our clock to get the server's, late by up to one round trip."""
+    leasing: bool = False
+    """The server grants leases."""

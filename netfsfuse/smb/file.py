@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
+from typing import Protocol
 
 import trio
 
@@ -36,6 +37,27 @@ Build = Callable[[bytes, Transport], Request]
 """Makes the request for a handle, sized to the credits of a connection."""
 
 
+class Owner(Protocol):
+    """Who knows all files that are open, see ``openfiles.py``."""
+
+    @property
+    def leasing(self) -> bool:
+        """Whether leases are to be asked for."""
+        ...
+
+    def park(self, handle: ServerHandle) -> bool:
+        """Whether it takes over a handle that nobody uses; else it is closed."""
+        ...
+
+    def broken(self, handle: ServerHandle) -> None:
+        """The handle's lease was broken."""
+        ...
+
+    def closed(self, file: SmbFile) -> None:
+        """The file is closed, by the server, too."""
+        ...
+
+
 class SmbFile:
     """See the module. ``name`` is the server's path. Made by :meth:`open`, ended by ``aclose``."""
 
@@ -45,14 +67,14 @@ class SmbFile:
         name: str,
         handle: ServerHandle,
         attr: FileAttr,
-        on_closed: Callable[[SmbFile], None] | None = None,
+        owner: Owner | None = None,
     ) -> None:
         self.attr = attr
         self.disk_id = (attr.file_id, handle.volume_id)
         self._session = session
         self._name = name
         self._handle = handle
-        self._on_closed = on_closed
+        self._owner = owner
         self._stale: Stale | None = None
         self._closed = False
         self._reopening = trio.Lock()
@@ -60,18 +82,28 @@ class SmbFile:
 
     @classmethod
     async def open(
-        cls, session: Session, name: str, on_closed: Callable[[SmbFile], None] | None = None
+        cls, session: Session, name: str, owner: Owner | None = None, *, head: int = 0
     ) -> SmbFile:
-        """Open for reading. Raises the server's refusal as a NetfsError. ``on_closed`` is told when
-        the server has closed it, too."""
-        handle, attr = await ServerHandle.open(session, name)
-        return cls(session, name, handle, attr, on_closed)
+        """Open for reading, the first ``head`` bytes with it. Raises the server's refusal as a
+        NetfsError."""
+        handle, attr = await ServerHandle.open(session, name, head=head, on_break=_breaks(owner))
+        return cls(session, name, handle, attr, owner)
+
+    @property
+    def handle(self) -> ServerHandle:
+        """The handle as it is now."""
+        return self._handle
+
+    @property
+    def asked(self) -> float:
+        """When the server was asked for ``attr`` (trio clock)."""
+        return self._handle.asked
 
     def share(self) -> SmbFile | None:
         """Another file on the same handle; None when that is not to be had any more."""
         if self._stale is not None or self._handle.number != self._session.number:
             return None
-        return SmbFile(self._session, self._name, self._handle, self.attr, self._on_closed)
+        return SmbFile(self._session, self._name, self._handle, self.attr, self._owner)
 
     async def read(
         self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
@@ -125,11 +157,15 @@ class SmbFile:
         return None
 
     @property
-    def whole(self) -> None:
-        """See ``OpenFile.whole``: nothing came with it."""
+    def whole(self) -> memoryview | None:
+        """See ``OpenFile.whole``."""
+        head = self._handle.head
+        is_whole = head is not None and len(head) == self.attr.size
+        return head if is_whole and self.attr == self._handle.attr else None
 
     def drop_head(self) -> None:
-        """See ``OpenFile.drop_head``: nothing came with it."""
+        """See ``OpenFile.drop_head``. Whoever shares the handle loses it as well."""
+        self._handle.head = None
 
     async def query(self) -> FileAttr:
         """Attributes of the open file itself. Raises Stale when it cannot be reached any more."""
@@ -184,7 +220,9 @@ class SmbFile:
         log.info("opening %r again", self._name)
         await self._handle.close(self._session)  # it is lost; its siblings may not be
         try:
-            handle, attr = await ServerHandle.open(self._session, self._name)
+            handle, attr = await ServerHandle.open(
+                self._session, self._name, on_break=_breaks(self._owner)
+            )
         except (NotFound, IsADirectory) as gone:
             self._stale = self._stale or Stale(f"{self._name!r} is gone")
             raise self._stale from gone
@@ -229,10 +267,19 @@ class SmbFile:
             for old in {file._handle for file in files}:
                 old.given_up = True
                 await old.close(self._session)
-            handle, attr = await ServerHandle.open(self._session, self._name)
+            handle, attr = await ServerHandle.open(
+                self._session, self._name, on_break=_breaks(self._owner)
+            )
             same = {file for file in files if file._is(attr)}
-            if handle.number == connection and creation_is_derived(attr):
-                same |= {file for file in held if file.attr.file_id == attr.file_id}
+            if handle.number == connection:
+                # Held open until now: only where the server made creation times up it may have
+                # moved. It stores the one of a file that an SMB client writes to.
+                same |= {
+                    file
+                    for file in held
+                    if file.attr.file_id == attr.file_id
+                    and (creation_is_derived(attr) or creation_is_derived(file.attr))
+                }
             if self not in same:
                 await handle.close(self._session)
                 raise Stale(f"{self._name!r} is another file now")
@@ -254,7 +301,12 @@ class SmbFile:
         self._stale = self._stale or Stale(f"{self._name!r} is closed")
         handle = self._handle
         handle.users -= 1
-        if not handle.users:
+        owner = self._owner
+        if not handle.users and (owner is None or not owner.park(handle)):
             await handle.close(self._session)
-        if self._on_closed is not None:
-            self._on_closed(self)
+        if owner is not None:
+            owner.closed(self)
+
+
+def _breaks(owner: Owner | None) -> Callable[[ServerHandle], None] | None:
+    return None if owner is None or not owner.leasing else owner.broken

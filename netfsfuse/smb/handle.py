@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -10,6 +12,7 @@ import trio
 from netfsfuse.errors import NetfsError
 from netfsfuse.smb import status
 from netfsfuse.smb.exchange import Reply, Request
+from netfsfuse.smb.lease import Lease
 from netfsfuse.smb.session import Session
 from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.wire.create import (
@@ -17,11 +20,13 @@ from netfsfuse.smb.wire.create import (
     FILE_READ_ATTRIBUTES,
     FILE_READ_DATA,
     SYNCHRONIZE,
+    Created,
     pack_close,
     pack_create,
     parse_create,
 )
-from netfsfuse.smb.wire.header import Command
+from netfsfuse.smb.wire.header import RELATED_FILE_ID, Command
+from netfsfuse.smb.wire.read import pack_read, parse_read
 from netfsfuse.types import FileAttr
 
 if TYPE_CHECKING:
@@ -43,13 +48,17 @@ class ServerHandle:
     """``raw`` is valid on connection ``number`` of the session. ``users`` share it; the last one
     closes it. ``given_up``: it was closed, or is being closed, to be replaced by another.
     ``siblings``: those of the same file on further connections, closed with it. ``name`` and
-    ``attr`` are what it was opened by.
+    ``attr`` are what it was opened by, ``asked`` when (trio clock). ``head``: the file's beginning,
+    as far as it was asked for with the open. ``lease`` is None where none was granted.
     """
 
     __slots__ = (
         "_closing",
+        "asked",
         "attr",
         "given_up",
+        "head",
+        "lease",
         "name",
         "number",
         "raw",
@@ -59,35 +68,94 @@ class ServerHandle:
     )
 
     def __init__(
-        self, raw: bytes, number: int, *, name: str, attr: FileAttr, volume_id: int
+        self,
+        raw: bytes,
+        number: int,
+        *,
+        name: str,
+        attr: FileAttr,
+        volume_id: int,
+        asked: float = 0.0,
     ) -> None:
         self.raw = raw
         self.number = number
         self.name = name
         self.attr = attr
         self.volume_id = volume_id
+        self.asked = asked
+        self.head: memoryview | None = None
+        self.lease: Lease | None = None
         self.users = 0
         self.given_up = False
         self.siblings: Siblings | None = None
         self._closing = trio.Lock()
 
     @classmethod
-    async def open(cls, session: Session, name: str) -> tuple[ServerHandle, FileAttr]:
-        """Open ``name`` for reading. Raises the server's refusal as a NetfsError."""
-        body = pack_create(name, access=READ_ACCESS, options=FILE_NON_DIRECTORY_FILE)
-        number = _CLOSED
+    async def open(
+        cls,
+        session: Session,
+        name: str,
+        *,
+        head: int = 0,
+        on_break: Callable[[ServerHandle], None] | None = None,
+    ) -> tuple[ServerHandle, FileAttr]:
+        """Open ``name`` for reading, and read its first ``head`` bytes (64 KiB at most) in the same
+        round trip. Raises the server's refusal as a NetfsError. With ``on_break``, which hears of
+        breaks, a lease is asked for."""
+        number, asked = _CLOSED, 0.0
+        lease: Lease | None = None
 
         def build(_transport: Transport) -> list[Request]:
-            nonlocal number
-            number = session.number
-            return [Request(Command.CREATE, body, undo=undo_create)]
+            nonlocal number, asked, lease
+            number, asked = session.number, trio.current_time()
+            if on_break is not None:
+                lease = session.leases.begin()
+            body = pack_create(
+                name,
+                access=READ_ACCESS,
+                options=FILE_NON_DIRECTORY_FILE,
+                lease=b"" if lease is None else lease.context,
+            )
+            requests = [Request(Command.CREATE, body, undo=undo_create)]
+            if head:
+                requests.append(Request(Command.READ, pack_read(RELATED_FILE_ID, 0, head)))
+            return requests
 
-        (reply,) = await session.exchange(build)
-        if reply.status:
-            raise status.error_of(reply.status, f"CREATE {name!r}")
-        created = parse_create(reply.message)
-        attr, volume_id = session.file_ids.seen(created.attr), created.volume_id
-        return cls(created.handle, number, name=name, attr=attr, volume_id=volume_id), attr
+        opened = None
+        try:
+            replies = await session.exchange(build)
+            if replies[0].status:
+                raise status.error_of(replies[0].status, f"CREATE {name!r}")
+            created = parse_create(replies[0].message)
+            opened = cls(
+                created.handle,
+                number,
+                name=name,
+                attr=session.file_ids.seen(created.attr),
+                volume_id=created.volume_id,
+                asked=asked,
+            )
+        finally:
+            if lease is not None and (opened is None or not opened._take_lease(lease, created)):
+                lease.end()
+        if lease is not None and opened.lease is lease and on_break is not None:
+            lease.on_break = partial(on_break, opened)
+        if head and not replies[1].status:
+            offset, length = parse_read(replies[1].message)
+            opened.head = replies[1].message[offset : offset + length]
+        return opened, opened.attr
+
+    def _take_lease(self, lease: Lease, created: Created) -> bool:
+        """Whether the server has granted it, and not taken it back already."""
+        lease.grant(created.lease)
+        if lease.reads:
+            self.lease = lease
+        return lease.reads
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether no other SMB client can have changed the file since it was opened."""
+        return self.lease is not None and self.lease.reads
 
     @property
     def closing(self) -> bool:
@@ -102,6 +170,12 @@ class ServerHandle:
     def lose(self) -> None:
         """The server does not know it any more."""
         self.number = _CLOSED
+        self._end_lease()
+
+    def _end_lease(self) -> None:
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            lease.end()
 
     async def close(self, session: Session) -> None:
         """CLOSE, unless that was done, or the connection is gone and the handle with it.
@@ -112,6 +186,7 @@ class ServerHandle:
         with trio.CancelScope(shield=True):
             async with self._closing:
                 number, self.number = self.number, _CLOSED
+                self._end_lease()
                 if self.siblings is not None:
                     with trio.move_on_after(_CLOSE_SECONDS, shield=True):
                         await self.siblings.aclose()

@@ -52,13 +52,21 @@ _CLOSE = Request(Command.CLOSE, pack_close(RELATED_FILE_ID))
 
 
 class SmbNamespace:
-    """Implements ``vfs.ops.Namespace``. ``mfsymlinks``: take Minshall+French files for links."""
+    """Implements ``vfs.ops.Namespace``. ``mfsymlinks``: take Minshall+French files for links.
+    ``lease_trust``: seconds for which a lease stands for a file, 0 for no leases."""
 
-    def __init__(self, session: Session, *, subdir: str = "", mfsymlinks: bool = True) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        subdir: str = "",
+        mfsymlinks: bool = True,
+        lease_trust: float = 0.0,
+    ) -> None:
         self._session = session
         self._subdir = subdir
         self._mfsymlinks = mfsymlinks
-        self._files = OpenFiles(session)
+        self._files = OpenFiles(session, trust=lease_trust if session.config.leases else 0.0)
 
     def _server_path(self, path: str) -> str:
         return path_to_server(f"{self._subdir}/{path}")
@@ -76,6 +84,7 @@ class SmbNamespace:
     ) -> list[Reply]:
         """CREATE, ``middle``, CLOSE. Raises when the CREATE or one of the middle is refused."""
         name = self._server_path(path)
+        self._files.give_way(name)
         create = Request(Command.CREATE, pack_create(name, access=access, options=options))
         requests: Sequence[Request] = (create, *middle, _CLOSE)
         replies = await self._session.exchange(lambda _: requests)
@@ -111,9 +120,22 @@ class SmbNamespace:
         offset, length = parse_read(replies[1].message)
         return parse_mfsymlink(bytes(replies[1].message[offset : offset + length]))
 
-    async def open(self, path: str) -> SmbFile:
+    @property
+    def leasing(self) -> bool:
+        """See ``Namespace.leasing``."""
+        return self._files.leasing and bool(self._session.leases.version)
+
+    async def open(
+        self,
+        path: str,
+        *,
+        head: int = 0,
+        known: FileAttr | None = None,
+        on_break: Callable[[], None] | None = None,
+    ) -> SmbFile:
         """See ``Namespace.open``."""
-        return await self._files.open(self._server_path(path))
+        name = self._server_path(path)
+        return await self._files.open(name, head=head, known=known, on_break=on_break)
 
     def open_later(
         self,
@@ -128,6 +150,7 @@ class SmbNamespace:
     async def fetch(self, path: str, size: int) -> tuple[FileAttr, memoryview] | None:
         """See ``Namespace.fetch``."""
         name = self._server_path(path)
+        self._files.give_way(name)
         create = pack_create(name, access=READ_ACCESS, options=FILE_NON_DIRECTORY_FILE)
         middle = [Request(Command.READ, pack_read(RELATED_FILE_ID, 0, size))] if size else []
         requests = [Request(Command.CREATE, create), *middle, _CLOSE]
@@ -149,7 +172,9 @@ class SmbNamespace:
 
     async def list(self, path: str) -> SmbListing:
         """See ``Namespace.list``."""
-        return await SmbListing.open(self._session, self._server_path(path))
+        name = self._server_path(path)
+        self._files.give_way_below(name)
+        return await SmbListing.open(self._session, name)
 
     async def stat_volume(self) -> VolumeStat:
         """See ``Namespace.stat_volume``."""

@@ -10,17 +10,27 @@ and all, and opens it anew; all files then share the new handle.
 It costs three round trips, and only where opens of one file overlap. Opens that wait for the same
 file meanwhile share the outcome of one that began after they were asked. The handle of another
 client that stays open has the same effect, and nothing here can help that.
+
+Under a lease the server would tell if another client changed the file. Then a handle is shared as
+it is, if what it was opened as is what is known of the file, for ``trust`` seconds after it was
+opened: the server's own users break no lease. And when nobody uses it any more it is *parked*,
+open, for ``closetimeo`` seconds, so that the next open costs nothing. A parked handle gives way to
+whoever asks anything about its file, for the reason above, and to a break.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
 
 from netfsfuse.smb.file import SmbFile
+from netfsfuse.smb.handle import ServerHandle
 from netfsfuse.smb.session import Session
+from netfsfuse.types import FileAttr, coherency_of, same_content
+
+PARKED_MAX = 256
 
 
 class _Turn:
@@ -36,15 +46,36 @@ class _Turn:
 
 
 class OpenFiles:
-    """The files that we have open on one share, by FileId and volume."""
+    """The files that we have open on one share, by FileId and volume. ``trust``: seconds, 0 for no
+    leases."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, trust: float = 0.0) -> None:
         self._session = session
+        self._trust = trust
         self._open: dict[tuple[int, int], set[SmbFile]] = {}
         self._turns: dict[str, _Turn] = {}
+        self._leased: dict[str, ServerHandle] = {}
+        self._parked: dict[ServerHandle, float] = {}  # until when; the first to go first
+        self._hooks: dict[ServerHandle, Callable[[], None]] = {}
 
-    async def open(self, name: str) -> SmbFile:
-        """Open for reading. Raises the server's refusal as a NetfsError."""
+    @property
+    def leasing(self) -> bool:
+        """See ``Owner.leasing``."""
+        return self._trust > 0
+
+    async def open(
+        self,
+        name: str,
+        *,
+        head: int = 0,
+        known: FileAttr | None = None,
+        on_break: Callable[[], None] | None = None,
+    ) -> SmbFile:
+        """Open for reading, the first ``head`` bytes with it. Raises the server's refusal as a
+        NetfsError. ``known``: what the file is believed to be; a handle that is leased as that may
+        be shared. ``on_break`` hears when another client is about to change the file."""
+        if (shared := self._share_leased(name, known)) is not None:
+            return shared
         asked = trio.current_time()
         async with self._turn(name) as turn:
             if turn.latest is not None and turn.begun > asked:
@@ -52,7 +83,7 @@ class OpenFiles:
                 if shared is not None:
                     return self._add(shared)
             begun = trio.current_time()
-            file = await SmbFile.open(self._session, name, self._remove)
+            file = await SmbFile.open(self._session, name, self, head=head)
             self._add(file)
             try:
                 while others := self._others(file):
@@ -62,7 +93,105 @@ class OpenFiles:
                 await file.aclose()
                 raise
             turn.latest, turn.begun = file, begun
+            self._note_lease(file, on_break)
             return file
+
+    # -- leases -------------------------------------------------------------------------------
+
+    def _share_leased(self, name: str, known: FileAttr | None) -> SmbFile | None:
+        """A file on the handle that is leased, if that is to be trusted; a parked one that is not
+        gives way."""
+        handle = self._leased.get(name)
+        if handle is None:
+            return None
+        session = self._session
+        if (
+            known is None
+            or not handle.is_leased
+            or handle.given_up
+            or handle.number != session.number
+            or session.live is None
+            or trio.current_time() - handle.asked >= self._trust
+            or not same_content(coherency_of(handle.attr), known)
+        ):
+            self.give_way(name)
+            return None
+        self._parked.pop(handle, None)
+        return self._add(SmbFile(session, name, handle, handle.attr, self))
+
+    def _note_lease(self, file: SmbFile, on_break: Callable[[], None] | None) -> None:
+        handle = file.handle
+        if handle.is_leased:
+            self._leased[handle.name] = handle
+            if on_break is not None:
+                self._hooks[handle] = on_break
+
+    def park(self, handle: ServerHandle) -> bool:
+        """See ``Owner.park``."""
+        seconds = self._session.config.closetimeo
+        if (
+            seconds <= 0
+            or handle.lease is None
+            or not handle.lease.keeps_handle
+            or handle.given_up
+            or handle.siblings is not None
+            or self._leased.get(handle.name) is not handle
+            or handle.number != self._session.number
+        ):
+            self._forget(handle)
+            return False
+        while len(self._parked) >= PARKED_MAX:
+            self._close_parked(next(iter(self._parked)))
+        if not self._parked:
+            self._session.spawn(self._close_in_time)
+        self._parked[handle] = trio.current_time() + seconds
+        return True
+
+    async def _close_in_time(self) -> None:
+        """A task while anything is parked."""
+        while self._parked:
+            handle, until = next(iter(self._parked.items()))
+            if until > trio.current_time():
+                await trio.sleep_until(until)
+            elif handle in self._parked:
+                self._close_parked(handle)
+
+    def _close_parked(self, handle: ServerHandle) -> None:
+        """CLOSE, before anything that is asked from here on, and wait for nothing."""
+        raw, number = handle.raw, handle.number
+        self._forget(handle)
+        handle.lose()
+        self._session.close_later(raw, number)
+
+    def give_way(self, name: str) -> None:
+        """Something is asked about the file that a parked handle might hide."""
+        handle = self._leased.get(name)
+        if handle is not None and handle in self._parked:
+            self._close_parked(handle)
+
+    def give_way_below(self, directory: str) -> None:
+        """The same of all files in ``directory``."""
+        for handle in list(self._parked):
+            if handle.name.rpartition("\\")[0] == directory:
+                self._close_parked(handle)
+
+    def broken(self, handle: ServerHandle) -> None:
+        """See ``Owner.broken``."""
+        hook = self._hooks.get(handle)
+        if handle in self._parked:
+            self._close_parked(handle)
+        elif not handle.is_leased:
+            self._forget(handle)
+        if hook is not None:
+            hook()
+
+    def _forget(self, handle: ServerHandle) -> None:
+        self._parked.pop(handle, None)
+        self._hooks.pop(handle, None)
+        if self._leased.get(handle.name) is handle:
+            del self._leased[handle.name]
+
+    # -- all files ----------------------------------------------------------------------------
 
     def holds(self, disk_id: tuple[int, int]) -> bool:
         """Whether the file is open here, so that the server may show older times of it."""
@@ -92,7 +221,8 @@ class OpenFiles:
         self._open.setdefault(file.disk_id, set()).add(file)
         return file
 
-    def _remove(self, file: SmbFile) -> None:
+    def closed(self, file: SmbFile) -> None:
+        """See ``Owner.closed``."""
         files = self._open.get(file.disk_id, set())
         files.discard(file)
         if not files:

@@ -58,7 +58,8 @@ _FOR_A_THREAD = {False: 8 << 20, True: 2 << 20}
 class Receiver:
     """Hands each reply that comes through ``intake`` and has proved right to ``deliver``.
 
-    ``pending`` is the transport's table, looked at and never changed here.
+    ``pending`` is the transport's table, looked at and never changed here. ``on_break`` gets the
+    server's lease breaks, which no signature protects.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Receiver:
         deliver: Callable[[Header, Reply], None],
         stats: ServerStats,
         landings: Landings,
+        on_break: Callable[[memoryview], None],
     ) -> None:
         self._sealer = established.sealer
         self._signer = established.signer
@@ -81,6 +83,7 @@ class Receiver:
         self._threads = trio.CapacityLimiter(_IN_THREADS)
         self._free_threads = trio.Semaphore(_IN_THREADS)
         self._landings = landings
+        self._on_break = on_break
 
     async def run(self, nursery: trio.Nursery) -> None:
         """Receive for ever. ``nursery`` runs what goes on in threads; the buffers are in use until
@@ -247,7 +250,10 @@ class Receiver:
         for part in split_compound(message):
             header = parse_header(part)
             if header.message_id == UNSOLICITED:
-                log.info("unsolicited message, command %d: dropped", header.command)
+                if header.command == Command.OPLOCK_BREAK:
+                    self._on_break(part)
+                else:
+                    log.info("unsolicited message, command %d: dropped", header.command)
                 continue
             if self._sealer is None and not header.is_interim:
                 check = self._signature_check(header)

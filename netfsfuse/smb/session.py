@@ -22,6 +22,7 @@ from netfsfuse.smb.established import Established
 from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.fileids import FileIds
 from netfsfuse.smb.landing import Landings
+from netfsfuse.smb.lease import Leases
 from netfsfuse.smb.status import error_of
 from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.wire.create import pack_close
@@ -39,6 +40,9 @@ OUTAGE_PATIENCE = 5.0
 restart of smbd takes it away for 0.1 to 2 s, and who reads meanwhile shall not notice. In an outage
 that lasts longer each request makes one attempt, and fails at once."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+
+_SMB3 = 0x0300
+_MAX_WAITING = 64
 
 Handshaker = Callable[[ServerConfig], Handshake]
 
@@ -64,6 +68,7 @@ class Session:
         self.number = 0
         self.clock_offset = 0.0
         self.file_ids = FileIds()
+        self.leases = Leases()
         self._nursery = nursery
         self._stats = stats
         self._handshaker = handshaker
@@ -72,6 +77,7 @@ class Session:
         self._failures = 0  # attempts to reconnect that failed: those who waited share it
         self._patient_until: float | None = None  # in an outage
         self._closed = False
+        self._acknowledging = 0
         self._lasting = lasting
         self._landings = landings or Landings()
         self.channels = Channels(self, self._for_channel, most=config.max_channels, nursery=nursery)
@@ -152,7 +158,11 @@ class Session:
             idle_deadline=self.config.idle_deadline,
             stats=self._stats,
             landings=self._landings,
+            on_break=lambda message: self.leases.take_break(message, self._acknowledge),
         )
+        self.leases.end_all()
+        if established.leasing and self.config.leases and self._lasting:
+            self.leases.version = 2 if established.dialect >= _SMB3 else 1
         self._nursery.start_soon(transport.run)
         self._transport = transport
         self.number += 1
@@ -218,6 +228,23 @@ class Session:
             await transport.exchange([close])
         except NetfsError as failed:
             log.debug("CLOSE: %s", failed)
+
+    def _acknowledge(self, request: Request) -> None:
+        """Answer a break. The server waits for it, some 35 s, and for nothing of what it answers;
+        where many wait already for a credit it has to."""
+        transport = self.live
+        if transport is None or transport.post(request) or self._acknowledging >= _MAX_WAITING:
+            return
+        self._acknowledging += 1
+        self.spawn(self._acknowledge_later, transport, request)
+
+    async def _acknowledge_later(self, transport: Transport, request: Request) -> None:
+        try:
+            await transport.exchange([request])
+        except NetfsError as failed:
+            log.debug("acknowledging a break: %s", failed)
+        finally:
+            self._acknowledging -= 1
 
     def server_time(self) -> float:
         """The server's clock, seconds since the epoch, as far as we know it."""

@@ -6,7 +6,7 @@ receive task matches replies by MessageId in any order. What comes is ``receive.
 affair up to the moment when a reply has proved right.
 
 Interim replies (STATUS_PENDING) leave the entry in the table and may bring credits. Unsolicited
-messages (oplock and lease breaks; we ask for neither) are logged and dropped. A caller that is
+messages, lease breaks, go to ``on_break``. A caller that is
 cancelled leaves its entries behind: they hold the buffers until the reply, whose credits then come
 back, or until the connection ends.
 
@@ -21,7 +21,7 @@ import contextlib
 import logging
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -68,6 +68,7 @@ class Transport:
         idle_deadline: float,
         stats: ServerStats,
         landings: Landings | None = None,
+        on_break: Callable[[memoryview], None] = lambda _: None,
     ) -> None:
         self.established = established
         self.error: NetfsError | None = None
@@ -87,7 +88,7 @@ class Transport:
         self._sock = established.sock
         self._trio_sock = trio.socket.from_stdlib_socket(established.sock)
         self._receiver = Receiver(
-            established, self._pending, self._deliver, stats, landings or Landings()
+            established, self._pending, self._deliver, stats, landings or Landings(), on_break
         )
         self._asked = trio.Event()
         self._shown_credits = 0

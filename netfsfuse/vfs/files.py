@@ -4,7 +4,9 @@ An open is answered, in this order of preference,
 
 - from memory, where the file was opened before and a watch says that nothing has changed since;
 - from what was fetched ahead of the reader (``ahead.py``);
-- by one compound that opens, reads and closes, where the file is small and is not open yet;
+- by one compound that opens, reads and closes, where the file is small, not open yet, and its
+  directory is watched, so that no lease is needed;
+- by a handle that is open under a lease, used or parked (``smb/openfiles.py``);
 - by opening it.
 
 In the first three no handle is open on the server until somebody reads what is not at hand. What
@@ -14,7 +16,7 @@ content in ``netfs`` and on disk is not opened at all; it is stored whole, behin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -22,7 +24,7 @@ import trio
 from netfsfuse.errors import IsADirectory, NotFound, Shrunk, Stale
 from netfsfuse.netfs import NetfsFile
 from netfsfuse.stats import ApplicationStats
-from netfsfuse.types import FileAttr, FileKind, same_content
+from netfsfuse.types import Change, ChangeKind, FileAttr, FileKind, same_content
 from netfsfuse.types import coherency_of as record_of
 from netfsfuse.vfs.ahead import Ahead
 from netfsfuse.vfs.contents import Contents
@@ -58,7 +60,8 @@ class _Found:
 
 class Files:
     """See the module. ``server_time``: the server's clock, seconds since 1970. Without ``keeping``
-    every open and every read asks the server, and nothing is kept of what it says."""
+    every open and every read asks the server, and nothing is kept of what it says. ``told`` hears
+    of what others change, as far as it is found out here."""
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Files:
         opened: OpenedFiles,
         server_time: Callable[[], float],
         stats: ApplicationStats,
+        told: Callable[[Inode, Sequence[Change]], None],
         *,
         keeping: bool,
     ) -> None:
@@ -77,6 +81,7 @@ class Files:
         self._opened = opened
         self._server_time = server_time
         self._stats = stats
+        self._told = told
         self._keeping = keeping
         self.handles: HandleTable[FileHandle] = HandleTable()
         self._by_inode: dict[Inode, list[FileHandle]] = {}
@@ -134,12 +139,45 @@ class Files:
                 same = fetched is not None and fetched.attr == inode.attr
                 head = fetched.head if fetched is not None and same else None
                 return _Found(self._later(inode, path, inode.attr, head), None)
+            if self._namespace.leasing and not names.has_watch(inode):
+                return await self._open_leased(inode, path)
             if inode.attr.size <= SMALL and not self.is_open(inode):
                 found = await self._fetch(inode, path)
                 if found is not None:
                     return found
         asked = trio.current_time()
-        return _Found(await self._namespace.open(path), asked, later=False)
+        file = await self._namespace.open(path, on_break=self._on_break(inode))
+        return _Found(file, asked, later=False)
+
+    async def _open_leased(self, inode: Inode, path: str) -> _Found:
+        """Open it under a lease, a small one with its bytes: who opens it again soon asks nobody.
+        What may change once more without a trace is read when somebody reads it."""
+        known, stored = inode.attr, None
+        wanted = 0 < known.size <= SMALL and inode.pages is None  # or the kernel has the bytes
+        if wanted:
+            (stored,) = await self._contents.cache.recall([(known, path)])
+        asked = trio.current_time()
+        file = await self._namespace.open(
+            path,
+            head=SMALL if wanted and stored is None else 0,
+            known=known,
+            on_break=self._on_break(inode),
+        )
+        if file.asked < asked:
+            return _Found(file, None)
+        if not self._is_settled(file.attr):
+            file.drop_head()
+        is_whole = file.whole is not None
+        return _Found(file, asked, new=is_whole, later=is_whole)
+
+    def _on_break(self, inode: Inode) -> Callable[[], None]:
+        def broken() -> None:
+            """Another client is about to change the file, or has done so."""
+            inode.attr_until = 0.0
+            if inode.parent is not None:
+                self._told(inode.parent, [Change(inode.name, ChangeKind.MODIFIED)])
+
+        return broken
 
     async def _fetch(self, inode: Inode, path: str) -> _Found | None:
         """A small file in one round trip, its bytes from the disk cache if they are there. None

@@ -56,6 +56,7 @@ class FileSystem:
             opened,
             server_time,
             stats.application,
+            self._told,
             keeping=trust.mode != "none",
         )
         self.trust = trust

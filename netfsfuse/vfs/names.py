@@ -71,6 +71,11 @@ class Names:
     def _lifetime(self, attr: FileAttr) -> float:
         return self._trust.acdirmax if attr.is_directory else self._trust.acregmax
 
+    def has_watch(self, inode: Inode) -> bool:
+        """Whether the server tells of changes in the inode's directory."""
+        watched = None if inode.parent is None else inode.parent.watched
+        return watched is not None and watched.lives
+
     def may_open_unasked(self, inode: Inode) -> bool:
         """Whether an open may do without the server: nothing can have changed, as far as can be
         told. In ``loose`` also within the lifetime of the attributes."""

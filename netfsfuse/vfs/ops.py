@@ -22,6 +22,11 @@ class OpenFile(ServerFile, Protocol):
     attr: FileAttr
 
     @property
+    def asked(self) -> float:
+        """When the server was asked for ``attr`` (trio clock)."""
+        ...
+
+    @property
     def whole(self) -> memoryview | None:
         """All of the file as ``attr`` describes it, where that came with the open."""
         ...
@@ -88,8 +93,22 @@ class Namespace(Protocol):
         """Whether ``read_link`` is worth asking; a guess from the attributes alone."""
         ...
 
-    async def open(self, path: str) -> OpenFile:
-        """Open a file for reading."""
+    @property
+    def leasing(self) -> bool:
+        """Whether files are opened under leases, so that opens which follow may cost nothing."""
+        ...
+
+    async def open(
+        self,
+        path: str,
+        *,
+        head: int = 0,
+        known: FileAttr | None = None,
+        on_break: Callable[[], None] | None = None,
+    ) -> OpenFile:
+        """Open a file for reading, and read its first ``head`` bytes (at most ``SMALL``) in the
+        same round trip. Where it is open under a lease, as what is ``known`` of it, it costs no
+        message. ``on_break`` hears when another client is about to change it."""
         ...
 
     def open_later(

@@ -70,6 +70,7 @@ class OpenFile:
 
     def __init__(self, namespace: FakeNamespace, node: Node, path: str) -> None:
         self.attr = node.attr
+        self.asked = trio.current_time()
         self.closed = 0
         self._head: memoryview | None = None
         self._namespace, self._node, self._path = namespace, node, path
@@ -209,7 +210,16 @@ class FakeNamespace:
     def may_be_link(self, attr: FileAttr) -> bool:
         return attr.size == 1067 or attr.is_reparse
 
-    async def open(self, path: str) -> OpenFile:
+    leasing: bool = False
+
+    async def open(
+        self,
+        path: str,
+        *,
+        head: int = 0,
+        known: FileAttr | None = None,
+        on_break: Callable[[], None] | None = None,
+    ) -> OpenFile:
         node = await self._node("open", path)
         file = OpenFile(self, node, path)
         self.open_handles.append(file)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from netfsfuse.errors import ProtocolError
 from netfsfuse.smb.wire.header import HEADER_SIZE
+from netfsfuse.smb.wire.lease import OPLOCK_LEVEL_LEASE, parse_lease_context
 from netfsfuse.smb.wire.query import file_id_of
 from netfsfuse.types import FileAttr
 
@@ -31,24 +32,30 @@ _NAME_OFFSET = HEADER_SIZE + _CREATE.size
 _QFID = _CONTEXT.pack(0, 16, 4, 0, 24, 0) + b"QFid" + bytes(4)
 """SMB2_CREATE_QUERY_ON_DISK_ID ([MS-SMB2] 2.2.13.2.9): the reply brings FileId and VolumeId."""
 
+_QFID_AND_MORE = _CONTEXT.pack(len(_QFID), 16, 4, 0, 24, 0) + _QFID[_CONTEXT.size :]
+
 
 class Created(NamedTuple):
-    """What a CREATE reply says. ``handle`` is the SMB2 FileId, 16 opaque bytes."""
+    """What a CREATE reply says. ``handle`` is the SMB2 FileId, 16 opaque bytes; ``lease`` the state
+    that was granted, 0 for none."""
 
     handle: bytes
     attr: FileAttr
     volume_id: int
+    lease: int
 
 
-def pack_create(name: str, *, access: int, options: int) -> bytes:
-    """Body of a CREATE that opens what exists. ``name`` is the server's: ``a\\b``, "" the root."""
+def pack_create(name: str, *, access: int, options: int, lease: bytes = b"") -> bytes:
+    """Body of a CREATE that opens what exists. ``name`` is the server's: ``a\\b``, "" the root.
+    ``lease``: a create context that asks for one."""
     encoded = name.encode("utf-16-le", "surrogatepass")
     end = _NAME_OFFSET + len(encoded)
     padding = -end % 8
+    contexts = _QFID_AND_MORE + lease if lease else _QFID
     body = _CREATE.pack(
         57,
         0,
-        0,
+        OPLOCK_LEVEL_LEASE if lease else 0,
         _IMPERSONATION,
         0,
         0,
@@ -60,9 +67,9 @@ def pack_create(name: str, *, access: int, options: int) -> bytes:
         _NAME_OFFSET,
         len(encoded),
         end + padding,
-        len(_QFID),
+        len(contexts),
     )
-    return b"".join((body, encoded, bytes(padding), _QFID))
+    return b"".join((body, encoded, bytes(padding), contexts))
 
 
 def parse_create(message: memoryview) -> Created:
@@ -71,14 +78,16 @@ def parse_create(message: memoryview) -> Created:
         raise ProtocolError("a CREATE reply is too short")
     fields = _REPLY.unpack_from(message, HEADER_SIZE)
     creation, access, write, change, allocation, size, attributes = fields[4:11]
-    disk_id, volume_id = _query_on_disk_id(message, fields[13], fields[14])
+    disk_id, volume_id, lease = _contexts(message, fields[13], fields[14])
     file_id = file_id_of(disk_id)
     attr = FileAttr(file_id, creation, access, write, change, size, allocation, attributes)
-    return Created(fields[12], attr, volume_id)
+    return Created(fields[12], attr, volume_id, lease)
 
 
-def _query_on_disk_id(message: memoryview, offset: int, length: int) -> tuple[int, int]:
-    """``(DiskFileId, VolumeId)`` from the create contexts at ``offset``; zeros when absent."""
+def _contexts(message: memoryview, offset: int, length: int) -> tuple[int, int, int]:
+    """DiskFileId, VolumeId and lease state from the create contexts at ``offset``; zeros when
+    absent."""
+    disk_id = volume_id = lease = 0
     contexts = message[offset : offset + length]
     if len(contexts) != length:
         raise ProtocolError("CREATE contexts reach outside the reply")
@@ -86,11 +95,13 @@ def _query_on_disk_id(message: memoryview, offset: int, length: int) -> tuple[in
         following, name_at, name_length, _, data_at, data_length = _CONTEXT.unpack_from(contexts)
         name = bytes(contexts[name_at : name_at + name_length])
         if name == b"QFid" and data_length >= 16 and data_at + 16 <= len(contexts):
-            return struct.unpack_from("<QQ", contexts, data_at)
+            disk_id, volume_id = struct.unpack_from("<QQ", contexts, data_at)
+        elif name == b"RqLs":
+            lease = parse_lease_context(contexts[data_at : data_at + data_length])
         if not following:
             break
         contexts = contexts[following:]
-    return 0, 0
+    return disk_id, volume_id, lease
 
 
 def pack_close(handle: bytes) -> bytes:
