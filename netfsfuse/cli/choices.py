@@ -115,7 +115,12 @@ def build_config(
         server=_server(choices, source, credentials),
         read=replace(ReadConfig(), rsize=choices.rsize, rasize=choices.rasize),
         cache=_cache(choices, invoker),
-        trust=TrustConfig(mode=choices.mode, acregmax=choices.acregmax, acdirmax=choices.acdirmax),
+        trust=TrustConfig(
+            mode=choices.mode,
+            unasked=choices.leases,
+            acregmax=choices.acregmax,
+            acdirmax=choices.acdirmax,
+        ),
         shown=ShownConfig(
             uid=invoker.uid if choices.uid is None else choices.uid,
             gid=invoker.gid if choices.gid is None else choices.gid,

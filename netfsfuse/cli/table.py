@@ -203,7 +203,7 @@ SERVER = (
     _flag("seal", "demand encryption", seal=True),
     _valued("max_credits", "N", "max_credits", "ask for at most N credits (20-60000)", _credits),
     _valued("max_channels", "N", "max_channels", "at most N connections (1-16)", _channels),
-    _flag("nolease", "ask for no leases", leases=False),
+    _flag("nolease", "no leases; every open asks the server", leases=False),
     _flag("lease", "ask for leases (default)", leases=True),
     _valued(
         "closetimeo", "SECONDS", "closetimeo", "keep unused leased handles (1)", values.seconds

@@ -57,6 +57,7 @@ class OpenFiles:
         self._leased: dict[str, ServerHandle] = {}
         self._parked: dict[ServerHandle, float] = {}  # until when; the first to go first
         self._hooks: dict[ServerHandle, Callable[[], None]] = {}
+        self._closing = trio.CancelScope()
 
     @property
     def leasing(self) -> bool:
@@ -116,7 +117,7 @@ class OpenFiles:
         ):
             self.give_way(name)
             return None
-        self._parked.pop(handle, None)
+        self._unpark(handle)
         return self._add(SmbFile(session, name, handle, handle.attr, self))
 
     def _note_lease(self, file: SmbFile, on_break: Callable[[], None] | None) -> None:
@@ -143,18 +144,20 @@ class OpenFiles:
         while len(self._parked) >= PARKED_MAX:
             self._close_parked(next(iter(self._parked)))
         if not self._parked:
-            self._session.spawn(self._close_in_time)
+            self._closing = trio.CancelScope()
+            self._session.spawn(self._close_in_time, self._closing)
         self._parked[handle] = trio.current_time() + seconds
         return True
 
-    async def _close_in_time(self) -> None:
+    async def _close_in_time(self, scope: trio.CancelScope) -> None:
         """A task while anything is parked."""
-        while self._parked:
-            handle, until = next(iter(self._parked.items()))
-            if until > trio.current_time():
-                await trio.sleep_until(until)
-            elif handle in self._parked:
-                self._close_parked(handle)
+        with scope:
+            while self._parked:
+                handle, until = next(iter(self._parked.items()))
+                if until > trio.current_time():
+                    await trio.sleep_until(until)
+                elif handle in self._parked:
+                    self._close_parked(handle)
 
     def _close_parked(self, handle: ServerHandle) -> None:
         """CLOSE, before anything that is asked from here on, and wait for nothing."""
@@ -186,10 +189,14 @@ class OpenFiles:
             hook()
 
     def _forget(self, handle: ServerHandle) -> None:
-        self._parked.pop(handle, None)
         self._hooks.pop(handle, None)
+        self._unpark(handle)
         if self._leased.get(handle.name) is handle:
             del self._leased[handle.name]
+
+    def _unpark(self, handle: ServerHandle) -> None:
+        if self._parked.pop(handle, None) is not None and not self._parked:
+            self._closing.cancel()
 
     # -- all files ----------------------------------------------------------------------------
 

@@ -9,6 +9,10 @@ An open is answered, in this order of preference,
 - by a handle that is open under a lease, used or parked (``smb/openfiles.py``);
 - by opening it.
 
+The directory of a file that is opened is watched from then on, so that the next open may come from
+memory. A lease alone says nothing of what the server's own users do: it is trusted for a moment
+where no watch is to be had.
+
 In the first three no handle is open on the server until somebody reads what is not at hand. What
 is at hand is all of a small file mostly: then reads are answered from that memory, and the file's
 content in ``netfs`` and on disk is not opened at all; it is stored whole, behind the reader.
@@ -34,6 +38,7 @@ from netfsfuse.vfs.inodes import Inode, InodeTable
 from netfsfuse.vfs.names import Names
 from netfsfuse.vfs.opened import OpenedFiles
 from netfsfuse.vfs.ops import SMALL, Namespace, OpenFile
+from netfsfuse.vfs.watches import Watches
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class Files:
         opened: OpenedFiles,
         server_time: Callable[[], float],
         stats: ApplicationStats,
+        watches: Watches,
         told: Callable[[Inode, Sequence[Change]], None],
         *,
         keeping: bool,
@@ -81,6 +87,7 @@ class Files:
         self._opened = opened
         self._server_time = server_time
         self._stats = stats
+        self._watches = watches
         self._told = told
         self._keeping = keeping
         self.handles: HandleTable[FileHandle] = HandleTable()
@@ -127,6 +134,8 @@ class Files:
         """The file as the server has it, or as it is known to be."""
         path = inode.path
         if not direct and self._keeping:
+            if inode.parent is not None:
+                self._watches.use(inode.parent)
             ahead.use_file(inode)
             fetched = await ahead.take(inode)
             is_known = names.may_open_unasked(inode) and self._opened.knows(

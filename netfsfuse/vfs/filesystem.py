@@ -48,6 +48,8 @@ class FileSystem:
         self.on_change: Callable[[Inode, Sequence[Change]], None] = lambda inode, changes: None
         """Hears of what other clients, or the server's own users, have changed in a directory."""
         self._volume: VolumeStat | None = None
+        watches = WATCHES_MAX if trust.acdirmax > 0 and trust.mode != "none" else 0
+        self._watches = Watches(namespace, nursery, stats.vfs, self._told, most=watches)
         opened = OpenedFiles()
         self._files = Files(
             namespace,
@@ -56,12 +58,11 @@ class FileSystem:
             opened,
             server_time,
             stats.application,
+            self._watches,
             self._told,
             keeping=trust.mode != "none",
         )
         self.trust = trust
-        watches = WATCHES_MAX if trust.acdirmax > 0 and trust.mode != "none" else 0
-        self._watches = Watches(namespace, nursery, stats.vfs, self._told, most=watches)
         self._names = Names(namespace, contents, self.inodes, trust, self._files.open_by)
         self.feeds = Feeds(namespace, nursery)
         self._listings = Listings(namespace, self.inodes, self._watches, trust.acdirmax)

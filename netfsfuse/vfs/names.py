@@ -82,7 +82,7 @@ class Names:
         now = trio.current_time()
         if self._trust.mode == "loose" and now < inode.attr_until:
             return True
-        if not self.is_watched(inode, inode.known_at):
+        if not self._trust.unasked or not self.is_watched(inode, inode.known_at):
             return False
         watched = None if inode.parent is None else inode.parent.watched
         return watched is not None and watched.is_calm(now)

@@ -1,4 +1,5 @@
-"""A change on the server's own disk: who opens the file 20 ms later gets the new bytes."""
+"""A change on the server's own disk: who opens the file 20 ms later gets the new bytes, where every
+open asks the server (``nolease``). What else is promised is in ``test_remote_changes.py``."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ def folder(samba: PrivateSamba) -> Path:
     return path
 
 
-@pytest.mark.parametrize("options", ["fsc", "nofsc,actimeo=60"])
+@pytest.mark.parametrize("options", ["nolease,fsc", "nolease,nofsc,actimeo=60"])
 def test_reopen_after_20_ms_sees_the_change(
     folder: Path, samba: PrivateSamba, mount: Mount, options: str
 ) -> None:
@@ -66,7 +67,7 @@ def test_reopen_after_20_ms_sees_the_change(
         there.unlink()
 
 
-@pytest.mark.parametrize("options", ["actimeo=60", "fsc"])
+@pytest.mark.parametrize("options", ["nolease,actimeo=60", "nolease,fsc"])
 def test_the_same_with_a_creation_time_that_stays(
     folder: Path, samba: PrivateSamba, mount: Mount, options: str
 ) -> None:
@@ -153,7 +154,7 @@ def test_reopen_sees_the_change_while_others_read(
     handles of several generations, reads in flight, and pages being filled.
     """
     there = folder / "busy"
-    mounted = mount(samba)
+    mounted = mount(samba, "nolease")
     here = mounted.path / folder.name / there.name
     rewrite(there, body(0))
     kinds = [write_in_place, rewrite, save_atomically]
@@ -172,7 +173,7 @@ def test_folder_becomes_a_file_and_back(folder: Path, samba: PrivateSamba, mount
     """What was the other kind of thing is seen for what it is once names have aged, and what is
     read on the way is right or an error.
     """
-    mounted = mount(samba)
+    mounted = mount(samba, "nolease")
     there = folder / "changing"
     here = mounted.path / folder.name / there.name
     for version in range(2):
@@ -195,7 +196,7 @@ def test_folder_replaced_by_another_with_the_same_names(
     folder: Path, samba: PrivateSamba, mount: Mount
 ) -> None:
     """A path that leads elsewhere now is followed there 20 ms later, whatever names are cached."""
-    mounted = mount(samba)
+    mounted = mount(samba, "nolease")
     for version in (1, 2):
         (folder / f"release-{version}").mkdir()
         for name in "ab":

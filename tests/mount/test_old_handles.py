@@ -45,7 +45,7 @@ def test_old_handle_reads_its_own_file(
     """Before, between and after opens of the changed file, an old handle reads old or new bytes of
     the file it was opened on. Page by page: a change may be seen half way.
     """
-    mounted = mount(samba)
+    mounted = mount(samba, "nolease")
     changes = {n: c for n, c in CHANGES.items() if c[0] is not make_anew}
     changes["deleted"] = (lambda path, _: path.unlink(), 0)
     for number, (name, (change, size)) in enumerate(changes.items()):
@@ -96,7 +96,7 @@ def test_file_that_shrinks_while_it_is_read(
     """No hang, no zeros: the reader gets a beginning of the old bytes, then the end or an error,
     and the end soon.
     """
-    mounted = mount(samba)
+    mounted = mount(samba, "nolease")
     left = 10_000_001
     old = body(7, 24 * MIB)
     for number in range(rounds):
@@ -126,7 +126,7 @@ def test_growth_is_seen_through_an_old_handle(
     also when the file was being written to as it was opened.
     """
     there = folder / f"growing-{settled}.log"
-    mounted = mount(samba)
+    mounted = mount(samba, "nolease")
     here = mounted.path / folder.name / there.name
     there.write_bytes(b"first line\n")
     if settled:

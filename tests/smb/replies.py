@@ -82,8 +82,15 @@ def read_body(payload: bytes, *, offset: int = 80, gap: int = 0) -> bytes:
     return struct.pack("<HBBIII", 17, offset, 0, len(payload), 0, 0) + bytes(gap) + payload
 
 
-def create_body(attr: FileAttr, handle: bytes, *, volume: int = 9) -> bytes:
-    """[MS-SMB2] 2.2.14 with a QFid context."""
+def create_body(
+    attr: FileAttr, handle: bytes, *, volume: int = 9, lease: tuple[bytes, int] | None = None
+) -> bytes:
+    """[MS-SMB2] 2.2.14 with a QFid context, and one with a ``lease``'s key and state."""
+    context = b"QFid" + bytes(4) + struct.pack("<QQ16x", attr.file_id, volume)
+    contexts = struct.pack("<IHHHHI", 56 if lease else 0, 16, 4, 0, 24, 32) + context
+    if lease is not None:
+        contexts += struct.pack("<IHHHHI", 0, 16, 4, 0, 24, 52) + b"RqLs" + bytes(4)
+        contexts += struct.pack("<16sIIQ16sHH", lease[0], lease[1], 0, 0, b"", 0, 0)
     fixed = struct.pack(
         "<HBBIQQQQQQII16sII",
         89,
@@ -100,10 +107,15 @@ def create_body(attr: FileAttr, handle: bytes, *, volume: int = 9) -> bytes:
         0,
         handle,
         HEADER_SIZE + 88,
-        56,
+        len(contexts),
     )
-    context = struct.pack("<IHHHHI", 0, 16, 4, 0, 24, 32) + b"QFid" + bytes(4)
-    return fixed + context + struct.pack("<QQ16x", attr.file_id, volume)
+    return fixed + contexts
+
+
+def lease_break(key: bytes, state: int, *, acknowledge: bool = True) -> bytes:
+    """[MS-SMB2] 2.2.23.2, a whole message: the server leaves ``state``."""
+    body = struct.pack("<HHI16sIIIII", 44, 0, acknowledge, key, 3, state, 0, 0, 0)
+    return reply(18, 2**64 - 1, body, credits=0)
 
 
 def output_body(output: bytes) -> bytes:

@@ -57,18 +57,21 @@ class Opened:
     node: Node
     connection: int
     listed: int = 0
+    lease: bytes = b""
 
 
 @dataclass
 class Server:
     """``nodes`` by path. ``hook(asked)`` may answer a request itself: bytes are the reply,
-    ``False`` drops the connection, ``None`` leaves it to the server.
+    ``False`` drops the connection, ``None`` leaves it to the server. ``lease_state`` is what it
+    grants of a lease that is asked for.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
     page: int = 3
     credits: int = 64
     hook: Callable[[Asked], bytes | bool | None] = lambda asked: None
+    lease_state: int = 0
     refuse: MountError | None = None
     refusals: int = -1
     gate: trio.Event | None = None
@@ -151,7 +154,12 @@ class Server:
             if status:
                 return failed(status)
             node = self.handles[handle].node
-            return done(handle, replies.create_body(node.attr, handle, volume=node.volume))
+            key = self.handles[handle].lease
+            lease = (key, self.lease_state) if key else None
+            body = replies.create_body(node.attr, handle, volume=node.volume, lease=lease)
+            return done(handle, body)
+        if asked.command == Command.OPLOCK_BREAK:
+            return done(b"", bytes(36))
         if asked.command in (Command.ECHO, Command.LOGOFF, Command.TREE_DISCONNECT):
             return done(b"", b"\x04\0\0\0")
         at = {8: 16, 6: 8, 14: 8, 16: 24}[asked.command]
@@ -187,7 +195,14 @@ class Server:
             return NOT_DIRECTORY, b""
         handle = struct.pack("<QQ", 0xABC, asked.message_id + 1000 * number)
         self.handles[handle] = Opened(node, number)
+        if (at := asked.raw.find(b"RqLs")) > 0:
+            self.handles[handle].lease = asked.raw[at + 8 : at + 24]
         return 0, handle
+
+    async def break_lease(self, key: bytes, state: int, *, acknowledge: bool = True) -> None:
+        """Tell all connections."""
+        for peer in self._peers.values():
+            await peer.send(replies.lease_break(key, state, acknowledge=acknowledge))
 
     def _list(
         self,
@@ -227,7 +242,7 @@ class Handshake:
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         trio.from_thread.run_sync(server.accept, theirs)
-        return established(ours, credits=server.credits)
+        return established(ours, credits=server.credits, leasing=bool(server.lease_state))
 
     def abandon(self) -> None:
         """Whoever asked has gone."""
@@ -235,9 +250,17 @@ class Handshake:
 
 
 @asynccontextmanager
-async def serving(server: Server, *, max_channels: int = 1) -> AsyncIterator[Session]:
+async def serving(
+    server: Server, *, max_channels: int = 1, closetimeo: float = 0.0
+) -> AsyncIterator[Session]:
     """A connected session. At the end it logs off; then no handle may be left."""
-    config = ServerConfig(host="host", share="share", idle_deadline=5.0, max_channels=max_channels)
+    config = ServerConfig(
+        host="host",
+        share="share",
+        idle_deadline=5.0,
+        max_channels=max_channels,
+        closetimeo=closetimeo,
+    )
     async with trio.open_nursery() as nursery:
         server._nursery = nursery
         session = Session(

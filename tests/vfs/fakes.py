@@ -357,7 +357,7 @@ async def mounted(
             root=root,
             namespace=names,
             contents=contents,
-            trust=TrustConfig(mode, actimeo, actimeo),
+            trust=TrustConfig(mode, acregmax=actimeo, acdirmax=actimeo),
             server_time=lambda: clock[0],
             stats=stats,
             nursery=nursery,
