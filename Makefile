@@ -36,7 +36,7 @@ packages:
 
 # After the others, so that two apt-get never run at once under make -j.
 test-packages: packages
-	@scripts/packages fio iproute2 e2fsprogs xfsprogs btrfs-progs
+	@scripts/packages fio git iproute2 rsync e2fsprogs xfsprogs btrfs-progs
 
 bench-packages: packages
 	@scripts/packages fio rclone smbclient iproute2

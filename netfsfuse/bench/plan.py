@@ -35,6 +35,8 @@ class Work(Enum):
     RANDOM = "read 4 KiB at random, with fio"
     PARALLEL = "eight readers of eight files"
     SHARED = "two readers of one file"
+    FIND = "find -ls in a tree of small files"
+    GREP = "grep -r in a tree of small files"
 
 
 class Kind(Enum):
@@ -119,11 +121,16 @@ class Cell:
             words.append(f"depth {self.depth}")
         if self.work is Work.SHARED:
             words.append("2 readers of 1 file")
+        if self.work in (Work.FIND, Work.GREP):
+            words.append("find -ls" if self.work is Work.FIND else "grep -r")
         return ", ".join(words)
 
 
 COPY_BESIDE = 512 * MIB
 """The big copy beside which a first byte is waited for: four seconds of the limited link."""
+
+DIRECTORIES, FILES = 100, 100
+"""The tree of small files: directories, and files of 4 KiB in each."""
 
 ROUND_TRIPS = (0.0, 0.001, 0.010, 0.050, 0.200)
 SWEEP_ROUND_TRIPS = (0.0, 0.001, 0.010, 0.050)
@@ -214,6 +221,24 @@ def _channels() -> list[Cell]:
     ]
 
 
+def _tree() -> list[Cell]:
+    weights = {Work.FIND: 8.0, Work.GREP: 35.0}
+    return [
+        Cell(
+            "tree",
+            work,
+            (OURS, RCLONE),
+            Link(trip),
+            DIRECTORIES * FILES * 4096,
+            fixed_size=True,
+            rounds=3,
+            weight=weight,
+        )
+        for work, weight in weights.items()
+        for trip in (0.0, 0.010)
+    ]
+
+
 def _sweep() -> list[Cell]:
     return [
         Cell("sweep", Work.READ, sweep_contenders(), Link(trip, rate), rounds=2, weight=18)
@@ -256,6 +281,7 @@ ROWS: dict[str, tuple[str, Callable[[], list[Cell]]]] = {
     ),
     "random": ("4 KiB at random, depth 1 and 32 (fio)", _random),
     "parallel": ("8 readers of 8 files, 2 readers of one", _parallel),
+    "tree": ("10,000 small files in 100 directories: find -ls, grep -r", _tree),
     "encrypted": ("cold read, the server demands encryption", lambda: _protected("encrypted")),
     "signed": ("cold read, the server demands signing", lambda: _protected("signed")),
     "channels": ("1, 2 and 4 TCP connections, without a cache", _channels),
@@ -267,7 +293,7 @@ ROWS: dict[str, tuple[str, Callable[[], list[Cell]]]] = {
 _QUICK_LEFT_OUT = ("channels", "signed")
 _QUICK_KINDS = (Kind.RCLONE, Kind.SMBCLIENT, Kind.DISK)
 """The peers that --quick keeps."""
-_QUICK_ALONE = (Work.REOPEN, Work.FIRST_BYTE, Work.RANDOM)
+_QUICK_ALONE = (Work.REOPEN, Work.FIRST_BYTE, Work.RANDOM, Work.GREP)
 """Works that --quick gives to ours alone: rclone takes long for them."""
 
 
@@ -296,6 +322,8 @@ def _is_quick(cell: Cell) -> bool:
     trip, link = cell.link.round_trip, cell.link
     if cell.row in _QUICK_LEFT_OUT or (cell.work is Work.RANDOM and cell.depth == 1):
         return False
+    if cell.row == "tree":
+        return trip == 0.010
     if cell.row == "sweep":
         return trip == 0.010 and link.rate is None
     if cell.row == "parallel" or cell.row == "cold-nofsc":

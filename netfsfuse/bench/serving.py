@@ -48,6 +48,9 @@ class Serving(Protocol):
     def files(self, purpose: str, count: int, size: int) -> list[ServedFile]:
         """``count`` different files of ``size`` bytes, the same ones for the same words."""
 
+    def tree(self, directories: int, files: int) -> str:
+        """The name of a directory with ``directories`` of ``files`` of 4 KiB each."""
+
 
 _DEMANDS: Mapping[str, Mapping[str, str]] = {
     "": {},
@@ -103,6 +106,15 @@ class PrivateServing:
     def files(self, purpose: str, count: int, size: int) -> list[ServedFile]:
         return [self._made(f"{purpose}-{size // 1024}K-{n}", size) for n in range(count)]
 
+    def tree(self, directories: int, files: int) -> str:
+        name = f"tree-{directories}-{files}"
+        path = self._share / name
+        if not path.exists():
+            unready = path.with_suffix(".part")
+            data.write_even_tree(unready, directories, files)
+            unready.rename(path)
+        return name
+
     def _made(self, name: str, size: int) -> ServedFile:
         path = self._share / name
         if not path.exists():
@@ -134,6 +146,9 @@ class GivenServing:
 
     def files(self, purpose: str, count: int, size: int) -> list[ServedFile]:
         raise NotHere("needs several files, and so the private server")
+
+    def tree(self, directories: int, files: int) -> str:
+        raise NotHere("needs a tree of its own, and so the private server")
 
 
 def whole_mebibytes(size: int) -> int:

@@ -86,10 +86,19 @@ def _iops(value: float) -> str:
     return f"{value:.0f} IOPS"
 
 
-_MEASURES = {"first_byte": ("idle_seconds", _milliseconds), "random": ("iops", _iops)}
+def _files(value: float) -> str:
+    return f"{value:.0f} files/s"
+
+
+_MEASURES = {
+    "first_byte": ("idle_seconds", _milliseconds),
+    "random": ("iops", _iops),
+    "find": ("files_per_second", _files),
+    "grep": ("files_per_second", _files),
+}
 """Works that are not about MB/s."""
 _LESS_IS_BETTER = {"idle_seconds", "busy_seconds"}
-_SMALL_READS = {"first_byte", "random"}
+_SMALL_READS = {"first_byte", "random", "find", "grep"}
 
 
 def _spread(found: Spread | None, shown: object) -> tuple[str, str]:
@@ -202,6 +211,12 @@ def _figure_notes(column: Column) -> Iterator[str]:
             f"first byte {_milliseconds(idle)} alone, {_milliseconds(busy)} beside a big copy "
             f"(at worst {_milliseconds(most)})"
         )
+    if (cpu := column.median("cpu_a_file")) is not None:
+        yield f"{cpu * 1e6:.0f} us of CPU a file"
+    if (again := column.median("again_per_second")) is not None:
+        sent = column.median("again_messages")
+        asked = "" if sent is None else f", with {sent:.0f} requests to the server"
+        yield f"once more: {again:.0f} files/s{asked}"
     if (latency := column.median("latency_seconds")) is not None:
         p99 = column.median("latency_p99_seconds") or 0.0
         moved = column.median("server_bytes_a_read")

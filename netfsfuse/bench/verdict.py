@@ -52,7 +52,8 @@ class Verdict:
 
 def verdicts(results: Results) -> list[Verdict]:
     """All of them, in the order of the list they were set in."""
-    return [*_cold(results), *_distant(results), *_cached(results), *_costs(results)]
+    parts = (_cold, _distant, _cached, _tree, _costs)
+    return [verdict for part in parts for verdict in part(results)]
 
 
 def _cold(results: Results) -> Iterator[Verdict]:
@@ -85,6 +86,25 @@ def _cached(results: Results) -> Iterator[Verdict]:
     yield Verdict("warm, against dd", 0.5, 0.8, _ratio(warm, OURS, "dd of the backing file"))
     reads = _median(again, OURS, "server_reads")
     yield Verdict("re-open, server reads", 0, 0, reads, "", at_most=True)
+
+
+def _tree(results: Results) -> Iterator[Verdict]:
+    wanted = {("find", 0.0): 3, ("find", 0.010): 8, ("grep", 0.0): 2, ("grep", 0.010): 20}
+    for (work, trip), least in wanted.items():
+        cell = _tree_cell(results, work, trip)
+        found = cell.ratio(OURS, RCLONE, "files_per_second") if cell else None
+        got = None if found is None else found.median
+        yield Verdict(f"{work} at {trip * 1000:g} ms, against rclone", least, least, got)
+    far = _tree_cell(results, "grep", 0.010)
+    rate = _median(far, OURS, "files_per_second")
+    seconds = None if not rate else 10_000 / rate
+    yield Verdict("10,000 files at 10 ms", 20, 10, seconds, " s", at_most=True)
+    sent = _median(far, OURS, "again_messages")
+    yield Verdict("grep again, requests to the server", 100, 0, sent, "", at_most=True)
+
+
+def _tree_cell(results: Results, work: str, trip: float) -> CellResult | None:
+    return _find(results, "tree", lambda cell: (cell.work, cell.round_trip) == (work, trip))
 
 
 def _costs(results: Results) -> Iterator[Verdict]:

@@ -65,3 +65,13 @@ def write_tree(root: Path, files: int, seed: str = "netfsfuse") -> int:
             hits += 1
         (directory / f"note-{number:05}.txt").write_text("\n".join(lines) + "\n")
     return hits
+
+
+def write_even_tree(root: Path, directories: int, files: int) -> None:
+    """``files`` of 4 KiB, each of its own bytes, in each of ``directories`` below ``root``."""
+    for directory in range(directories):
+        folder = root / f"d{directory:03}"
+        folder.mkdir(parents=True)
+        for number in range(files):
+            line = f"directory {directory} file {number} ".encode()
+            (folder / f"f{number:03}").write_bytes((line * (4096 // len(line) + 1))[:4096])

@@ -26,6 +26,9 @@ from netfsfuse.vfs.watches import WATCHES_MAX, Watches
 
 log = logging.getLogger(__name__)
 
+VOLUME_TRUST = 15.0
+"""Seconds: each ``find`` and ``grep -r`` asks for the space of what it goes through."""
+
 
 class FileSystem:
     """See the module. ``server_time``: the server's clock, seconds since 1970. ``nursery`` owns the
@@ -48,6 +51,7 @@ class FileSystem:
         self.on_change: Callable[[Inode, Sequence[Change]], None] = lambda inode, changes: None
         """Hears of what other clients, or the server's own users, have changed in a directory."""
         self._volume: VolumeStat | None = None
+        self._volume_until = 0.0
         watches = WATCHES_MAX if trust.acdirmax > 0 and trust.mode != "none" else 0
         self._watches = Watches(namespace, nursery, stats.vfs, self._told, most=watches)
         opened = OpenedFiles()
@@ -109,10 +113,16 @@ class FileSystem:
             self._listings.forget(forgotten)
 
     async def statfs(self) -> VolumeStat:
-        """Space on the server's volume; the last known while the server cannot be reached."""
+        """Space on the server's volume; the last known while the server cannot be reached, and for
+        ``VOLUME_TRUST``."""
+        if self._volume is not None and trio.current_time() < self._volume_until:
+            return self._volume
+        asked = trio.current_time()
         try:
             with trio.move_on_after(PATIENCE if self._volume else math.inf):
                 self._volume = await self._namespace.stat_volume()
+                if self.trust.acdirmax > 0:
+                    self._volume_until = asked + VOLUME_TRUST
         except Disconnected as failed:
             if self._volume is None:
                 raise

@@ -11,6 +11,7 @@ from netfsfuse.bench.work.firstbyte import FirstByte
 from netfsfuse.bench.work.many import MountedParallel, Shared, SmbclientParallel
 from netfsfuse.bench.work.randomly import Random
 from netfsfuse.bench.work.reading import make_reading
+from netfsfuse.bench.work.tree import Find, Grep
 
 
 def make_work(bench: Bench, cell: Cell, contender: Contender, target: Target) -> Work:
@@ -26,6 +27,10 @@ def make_work(bench: Bench, cell: Cell, contender: Contender, target: Target) ->
             return FirstByte(bench, cell, contender, target)
         case Asked.RANDOM:
             return Random(bench, cell, contender, target)
+        case Asked.FIND:
+            return Find(bench, cell, contender, target)
+        case Asked.GREP:
+            return Grep(bench, cell, contender, target)
         case Asked.SHARED:
             return Shared(bench, cell, contender, target)
         case Asked.PARALLEL if contender.kind is Kind.SMBCLIENT:
