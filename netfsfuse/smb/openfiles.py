@@ -31,6 +31,10 @@ from netfsfuse.smb.session import Session
 from netfsfuse.types import FileAttr, coherency_of, same_content
 
 PARKED_MAX = 256
+PARKED_SIZE_MIN = 64 * 1024
+"""Bytes: a smaller file comes whole with its open, and needs no handle for the next. A parked one
+stands in the way of who deletes the file and makes it anew: Samba 4.17 breaks no lease for that,
+and answers DELETE_PENDING as long as any handle is open."""
 
 
 class _Turn:
@@ -132,6 +136,7 @@ class OpenFiles:
         seconds = self._session.config.closetimeo
         if (
             seconds <= 0
+            or handle.attr.size < PARKED_SIZE_MIN
             or handle.lease is None
             or not handle.lease.keeps_handle
             or handle.given_up

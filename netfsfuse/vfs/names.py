@@ -80,7 +80,7 @@ class Names:
         """Whether an open may do without the server: nothing can have changed, as far as can be
         told. In ``loose`` also within the lifetime of the attributes."""
         now = trio.current_time()
-        if self._trust.mode == "loose" and now < inode.attr_until:
+        if self._trust.mode == "loose" and self.believed_for(inode) > 0:
             return True
         if not self._trust.unasked or not self.is_watched(inode, inode.known_at):
             return False

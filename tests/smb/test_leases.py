@@ -22,8 +22,9 @@ from tests.smb import replies
 from tests.smb.server import Node, Server, attr_of, serving
 
 READ, HANDLE = 1, 2
-CONTENT = bytes(range(100))
-ATTR = attr_of(7, 100)
+CONTENT = bytes(range(256)) * 256
+SIZE = len(CONTENT)
+ATTR = attr_of(7, SIZE)
 
 
 def leasing(state: int = READ | HANDLE, **more: object) -> Server:
@@ -50,7 +51,7 @@ async def test_an_open_under_a_lease_costs_nothing() -> None:
     server = leasing()
     async with serving(server, closetimeo=60) as session:
         files = OpenFiles(session, trust=60)
-        first = await files.open("f", head=200)
+        first = await files.open("f", head=SIZE)
         assert bytes(first.whole or b"") == CONTENT
         second = await files.open("f", known=ATTR)
         assert second.attr == ATTR
@@ -79,6 +80,15 @@ async def test_what_is_not_granted_is_not_used(state: int) -> None:
         assert len(session.leases) == 0
 
 
+async def test_a_small_file_is_not_parked() -> None:
+    """Its handle would stand in the way of who deletes it, for nothing."""
+    server = Server({"f": Node(attr_of(7, 100), CONTENT[:100])}, lease_state=READ | HANDLE)
+    async with serving(server, closetimeo=60) as session:
+        files = OpenFiles(session, trust=60)
+        await (await files.open("f")).aclose()
+        assert counts(server) == (1, 1, 0)
+
+
 async def test_a_parked_handle_is_closed_in_time() -> None:
     server = leasing()
     async with serving(server, closetimeo=0.05) as session:
@@ -98,7 +108,7 @@ async def test_nothing_is_trusted_for_longer_than_was_said() -> None:
     async with serving(server, closetimeo=60) as session:
         files = OpenFiles(session, trust=0.05)
         await (await files.open("f")).aclose()
-        server.nodes["f"].attr = attr_of(7, 100, stamp=5000)
+        server.nodes["f"].attr = attr_of(7, SIZE, stamp=5000)
         await trio.sleep(0.06)
         again = await files.open("f", known=ATTR)
         assert again.attr == server.nodes["f"].attr
@@ -112,7 +122,7 @@ async def test_what_is_known_to_be_another_is_asked_for() -> None:
     async with serving(server, closetimeo=60) as session:
         files = OpenFiles(session, trust=60)
         await (await files.open("f")).aclose()
-        for known in (attr_of(7, 100, stamp=4000), None):
+        for known in (attr_of(7, SIZE, stamp=4000), None):
             again = await files.open("f", known=known)
             await again.aclose()
         assert counts(server)[0] == 3
@@ -196,7 +206,7 @@ async def test_a_lost_connection_ends_all_leases() -> None:
 
 async def test_parked_handles_are_bounded() -> None:
     names = [f"f{n}" for n in range(PARKED_MAX + 20)]
-    nodes = {name: Node(attr_of(10 + n, 100), CONTENT) for n, name in enumerate(names)}
+    nodes = {name: Node(attr_of(10 + n, SIZE), CONTENT) for n, name in enumerate(names)}
     server = Server(nodes, lease_state=READ | HANDLE)
     async with serving(server, closetimeo=60) as session:
         files = OpenFiles(session, trust=60)
@@ -214,7 +224,7 @@ async def test_only_those_of_the_directory_give_way() -> None:
     nodes = {
         "a": Node(attr_of(2), entries=[DirEntry("f", ATTR)]),
         "a\\f": Node(ATTR, CONTENT),
-        "ab\\f": Node(attr_of(8, 100), CONTENT),
+        "ab\\f": Node(attr_of(8, SIZE), CONTENT),
     }
     server = Server(nodes, lease_state=READ | HANDLE)
     async with serving(server, closetimeo=60) as session:

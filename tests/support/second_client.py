@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import smbclient
+from smbprotocol.exceptions import SMBOSError
 
 from netfsfuse.demo.samba import PrivateSamba
+
+_DELETE_PENDING = 0xC0000056
 
 
 class SecondClient:
@@ -30,10 +34,27 @@ class SecondClient:
 
     def write(self, path: str, content: bytes, mode: str = "wb") -> None:
         """``mode`` as for ``open``. Returns once the server has closed it."""
+        self._again(lambda: self._write(path, content, mode))
+
+    def _write(self, path: str, content: bytes, mode: str) -> None:
         with smbclient.open_file(
             self._path(path), mode=mode, share_access="rwd", **self._more
         ) as file:
             file.write(content)
+
+    @staticmethod
+    def _again(action: Callable[[], object]) -> None:
+        """Once more while a handle of somebody's keeps a deleted file's name: a program's close is
+        over before its mount has closed the file."""
+        for attempt in range(100):
+            try:
+                action()
+            except SMBOSError as error:
+                if error.ntstatus != _DELETE_PENDING or attempt == 99:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def read(self, path: str) -> bytes:
         """The whole content."""
@@ -45,7 +66,7 @@ class SecondClient:
 
     def remove(self, path: str) -> None:
         """A file."""
-        smbclient.remove(self._path(path), **self._more)
+        self._again(lambda: smbclient.remove(self._path(path), **self._more))
 
     def rename(self, path: str, to: str) -> None:
         """``to`` must not exist."""

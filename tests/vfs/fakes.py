@@ -338,11 +338,15 @@ class Vfs:
 
 @asynccontextmanager
 async def mounted(
-    tree: dict[str, Node] | None = None, *, actimeo: float = 1.0, mode: str = "strict"
+    tree: dict[str, Node] | None = None,
+    *,
+    actimeo: float = 1.0,
+    mode: str = "strict",
+    watching: bool = False,
 ) -> AsyncIterator[Vfs]:
     """A vfs; at the end no handle, content, cache object, task or buffer may be left."""
     root = dir_attr(2)
-    names = FakeNamespace({"": Node(root), **(tree or {})})
+    names = FakeNamespace({"": Node(root), **(tree or {})}, watching=watching)
     cache, stats, clock = FakeCache(), Stats(), [NOW]
     async with trio.open_nursery() as nursery:
         netfs = Netfs(
