@@ -33,7 +33,8 @@ def watch_command(directory: str, as_json: bool) -> None:
     """Print what others change below a directory of a mount, until Ctrl-C.
 
     Paths count from the directory. "lost" means that changes before it were too many to be told, or
-    that the server could not be reached for a while.
+    that the server could not be reached for a while. What is done on a Samba server's own disk is
+    told of the 96 directories next to the given one.
     """
     path = os.path.realpath(directory)
     if not _is_mounted(path):

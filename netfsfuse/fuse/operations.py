@@ -208,6 +208,7 @@ class Operations(pyfuse3.Operations):
                     _invalidate_attributes(InodeT(inode.number))
                 return None
             inode.nlookup += 1
+            self._filesystem.inodes.told(inode)
             return inode.number
         finally:
             self._filesystem.inodes.discard_unknown(inode)

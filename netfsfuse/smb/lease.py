@@ -85,6 +85,13 @@ class Leases:
         self._nonce = os.urandom(8)
         self._numbers = itertools.count()
         self._by_key: dict[bytes, Lease] = {}
+        self._said: set[str] = set()
+
+    def _drop(self, kind: str) -> None:
+        """Once a kind in the log: a server may break a thousand a second."""
+        level = logging.DEBUG if kind in self._said else logging.INFO
+        self._said.add(kind)
+        log.log(level, "a break of %s that we have not: dropped", kind)
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -112,11 +119,12 @@ class Leases:
         the dependents of the lease let go."""
         told = parse_break(message)
         if told is None:
-            log.info("a break of an oplock, which we have not: dropped")
+            self._drop("an oplock")
             return
         self.broken += 1
         lease = self._by_key.get(told.key)
         if lease is None:  # ended by us meanwhile, which the server will see
+            self._drop("a lease")
             return
         lease.broken(told.state)
         if told.must_acknowledge and lease.key in self._by_key:

@@ -29,8 +29,8 @@ REMEMBERED = 4096
 PAGE = 100
 """Changes of one answer: with paths of 255 characters they still fit in an attribute's 64 KiB."""
 
-FEEDS_MAX = 4
-DIRECTORIES_MAX = 48
+FEEDS_MAX = 2
+DIRECTORIES_MAX = 96
 """Watched by themselves for one feed: all feeds together take less than the mount's own watches."""
 
 IDLE = 10.0

@@ -1,7 +1,13 @@
 """The inodes that the kernel knows.
 
 An inode lives from its first look-up to the forget that takes its count to zero; the root lives as
-long as the mount. Memory: about half a kilobyte each, attributes included (a test holds 200,000).
+long as the mount. Memory: about half a kilobyte each, attributes included. Where there are many,
+those that a listing has told the kernel of, and that nobody has used since, are *frozen* into a
+few bytes, 290 in all (tests hold 200,000 and a million), and thawed when they are asked for.
+
+Whoever holds an :class:`Inode` across a wait may take it for the one of its number: only what
+nobody else can hold is frozen.
+
 The kernel may drop a parent and still hold a child for a moment; children therefore refer to their
 parent's object, not to its number.
 """
@@ -10,6 +16,7 @@ from __future__ import annotations
 
 import gc
 import math
+import struct
 from collections.abc import Iterator
 
 from netfsfuse.errors import Stale
@@ -20,6 +27,10 @@ from netfsfuse.vfs.identity import ROOT_INODE
 
 DROPPED_AFTER = 1.0
 """Seconds in which a process that was told to drop the kernel's pages of a file has done so."""
+
+
+FREEZE_ABOVE = 50_000
+"""Inodes. Freezing and thawing one takes 3 us, and saves 250 bytes."""
 
 
 class Inode:
@@ -105,31 +116,85 @@ class Inode:
         return inode is self
 
 
+_FROZEN = struct.Struct("<8Q2I2dQ")
+
+Frozen = tuple[Inode, bytes]
+"""The parent; attributes, generation, times, count, and then the name."""
+
+
+def _freeze(inode: Inode) -> bytes:
+    attr = inode.attr
+    return _FROZEN.pack(
+        *attr[:7],
+        inode.generation,
+        attr.attributes,
+        attr.reparse_tag,
+        inode.known_at,
+        inode.attr_until,
+        inode.nlookup,
+    ) + inode.name.encode("utf-8", "surrogatepass")
+
+
+def _thaw(number: int, frozen: Frozen) -> Inode:
+    parent, record = frozen
+    fields = _FROZEN.unpack_from(record)
+    generation, attributes, tag, known_at, until, nlookup = fields[7:]
+    name = record[_FROZEN.size :].decode("utf-8", "surrogatepass")
+    inode = Inode(number, parent, name, FileAttr._make((*fields[:7], attributes, tag)))
+    inode.generation = generation
+    inode.known_at, inode.attr_until, inode.nlookup = known_at, until, nlookup
+    return inode
+
+
 class InodeTable:
     """Number -> inode."""
 
     def __init__(self, root: FileAttr, stats: VfsStats) -> None:
         self._stats = stats
         self.root = Inode(ROOT_INODE, None, "", root)
-        self._inodes: dict[int, Inode] = {ROOT_INODE: self.root}
+        self._inodes: dict[int, Inode | Frozen] = {ROOT_INODE: self.root}
         self._peak = 0
+        self._just_thawed: Inode | None = None  # and given to nobody else yet
 
     def __len__(self) -> int:
         return len(self._inodes)
 
     def __iter__(self) -> Iterator[Inode]:
-        return iter(self._inodes.values())
+        return (self._alive(number) for number in list(self._inodes))
+
+    def _alive(self, number: int) -> Inode:
+        """Raises KeyError."""
+        known = self._inodes[number]
+        if not isinstance(known, tuple):
+            self._just_thawed = None
+            return known
+        inode = self._inodes[number] = self._just_thawed = _thaw(number, known)
+        return inode
 
     def find(self, number: int) -> Inode | None:
         """The inode, None when the kernel does not know it."""
-        return self._inodes.get(number)
+        return self._alive(number) if number in self._inodes else None
 
     def get(self, number: int) -> Inode:
         """The inode. Raises Stale for a number that was forgotten."""
         try:
-            return self._inodes[number]
+            return self._alive(number)
         except KeyError:
             raise Stale(f"inode {number} is not known any more") from None
+
+    def told(self, inode: Inode) -> None:
+        """A listing has told the kernel of it: it may be frozen, if it is a file that nobody but
+        the caller can hold, who lets go of it."""
+        if (
+            len(self._inodes) > FREEZE_ABOVE
+            and (inode.nlookup == 1 or inode is self._just_thawed)
+            and inode.pages is None
+            and inode.parent is not None
+            and inode.kind is FileKind.FILE
+            and self._inodes.get(inode.number) is inode
+        ):
+            self._inodes[inode.number] = (inode.parent, _freeze(inode))
+        self._just_thawed = None
 
     def add(self, inode: Inode) -> Inode:
         """Make a new inode known; its look-up count is still 0."""
@@ -147,7 +212,7 @@ class InodeTable:
 
     def forget(self, number: int, nlookup: int) -> Inode | None:
         """The kernel lets go of ``nlookup`` look-ups; the inode if that was all. Never raises."""
-        inode = self._inodes.get(number)
+        inode = self.find(number)
         if inode is None or inode is self.root:
             return None
         inode.nlookup -= nlookup

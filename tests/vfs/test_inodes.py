@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from netfsfuse.stats import VfsStats
+from netfsfuse.types import FileAttr
+from netfsfuse.vfs import inodes
 from netfsfuse.vfs.identity import ROOT_INODE
 from netfsfuse.vfs.inodes import Inode, InodeTable
 from tests.vfs.fakes import dir_attr, file_attr
 
+FREEZE_ABOVE = inodes.FREEZE_ABOVE
 NUMBERS = st.integers(2, 12)
 
 
 class CountMachine(RuleBasedStateMachine):
-    """The kernel's own idea of the counts is the model."""
+    """The kernel's own idea of the counts is the model. All that may be frozen is."""
 
     @initialize()
     def begin(self) -> None:
+        inodes.FREEZE_ABOVE = 0
         self.stats = VfsStats()
         self.table = InodeTable(dir_attr(2), self.stats)
         self.kernel: dict[int, int] = {}
@@ -29,6 +34,14 @@ class CountMachine(RuleBasedStateMachine):
     @rule(number=NUMBERS)
     def looked_up(self, number: int) -> None:
         self._bind(number).nlookup += 1
+        self.kernel[number] = self.kernel.get(number, 0) + 1
+
+    @rule(number=NUMBERS)
+    def listed(self, number: int) -> None:
+        """The kernel is told, and the inode may be frozen at once."""
+        inode = self._bind(number)
+        inode.nlookup += 1
+        self.table.told(inode)
         self.kernel[number] = self.kernel.get(number, 0) + 1
 
     @rule(number=NUMBERS)
@@ -53,8 +66,51 @@ class CountMachine(RuleBasedStateMachine):
             assert counts == self.kernel
             assert self.stats.inodes in (0, len(self.table))
 
+    def teardown(self) -> None:
+        inodes.FREEZE_ABOVE = FREEZE_ABOVE
+
 
 TestCounts = CountMachine.TestCase
+
+
+@given(
+    st.builds(FileAttr, *[st.integers(0, 2**64 - 1)] * 7, *[st.integers(0, 2**32 - 1)] * 2),
+    st.text(min_size=1),
+    st.integers(0, 2**64 - 1),
+    st.floats(0, 1e9),
+)
+def test_frozen_and_thawed(attr: FileAttr, name: str, generation: int, asked: float) -> None:
+    attr = attr._replace(attributes=attr.attributes & ~0x10)
+    table = InodeTable(dir_attr(2), VfsStats())
+    inode = table.add(Inode(7, table.root, name, attr))
+    inode.generation, inode.known_at, inode.attr_until, inode.nlookup = generation, asked, 5.5, 1
+    try:
+        inodes.FREEZE_ABOVE = 0
+        table.told(inode)
+    finally:
+        inodes.FREEZE_ABOVE = FREEZE_ABOVE
+    assert isinstance(table._inodes[7], tuple)
+    again = table.get(7)
+    assert again is not inode
+    for field in Inode.__slots__:
+        assert getattr(again, field) == getattr(inode, field)
+    assert table.find(7) is again
+
+
+def test_what_others_may_hold_stays() -> None:
+    table = InodeTable(dir_attr(2), VfsStats())
+    held = table.add(Inode(7, table.root, "f", file_attr(7)))
+    folder = table.add(Inode(8, table.root, "d", dir_attr(8)))
+    read = table.add(Inode(9, table.root, "g", file_attr(9)))
+    read.pages = read.attr
+    held.nlookup, folder.nlookup, read.nlookup = 2, 1, 1
+    try:
+        inodes.FREEZE_ABOVE = 0
+        for inode in (held, folder, read):
+            table.told(inode)
+    finally:
+        inodes.FREEZE_ABOVE = FREEZE_ABOVE
+    assert [table.find(number) for number in (7, 8, 9)] == [held, folder, read]
 
 
 def test_path_and_what_holds_what() -> None:
