@@ -27,8 +27,8 @@ FOLDER_MAX = 20_000
 """Entries of a listing that is kept. Whoever lists more lists it anew each time."""
 
 KEPT_MAX = 100_000
-"""Entries of all listings that are kept: some 100 bytes each beside what inodes share, and 400 where
-they share nothing."""
+"""Entries of all listings that are kept: some 100 bytes each beside what inodes share, and 400
+where they share nothing."""
 
 
 class Listings:

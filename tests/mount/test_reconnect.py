@@ -193,8 +193,8 @@ def unsolicited(body: bytes) -> bytes:
 
 
 def test_breaks_nobody_asked_for_do_no_harm(server: PrivateSamba, mount, relay: Relay) -> None:
-    """A server should break nothing that was not granted; other servers and bugs do. (smbprotocol's own
-    receive thread dies of it.)"""
+    """A server should break nothing that was not granted; other servers and bugs do.
+    (smbprotocol's own receive thread dies of it.)"""
     mounted = mount(server, source=f"//127.0.0.1:{relay.port}/share")
     with (mounted.path / "big.bin").open("rb", buffering=0) as handle:
         relay.inject(unsolicited(struct.pack("<HBBI16s", 24, 0, 0, 0, bytes(16))))
