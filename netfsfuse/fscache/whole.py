@@ -23,8 +23,8 @@ from netfsfuse.fscache import cookie
 from netfsfuse.fscache.threads import Threads
 from netfsfuse.types import FileAttr, same_content
 
-QUEUE_BYTES = 8 << 20
-QUEUE_FILES = 2048
+QUEUE_BYTES = 16 << 20
+QUEUE_FILES = 4096
 HOP_FILES = 64
 """Files of one hop: some 10 ms of a thread that gives the interpreter's lock away all the time."""
 
