@@ -13,6 +13,10 @@ from netfsfuse.vfs.inodes import Inode
 BLKSIZE = 1024 * 1024
 """st_blksize, bytes: cp and cat take it as their buffer size and so read in large pieces."""
 
+DIRECTORY_BLKSIZE = 32 * 1024
+"""The same of a directory: readdir(3) takes it as its buffer size, and returns the first entry when
+that is full. With 1 MiB the first of 10,000 names came after 190 ms."""
+
 _EPOCH_TICKS = 116_444_736_000_000_000  # 100 ns from 1601 to 1970
 _ATTRIBUTE_READONLY = 0x01
 _WRITE_BITS = 0o222
@@ -54,7 +58,7 @@ def entry_of(inode: Inode, shown: ShownConfig, seconds: float) -> pyfuse3.EntryA
     else:
         entry.st_size = len(encode_target(inode.target))
         entry.st_blocks = 0
-    entry.st_blksize = BLKSIZE
+    entry.st_blksize = BLKSIZE if inode.kind is not FileKind.DIRECTORY else DIRECTORY_BLKSIZE
     entry.st_atime_ns = _nanoseconds(attr.access)
     entry.st_mtime_ns = _nanoseconds(attr.write)
     entry.st_ctime_ns = _nanoseconds(attr.change or attr.write)

@@ -101,7 +101,7 @@ async def test_the_queue_is_bounded(tmp_path: Path, autojump_clock: trio.testing
     await setup.fscache.aclose()
 
 
-@pytest.mark.parametrize("call", ["create", "pwrite", "setxattr"])
+@pytest.mark.parametrize("call", ["create", "pwritev", "setxattr"])
 async def test_a_failing_disk_costs_nobody_anything(tmp_path: Path, call: str) -> None:
     setup = Setup(tmp_path)
     setup.faults.fail(call, 5)

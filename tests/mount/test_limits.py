@@ -6,8 +6,10 @@ import errno
 import os
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from netfsfuse.demo.samba import PrivateSamba
 from tests.mount.reading import opened
 from tests.support.mounted import Mounted
+from tests.support.proxy import PrivateProxy
 
 MIB = 1024 * 1024
 PAGE = 64 * 1024  # one credit's worth of listing
@@ -208,3 +211,47 @@ def test_memory_stays_flat_over_a_long_read(
     there.unlink()
     assert kib("VmHWM") < 200 << 10
     assert kib("VmHWM") < first + (16 << 10)
+
+
+def test_a_hundred_thousand_entries_that_change(
+    samba: PrivateSamba, folder: Path, mount, proxy: Callable[..., PrivateProxy]
+) -> None:
+    """The first entry after two round trips at most; two readers see what stays once each, while
+    names come and go."""
+    stays = set(fill(folder / "huge", 100_000))
+    line = proxy(samba.port, delay=0.1)
+    mounted: Mounted = mount(samba, source=f"//127.0.0.1:{line.port}/share")
+    here = mounted.path / folder.name / "huge"
+    here.stat()
+    empty = resident(mounted)
+    begin = time.monotonic()
+    with os.scandir(here) as entries:
+        first = next(entries).name
+        assert time.monotonic() - begin < 0.1 * 2 + 0.05
+        assert first in stays
+    over = threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            come = folder / "huge" / f"come-{number}"
+            come.touch()
+            (folder / "huge" / f"come-{number - 50}").unlink(missing_ok=True)
+
+    def listed() -> list[str]:
+        with os.scandir(here) as entries:
+            return [entry.name for entry in entries]
+
+    with ThreadPoolExecutor(3) as pool:
+        changing = pool.submit(change)
+        try:
+            found = [reader.result() for reader in [pool.submit(listed) for _ in range(2)]]
+        finally:
+            over.set()
+        changing.result()
+    for names in found:
+        assert len(set(names)) == len(names)
+        assert stays <= set(names)
+        assert all(name in stays or name.startswith("come-") for name in names)
+    assert resident(mounted) < empty + 250 * MIB
