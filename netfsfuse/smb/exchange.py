@@ -80,13 +80,15 @@ class Exchange:
 
 @dataclass(slots=True)
 class Pending:
-    """An entry of the pending table. ``exchange`` is None once nobody waits any more."""
+    """An entry of the pending table. ``exchange`` is None once nobody waits any more. ``settled``:
+    a standing request's credit has come back."""
 
     request: Request
     exchange: Exchange | None
     index: int
     sent_at: float
     interim: bool = False
+    settled: bool = False
 
     @property
     def is_due(self) -> bool:

@@ -309,7 +309,8 @@ class Transport:
         if entry is None:
             log.warning("reply to MessageId %d, which nobody asked", header.message_id)
         elif header.is_interim:
-            self._settle_standing(entry)
+            if header.credits:  # for the one it cost: it stands for nothing from here on
+                self._settle_standing(entry)
             entry.interim = True
         else:
             del self._pending[header.message_id]
@@ -381,8 +382,9 @@ class Transport:
             request.sink.buffer.drop()
 
     def _settle_standing(self, entry: Pending) -> None:
-        """The server keeps it: with the interim reply it gave a credit for the one it cost."""
-        if entry.request.standing and not entry.interim:
+        """A standing request's credit is back, with its interim or with its final reply."""
+        if entry.request.standing and not entry.settled:
+            entry.settled = True
             self._window.standing -= 1
             self._window.settle(entry.request.charge)
 

@@ -127,7 +127,7 @@ class Listings:
             folder = folder if told else None
         if folder is not None:
             self._used(inode)
-            handle.entries = [DirEntry(*entry) for entry in folder.attrs.items()]
+            handle.entries = list(map(DirEntry._make, folder.attrs.items()))
             handle.pages = [(0, folder.asked)]
             handle.complete = True
             return

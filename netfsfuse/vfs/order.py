@@ -17,6 +17,10 @@ _STRIDE = 8
 RUN = 2
 """Uses in order before the next ones are foreseen."""
 
+SORTED_MAX = 2_000
+"""Names of one directory: three orders of more would hold up the loop for milliseconds. There only
+the order of the listing is foreseen."""
+
 Sorting = Callable[[Mapping[str, FileAttr]], list[str]]
 
 
@@ -72,9 +76,11 @@ class Walk:
     def __init__(self, attrs: Mapping[str, FileAttr], sorting: int | None = None) -> None:
         """``sorting``: the one that was right in the directory before this, foreseen at once."""
         self._used = 0
-        chosen = range(len(SORTINGS)) if sorting is None else (sorting,)
+        chosen: Sequence[int] = range(len(SORTINGS)) if sorting is None else (sorting,)
+        if len(attrs) > SORTED_MAX:
+            chosen = (0,)
         self._orders = {which: Order(SORTINGS[which](attrs)) for which in chosen}
-        if sorting is not None:
+        if sorting in self._orders:
             self._orders[sorting].run = RUN
 
     def use(self, name: str) -> None:

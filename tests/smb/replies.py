@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from netfsfuse.smb.wire.header import (
     FLAG_ASYNC,
@@ -110,6 +111,18 @@ def create_body(
         len(contexts),
     )
     return fixed + contexts
+
+
+def notify_body(changes: Sequence[tuple[int, str]]) -> bytes:
+    """[MS-SMB2] 2.2.36 with [MS-FSCC] 2.7.1."""
+    output = b""
+    for index, (action, name) in enumerate(changes):
+        encoded = name.encode("utf-16-le", "surrogatepass")
+        length = 12 + len(encoded)
+        padding = 0 if index == len(changes) - 1 else -length % 4
+        following = length + padding if index < len(changes) - 1 else 0
+        output += struct.pack("<III", following, action, len(encoded)) + encoded + bytes(padding)
+    return struct.pack("<HHI", 9, HEADER_SIZE + 8, len(output)) + output
 
 
 def lease_break(key: bytes, state: int, *, acknowledge: bool = True) -> bytes:

@@ -77,6 +77,7 @@ class Server:
     gate: trio.Event | None = None
     asked: list[Asked] = field(default_factory=list)
     handles: dict[bytes, Opened] = field(default_factory=dict)
+    standing: list[tuple[int, int, bytes]] = field(default_factory=list)
     dialled: int = 0
     _number: int = 0
     _peers: dict[int, Peer] = field(default_factory=dict)
@@ -126,6 +127,10 @@ class Server:
                         return
                     if isinstance(done, bytes):
                         answers.append(done)
+                        continue
+                    if asked.command == Command.CHANGE_NOTIFY:
+                        handle = self._stand(number, asked, handle)
+                        answers.append(replies.interim(asked.command, asked.message_id))
                         continue
                     handle, answer = self._answer(number, asked, handle, answers)
                     answers.append(answer)
@@ -182,6 +187,19 @@ class Server:
             content = opened.node.content[start : start + length]
             return done(handle, replies.read_body(content)) if content else failed(END_OF_FILE)
         return self._list(asked, handle, opened, done, failed)
+
+    def _stand(self, number: int, asked: Asked, before: bytes) -> bytes:
+        handle = asked.body[8:24]
+        handle = before if handle == RELATED_FILE_ID else handle
+        self.standing.append((number, asked.message_id, handle))
+        return handle
+
+    async def notify(self, *changes: tuple[int, str], status: int = 0) -> None:
+        """Answer the CHANGE_NOTIFY that stands longest: FILE_ACTIONs and names."""
+        number, message_id, _ = self.standing.pop(0)
+        body = replies.notify_body(changes)
+        reply = replies.reply(Command.CHANGE_NOTIFY, message_id, body, status=status, credits=0)
+        await self._peers[number].answer(reply)
 
     def _create(self, number: int, asked: Asked) -> tuple[int, bytes]:
         """Status and new handle."""

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfsfuse.types import FileAttr
-from netfsfuse.vfs.order import RUN, SORTINGS, Walk
+from netfsfuse.vfs.order import RUN, SORTED_MAX, SORTINGS, Walk
 from tests.vfs.fakes import file_attr
 
 
-def directory(count: int = 40, seed: int = 1) -> dict[str, FileAttr]:
+def directory(count: int = 40, seed: int = 1, spread: int = 1) -> dict[str, FileAttr]:
     """Three orders that have nothing to do with each other."""
-    ids = random.Random(seed).sample(range(1000), count)
+    ids = random.Random(seed).sample(range(1000 * spread), count)
     names = [f"f{number:03}" for number in range(count)]
     random.Random(seed + 1).shuffle(names)
     return {name: file_attr(file_id) for name, file_id in zip(names, ids, strict=True)}
@@ -63,6 +63,18 @@ def test_any_uses(uses: list[int], sorting: int | None) -> None:
         assert set(following) <= set(names)
         if walk.best is None:
             assert following == []
+
+
+def test_of_very_many_names_the_listing_alone_is_foreseen() -> None:
+    """Sorting them would hold up the loop."""
+    attrs = directory(SORTED_MAX + 1, spread=10)
+    walk = Walk(attrs)
+    assert walk.best is None
+    for name in list(attrs)[:4]:
+        walk.use(name)
+    assert walk.best == 0
+    by_name = Walk(attrs, 1)
+    assert list(by_name.following()) == []
 
 
 def test_random_uses_foresee_little() -> None:
