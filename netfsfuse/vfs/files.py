@@ -141,7 +141,11 @@ class Files:
             is_known = names.may_open_unasked(inode) and self._opened.knows(
                 inode.number, inode.attr
             )
-            if fetched is not None and fetched.checked and self._is_settled(fetched.attr):
+            if (
+                fetched is not None
+                and fetched.checked
+                and self._was_settled(fetched.attr, fetched.asked)
+            ):
                 file = self._later(inode, path, fetched.attr, fetched.head)
                 return _Found(file, fetched.asked, new=not fetched.stored)
             if is_known:
@@ -174,7 +178,7 @@ class Files:
         )
         if file.asked < asked:
             return _Found(file, None)
-        if not self._is_settled(file.attr):
+        if not self._was_settled(file.attr, asked):
             file.drop_head()
         is_whole = file.whole is not None
         return _Found(file, asked, new=is_whole, later=is_whole)
@@ -198,15 +202,17 @@ class Files:
             (stored,) = await self._contents.cache.recall([(known, path)])
         asked = trio.current_time()
         got = await self._namespace.fetch(path, SMALL if wanted and stored is None else 0)
-        if got is None or not self._is_settled(got[0]):
+        if got is None or not self._was_settled(got[0], asked):
             return None
         attr, head = got
         if stored is not None and same_content(record_of(known), attr):
             return _Found(self._later(inode, path, attr, stored), asked)
         return _Found(self._later(inode, path, attr, head), asked, new=stored is None)
 
-    def _is_settled(self, attr: FileAttr) -> bool:
-        return is_settled(attr, self._server_time())
+    def _was_settled(self, attr: FileAttr, asked: float) -> bool:
+        """Whether a file that was read when it was ``asked`` for had been left alone for a while:
+        else it may have changed once more, in the same tick of the server's clock."""
+        return is_settled(attr, self._server_time() - (trio.current_time() - asked))
 
     def _later(self, inode: Inode, path: str, attr: FileAttr, head: memoryview | None) -> OpenFile:
         def opened(now: FileAttr) -> None:

@@ -199,3 +199,24 @@ async def test_what_the_kernel_left_open_is_let_go_at_the_end(autojump_clock: Cl
         await vfs.fs.aclose()
         assert vfs.stats.vfs.handles == 0
         vfs.names.open_handles.clear()  # those end with the session
+
+
+async def test_a_small_file_read_as_it_was_written_is_not_kept(autojump_clock: Clock) -> None:
+    """The answer took its time over a long link: by then the times are old, the bytes are not."""
+    async with mounted(tree()) as vfs:
+        await vfs.lookup("f")
+        write(vfs, b"now", age=0.01)
+        fetch = vfs.names.fetch
+
+        async def far(path: str, size: int) -> object:
+            got = await fetch(path, size)
+            await trio.sleep(0.3)
+            vfs.clock[0] = NOW + 0.3
+            return got
+
+        vfs.names.fetch = far  # type: ignore[method-assign]
+        opened = await vfs.fs.open(11)
+        vfs.names.tree["f"].content = b"NOW"  # in the same tick
+        assert bytes(await vfs.fs.read(opened.fh, 0, 3)) == b"NOW"
+        assert vfs.cache.kept == {}
+        await vfs.fs.release(opened.fh)
