@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import subprocess
@@ -255,3 +256,51 @@ def test_a_hundred_thousand_entries_that_change(
         assert stays <= set(names)
         assert all(name in stays or name.startswith("come-") for name in names)
     assert resident(mounted) < empty + 250 * MIB
+
+
+class Dirent(ctypes.Structure):
+    """glibc's struct dirent."""
+
+    _fields_ = (
+        ("d_ino", ctypes.c_uint64),
+        ("d_off", ctypes.c_int64),
+        ("d_reclen", ctypes.c_uint16),
+        ("d_type", ctypes.c_uint8),
+        ("d_name", ctypes.c_char * 256),
+    )
+
+
+def test_telldir_and_seekdir(samba: PrivateSamba, folder: Path, mount) -> None:
+    """A place told before leads back to the same names, whoever else reads the directory."""
+    names = set(fill(folder / "seek", 3000))
+    mounted: Mounted = mount(samba)
+    here = str(mounted.path / folder.name / "seek").encode()
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.opendir.restype = libc.readdir.restype = ctypes.c_void_p
+    libc.telldir.restype = ctypes.c_long
+    libc.seekdir.argtypes = [ctypes.c_void_p, ctypes.c_long]
+    for call in (libc.readdir, libc.telldir, libc.closedir, libc.rewinddir):
+        call.argtypes = [ctypes.c_void_p]
+    stream = libc.opendir(here)
+    assert stream
+
+    def read(most: int = 10_000) -> list[str]:
+        found: list[str] = []
+        while len(found) < most and (entry := libc.readdir(stream)):
+            found.append(ctypes.cast(entry, ctypes.POINTER(Dirent)).contents.d_name.decode())
+        return found
+
+    try:
+        read(1200)
+        place = libc.telldir(stream)
+        rest = read()
+        assert len(os.listdir(here)) == 3000
+        libc.seekdir(stream, place)
+        assert read() == rest
+        libc.rewinddir(stream)
+        (folder / "seek" / "new").touch()
+        whole = read()
+        assert names <= set(whole) <= names | {".", "..", "new"}
+        assert len(set(whole)) == len(whole)
+    finally:
+        libc.closedir(stream)

@@ -1,0 +1,124 @@
+"""Reading along: pages of what happened, what is lost, and when a feed ends."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from netfsfuse.errors import NotADirectory, NotSupported
+from netfsfuse.types import Change, ChangeKind
+from netfsfuse.vfs.feeds import FEEDS_MAX, IDLE, PAGE, REMEMBERED
+from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
+
+Clock = trio.testing.MockClock
+
+
+def tree() -> dict[str, Node]:
+    nodes = {"d": Node(dir_attr(10)), "d/sub": Node(dir_attr(11)), "d/f": Node(file_attr(12))}
+    return nodes | {f"e{n}": Node(dir_attr(20 + n)) for n in range(FEEDS_MAX)}
+
+
+async def begun(vfs: Vfs, name: str = "d") -> tuple[int, int]:
+    """A feed's directory, and where it begins."""
+    number = (await vfs.lookup(name)).number
+    vfs.fs.feeds.page(vfs.fs.inodes.get(number), -1)
+    await trio.testing.wait_all_tasks_blocked()
+    return number, vfs.fs.feeds.page(vfs.fs.inodes.get(number), -1).following
+
+
+async def read(vfs: Vfs, number: int, after: int) -> tuple[int, list[tuple[str, str, str]]]:
+    await trio.testing.wait_all_tasks_blocked()
+    page = vfs.fs.feeds.page(vfs.fs.inodes.get(number), after)
+    return page.following, [(each.kind, each.path, each.to) for each in page.happenings]
+
+
+async def end(vfs: Vfs) -> None:
+    await trio.sleep(IDLE + 2)
+    assert vfs.fs.feeds._feeds == {}
+    assert vfs.names.watches == []
+
+
+async def test_what_happens_is_told_in_order(autojump_clock: Clock) -> None:
+    async with mounted(tree(), watching=True) as vfs:
+        number, last = await begun(vfs)
+        assert await read(vfs, number, last) == (last, [])
+        vfs.names.tell("d", Change("new", ChangeKind.CREATED), Change("f", ChangeKind.MODIFIED))
+        vfs.names.tell(
+            "d/sub",
+            Change("a", ChangeKind.RENAMED_FROM),
+            Change("b", ChangeKind.RENAMED_TO),
+            Change("c", ChangeKind.RENAMED_FROM),
+        )
+        following, told = await read(vfs, number, last)
+        own = [each for each in told if each[1] in ("new", "f")]
+        assert own == [("created", "new", ""), ("modified", "f", "")]
+        assert ("renamed", "sub/a", "sub/b") in told
+        assert ("removed", "sub/c", "") in told  # to somewhere else
+        assert len(told) == 4  # each once, though the tree's watch is told as well
+        assert await read(vfs, number, following) == (following, [])
+        assert (await read(vfs, number, last))[1] == told  # two readers, one feed
+        await end(vfs)
+
+
+async def test_a_slow_reader_is_told_of_the_loss(autojump_clock: Clock) -> None:
+    async with mounted(tree(), watching=True) as vfs:
+        number, last = await begun(vfs)
+        for first in range(0, REMEMBERED + 200, 100):
+            names = [f"n{first + n}" for n in range(100)]
+            vfs.names.tell("d", *(Change(name, ChangeKind.MODIFIED) for name in names))
+            await trio.testing.wait_all_tasks_blocked()
+        following, told = await read(vfs, number, last)
+        assert told[0][0] == "lost"
+        assert len(told) == PAGE + 1
+        count = PAGE
+        while told:
+            following, told = await read(vfs, number, following)
+            assert "lost" not in [kind for kind, _, _ in told]
+            count += len(told)
+        assert count == REMEMBERED
+        await end(vfs)
+
+
+async def test_the_servers_own_loss_is_told(autojump_clock: Clock) -> None:
+    async with mounted(tree(), watching=True) as vfs:
+        number, last = await begun(vfs)
+        vfs.names.tell("d")
+        assert "lost" in [kind for kind, _, _ in (await read(vfs, number, last))[1]]
+        await end(vfs)
+
+
+async def test_an_outage(autojump_clock: Clock) -> None:
+    async with mounted(tree(), watching=True) as vfs:
+        number, last = await begun(vfs)
+        for watch in list(vfs.names.watches):
+            watch.send.send_nowait(None)
+        await trio.sleep(3)
+        following, told = await read(vfs, number, last)
+        assert told == [("lost", "", "")]
+        vfs.names.tell("d", Change("f", ChangeKind.MODIFIED))
+        assert (await read(vfs, number, following))[1] == [("modified", "f", "")]
+        await end(vfs)
+
+
+async def test_who_comes_back_late_is_told_of_the_loss(autojump_clock: Clock) -> None:
+    async with mounted(tree(), watching=True) as vfs:
+        number, last = await begun(vfs)
+        await end(vfs)
+        await read(vfs, number, last)
+        assert (await read(vfs, number, last))[1] == [("lost", "", "")]
+        await end(vfs)
+
+
+async def test_refusals(autojump_clock: Clock) -> None:
+    async with mounted(tree(), watching=True) as vfs:
+        for n in range(FEEDS_MAX):
+            await begun(vfs, f"e{n}")
+        directory = await vfs.lookup("d")
+        with pytest.raises(NotSupported):
+            vfs.fs.feeds.page(directory, -1)
+        file = await vfs.fs.lookup(directory.number, b"f")
+        file.nlookup += 1
+        with pytest.raises(NotADirectory):
+            vfs.fs.feeds.page(file, -1)
+        await end(vfs)
