@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from netfsfuse.errors import NetfsError, NotSupported
+from netfsfuse.errors import Disconnected, NetfsError, NotSupported
 from netfsfuse.stats import VfsStats
 from netfsfuse.types import Change
 from netfsfuse.vfs.folder import Watched
@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 WATCHES_MAX = 256
 KEPT = 10.0
 """Seconds after its last use in which a watch is not given up for another."""
+
+REFUSED = 30.0
+"""Seconds for which a directory that may not be watched is left alone: every open would ask."""
 
 Told = Callable[[Inode, Sequence[Change]], None]
 
@@ -61,6 +64,7 @@ class Watches:
         self._told = told
         self._most = most
         self._entries: dict[Inode, _Entry] = {}  # the one used longest ago first
+        self._refused: dict[Inode, float] = {}  # until when
 
     def use(self, inode: Inode) -> None:
         """The directory is about to be asked for, or is used: watch it, if that can be had. What is
@@ -76,8 +80,9 @@ class Watches:
         entry.used = now
 
     def _begin(self, inode: Inode, now: float) -> _Entry | None:
-        if self._most <= 0:
+        if self._most <= 0 or now < self._refused.get(inode, now):
             return None
+        self._refused.pop(inode, None)
         if len(self._entries) >= self._most:
             oldest = next(iter(self._entries.values()))
             if now - oldest.used < KEPT:
@@ -106,6 +111,10 @@ class Watches:
             self._most = 0
         except NetfsError as failed:
             log.debug("watching %r: %s", entry.inode.path, failed)
+            if not isinstance(failed, Disconnected):
+                if len(self._refused) >= WATCHES_MAX:
+                    self._refused.clear()
+                self._refused[entry.inode] = trio.current_time() + REFUSED
         finally:
             self._end(entry)
 
@@ -122,6 +131,7 @@ class Watches:
 
     def forget(self, inode: Inode) -> None:
         """The kernel has forgotten the directory."""
+        self._refused.pop(inode, None)
         entry = self._entries.get(inode)
         if entry is not None:
             self._end(entry)
