@@ -117,6 +117,8 @@ class Inode:
 
 
 _FROZEN = struct.Struct("<8Q2I2dQ")
+_COUNT = struct.Struct("<Q")
+_COUNT_AT = _FROZEN.size - _COUNT.size
 
 Frozen = tuple[Inode, bytes]
 """The parent; attributes, generation, times, count, and then the name."""
@@ -211,17 +213,25 @@ class InodeTable:
             self._stats.inodes = len(self._inodes)
 
     def forget(self, number: int, nlookup: int) -> Inode | None:
-        """The kernel lets go of ``nlookup`` look-ups; the inode if that was all. Never raises."""
+        """The kernel lets go of ``nlookup`` look-ups; the inode if that was all, None for one that
+        was frozen. Never raises."""
+        known = self._inodes.get(number)
+        if isinstance(known, tuple) and _COUNT.unpack_from(known[1], _COUNT_AT)[0] <= nlookup:
+            self._drop(number)
+            return None
         inode = self.find(number)
         if inode is None or inode is self.root:
             return None
         inode.nlookup -= nlookup
         if inode.nlookup > 0:
             return None
+        self._drop(number)
+        return inode
+
+    def _drop(self, number: int) -> None:
         del self._inodes[number]
         self._stats.inodes = len(self._inodes)
         self._shrink()
-        return inode
 
     def _shrink(self) -> None:
         """Give memory back when a table that was large has become small.

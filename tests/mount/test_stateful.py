@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -161,11 +162,15 @@ class Programs(RuleBasedStateMachine):
     @rule(which=st.integers(0, 5))
     def close(self, which: int) -> None:
         if which < len(self.held):
-            os.close(self.held.pop(which).fd)
+            with suppress(OSError):  # see teardown
+                os.close(self.held.pop(which).fd)
 
     def teardown(self) -> None:
         for held in self.held:
-            os.close(held.fd)
+            # Of a small file no handle is open on the server, which may give its number to a new
+            # one: then the kernel has given the old one up.
+            with suppress(OSError):
+                os.close(held.fd)
 
 
 @pytest.mark.parametrize("options", ["fsc", "nofsc"])
