@@ -35,7 +35,7 @@ from netfsfuse.smb.wire.create import (
 )
 from netfsfuse.smb.wire.header import RELATED_FILE_ID, Command
 from netfsfuse.smb.wire.query import pack_query_directory, parse_query_directory
-from netfsfuse.types import DirEntry
+from netfsfuse.types import DirEntry, FileAttr
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class SmbListing:
         self._taken = 0  # pages, so far
         self._unsure = False  # pages were asked for and their replies not seen
         self.asked = 0.0
+        self.own: FileAttr | None = None
         self._pages: deque[tuple[float, list[DirEntry]]] = deque()
         self._given: set[str] = set()
         self._repeated = 0  # entries since the last that was new
@@ -234,6 +235,8 @@ class SmbListing:
                 self._odd(entry.name)
             elif name not in _DOTS:
                 sound.append(entry)
+            elif name == ".":
+                self.own = self._session.file_ids.seen(entry.attr)
         file_ids = self._session.file_ids
         file_ids.judge(sound, self._name)
         if file_ids.trusted:

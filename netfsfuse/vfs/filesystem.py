@@ -69,7 +69,9 @@ class FileSystem:
         self.trust = trust
         self._names = Names(namespace, contents, self.inodes, trust, self._files.open_by)
         self.feeds = Feeds(namespace, nursery)
-        self._listings = Listings(namespace, self.inodes, self._watches, trust.acdirmax)
+        self._listings = Listings(
+            namespace, self.inodes, self._watches, trust.acdirmax, self._names.learn
+        )
         self._ahead = Ahead(
             namespace,
             self.inodes,

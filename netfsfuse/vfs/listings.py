@@ -9,6 +9,7 @@ listing are answered from it as long as it is believed. Together the kept ones h
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 
 import trio
 
@@ -32,15 +33,21 @@ where they share nothing."""
 
 
 class Listings:
-    """See the module."""
+    """See the module. ``learn``: takes in what is known of a directory as of when it was asked."""
 
     def __init__(
-        self, namespace: Namespace, inodes: InodeTable, watches: Watches, lifetime: float
+        self,
+        namespace: Namespace,
+        inodes: InodeTable,
+        watches: Watches,
+        lifetime: float,
+        learn: Callable[[Inode, FileAttr, float], None],
     ) -> None:
         self._namespace = namespace
         self._inodes = inodes
         self._watches = watches
         self._lifetime = lifetime
+        self._learn = learn
         self.handles: HandleTable[DirectoryHandle] = HandleTable()
         self._kept: dict[Inode, int] = {}  # entries; the one used longest ago first
         self._entries = 0
@@ -93,6 +100,7 @@ class Listings:
                     if len(attrs) > FOLDER_MAX:
                         return
                 self.keep(inode, attrs, asked)
+                self._learn_own(inode, listing, asked)
             finally:
                 await listing.aclose()
         except NetfsError:
@@ -100,6 +108,13 @@ class Listings:
         finally:
             del self._filling[inode]
             over.set()
+
+    def _learn_own(self, inode: Inode, listing: Listing, asked: float) -> None:
+        """What the listing says of the directory itself, which its parent's watch is not told."""
+        own = listing.own
+        if own is not None and own.file_id == inode.attr.file_id:
+            times = {"access": own.access, "write": own.write, "change": own.change}
+            self._learn(inode, inode.attr._replace(**times), asked)
 
     # -- handles ------------------------------------------------------------------------------
 
@@ -165,6 +180,7 @@ class Listings:
             await trio.lowlevel.checkpoint()  # a page took 2 ms: others first
             return
         handle.complete = True
+        self._learn_own(handle.inode, handle.listing, handle.asked)
         await self._close(handle.listing, handle)
         if len(handle.entries) <= FOLDER_MAX:
             self.keep(handle.inode, dict(handle.entries), handle.asked)

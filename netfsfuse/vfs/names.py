@@ -187,6 +187,10 @@ class Names:
             log.debug("reading a possible link: %s", failed)
             return None
 
+    def learn(self, inode: Inode, attr: FileAttr, asked: float) -> None:
+        """Take in what is known for certain to be the inode's."""
+        self._learn(inode, attr, asked)
+
     def _learn(self, inode: Inode, attr: FileAttr, asked: float) -> None:
         """Take in the answer to a question of ``asked``, unless a later one was answered first: the
         kernel would be told an old size, and cut readers off who have seen more.

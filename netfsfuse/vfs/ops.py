@@ -45,9 +45,11 @@ class OpenFile(ServerFile, Protocol):
 
 
 class Listing(Protocol):
-    """An open directory. ``asked``: when the page given last was asked for (trio clock)."""
+    """An open directory. ``asked``: when the page given last was asked for (trio clock). ``own``:
+    the directory's own attributes, if they were among its entries."""
 
     asked: float
+    own: FileAttr | None
 
     async def next_page(self) -> list[DirEntry]:
         """Some more entries, [] at the end. Names are local ones; no "." and ".."."""

@@ -153,6 +153,7 @@ class Listing:
     def __init__(self, namespace: FakeNamespace, path: str) -> None:
         self._namespace, self._path = namespace, path
         self.asked = trio.current_time()
+        self.own = namespace.tree[path].attr if path in namespace.tree else None
         prefix = f"{path}/" if path else ""
         self._left = [
             DirEntry(name[len(prefix) :], node.attr)
