@@ -85,6 +85,7 @@ class WholeFiles:
         self._changed = trio.Event()
         self._storing = False
         self._scope = trio.CancelScope()
+        self._ended: trio.Event | None = None
 
     async def keep(self, file: WholeFile, data: memoryview) -> bool:
         """Store ``data``, all of ``file``, some time soon; False when there is no room for it."""
@@ -108,15 +109,21 @@ class WholeFiles:
 
     async def run(self) -> None:
         """Store what is queued. A task; ends with :meth:`stop`."""
-        with self._scope:
-            while True:
-                while self._queue:
-                    await self._store_some()
-                await self._changed.wait()
+        self._ended = trio.Event()
+        try:
+            with self._scope:
+                while True:
+                    while self._queue:
+                        await self._store_some()
+                    await self._changed.wait()
+        finally:
+            self._ended.set()
 
     async def stop(self) -> None:
         """End :meth:`run`, and store what is queued still."""
         self._scope.cancel()
+        if self._ended is not None:  # a hop of its own may be under way
+            await self._ended.wait()
         while self._queue:
             await self._store_some()
 

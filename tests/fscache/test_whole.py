@@ -11,7 +11,7 @@ import trio.testing
 
 from netfsfuse.fscache import whole
 from netfsfuse.types import CACHE_BLOCK, FileAttr
-from tests.fscache.holding import ATTR, Setup, content_in
+from tests.fscache.holding import ATTR, Gate, Setup, content_in
 
 SMALL = ATTR._replace(size=1000)
 
@@ -82,6 +82,27 @@ async def test_what_is_kept_is_stored_before_the_cache_is_closed(tmp_path: Path)
     for (attr, path), each in zip(files, data, strict=True):
         await setup.fscache.keep(attr, path, each)
     await setup.reopen()
+    assert await setup.fscache.recall(files) == data
+    await setup.fscache.aclose()
+
+
+async def test_closed_while_some_are_being_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a thread has in its hands is stored as well."""
+    setup = Setup(tmp_path)
+    files = attrs(40)
+    data = contents(files)
+    gate = Gate(monkeypatch, "pwritev")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(setup.fscache.tend)
+        for (attr, path), each in zip(files, data, strict=True):
+            await setup.fscache.keep(attr, path, each)
+        await trio.to_thread.run_sync(gate.reached.wait)
+        nursery.start_soon(setup.fscache.aclose)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.opened.set()
+    setup.open()
     assert await setup.fscache.recall(files) == data
     await setup.fscache.aclose()
 
