@@ -91,7 +91,7 @@ def test_empty_file(samba: PrivateSamba, folder: Path, mount) -> None:
     assert mounted.stats()["server"]["reads"] == 0
 
 
-@pytest.mark.parametrize("count", [10_000, 50_000])
+@pytest.mark.parametrize("count", [10_000, pytest.param(50_000, marks=pytest.mark.soak)])
 def test_big_directory(samba: PrivateSamba, folder: Path, mount, count: int) -> None:
     """Every name once, in as many pages as they fill, attributes included: no entry is asked for
     by itself, not even by the many calls of ``ls -l``."""
@@ -214,12 +214,13 @@ def test_memory_stays_flat_over_a_long_read(
     assert kib("VmHWM") < first + (16 << 10)
 
 
-def test_a_hundred_thousand_entries_that_change(
-    samba: PrivateSamba, folder: Path, mount, proxy: Callable[..., PrivateProxy]
+@pytest.mark.parametrize("count", [20_000, pytest.param(100_000, marks=pytest.mark.soak)])
+def test_very_many_entries_that_change(
+    samba: PrivateSamba, folder: Path, mount, proxy: Callable[..., PrivateProxy], count: int
 ) -> None:
     """The first entry after two round trips at most; two readers see what stays once each, while
     names come and go."""
-    stays = set(fill(folder / "huge", 100_000))
+    stays = set(fill(folder / "huge", count))
     line = proxy(samba.port, delay=0.1)
     mounted: Mounted = mount(samba, source=f"//127.0.0.1:{line.port}/share")
     here = mounted.path / folder.name / "huge"
