@@ -126,6 +126,7 @@ async def _mount(
             )
             notifier = Notifier(filesystem.inodes)
             filesystem.on_change = notifier.changed
+            filesystem.on_moved = notifier.drop_entry
             try:
                 async with mounted(operations, config, service, notifier) as fuse:
                     await fuse.wait_answering()

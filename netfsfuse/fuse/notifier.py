@@ -28,6 +28,7 @@ PENDING_MAX = 4096
 
 BATCH = 64
 _STOP_SECONDS = 2.0
+_DROP_SECONDS = 1.0
 _UNKNOWN = (errno.ENOENT, errno.ENOTCONN)
 
 
@@ -48,6 +49,7 @@ class Notifier:
     def __init__(self, inodes: InodeTable) -> None:
         self._inodes = inodes
         self._pending: dict[tuple[Inode, str], bool] = {}
+        self._waiting: dict[tuple[Inode, str], trio.Event] = {}
         self._news = trio.Event()
         self._scope = trio.CancelScope()
         self._ended: trio.Event | None = None
@@ -60,6 +62,15 @@ class Notifier:
                 self._pending[key] = self._pending.get(key, False) or change.names
         self._news.set()
 
+    async def drop_entry(self, directory: Inode, name: str) -> None:
+        """Returns when the kernel has dropped the name, after a second at most. A handler may wait
+        for it that the kernel does not call under a lock on the directory, such as open."""
+        waited = self._waiting.setdefault((directory, name), trio.Event())
+        self._pending[directory, name] = True
+        self._news.set()
+        with trio.move_on_after(_DROP_SECONDS):
+            await waited.wait()
+
     async def run(self) -> None:
         """Tell the kernel, until :meth:`stop`. A task; raises nothing but Cancelled."""
         self._ended = trio.Event()
@@ -69,10 +80,12 @@ class Notifier:
                     await self._news.wait()
                     self._news = trio.Event()
                     while self._pending:
-                        batch = self._take()
+                        keys = list(self._pending)[:BATCH]
+                        batch = self._take(keys)
                         await trio.to_thread.run_sync(
                             partial(_tell, batch), abandon_on_cancel=False
                         )
+                        self._wake(keys)
         finally:
             self._ended.set()
 
@@ -83,9 +96,14 @@ class Notifier:
             with trio.move_on_after(_STOP_SECONDS, shield=True):
                 await self._ended.wait()
 
-    def _take(self) -> list[_Told]:
+    def _wake(self, keys: Sequence[tuple[Inode, str]]) -> None:
+        for key in keys:
+            if key in self._waiting and key not in self._pending:
+                self._waiting.pop(key).set()
+
+    def _take(self, keys: Sequence[tuple[Inode, str]]) -> list[_Told]:
         batch = []
-        for key in list(self._pending)[:BATCH]:
+        for key in keys:
             names = self._pending.pop(key)
             directory, name = key
             if self._inodes.find(directory.number) is not directory:

@@ -102,6 +102,7 @@ class Files:
         inode = self._inodes.get(number)
         if inode.kind is FileKind.DIRECTORY:
             raise IsADirectory(inode.path)
+        await names.moves.confirm(inode)
         before = record_of(inode.attr)
         try:
             found = await self._find(inode, names, ahead, direct=direct)

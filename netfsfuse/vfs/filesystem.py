@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
@@ -30,6 +30,10 @@ VOLUME_TRUST = 15.0
 """Seconds: each ``find`` and ``grep -r`` asks for the space of what it goes through."""
 
 
+async def _unheard(directory: Inode, name: str) -> None:
+    """Nobody is there to be told."""
+
+
 class FileSystem:
     """See the module. ``server_time``: the server's clock, seconds since 1970. ``nursery`` owns the
     tasks that watch directories and fetch ahead, which end with :meth:`aclose`."""
@@ -50,6 +54,8 @@ class FileSystem:
         self.inodes = InodeTable(root, stats.vfs)
         self.on_change: Callable[[Inode, Sequence[Change]], None] = lambda inode, changes: None
         """Hears of what other clients, or the server's own users, have changed in a directory."""
+        self.on_moved: Callable[[Inode, str], Awaitable[None]] = _unheard
+        """Makes the kernel drop a name in a directory; see ``Moves``."""
         self._volume: VolumeStat | None = None
         self._volume_until = 0.0
         watches = WATCHES_MAX if trust.acdirmax > 0 and trust.mode != "none" else 0
@@ -67,7 +73,9 @@ class FileSystem:
             keeping=trust.mode != "none",
         )
         self.trust = trust
-        self._names = Names(namespace, contents, self.inodes, trust, self._files.open_by)
+        self._names = Names(
+            namespace, contents, self.inodes, trust, self._files.open_by, self._drop_entry
+        )
         self.feeds = Feeds(namespace, nursery)
         self._listings = Listings(
             namespace, self.inodes, self._watches, trust.acdirmax, self._names.learn
@@ -82,6 +90,9 @@ class FileSystem:
             stats.vfs,
             most=WINDOW_MAX if watches else 0,
         )
+
+    async def _drop_entry(self, directory: Inode, name: str) -> None:
+        await self.on_moved(directory, name)
 
     def _told(self, inode: Inode, changes: Sequence[Change]) -> None:
         self.on_change(inode, changes)

@@ -39,7 +39,8 @@ class Inode:
     ``attr`` was asked for at ``known_at`` and is believed until ``attr_until`` (trio clock).
     ``pages`` are the attributes under which the kernel's page cache was last allowed to fill, None
     if never, and ``pages_since`` when others were dropped for them. ``target`` is a symlink's,
-    ``folder`` and ``watched`` a directory's: its names, and what the server tells of it.
+    ``folder`` and ``watched`` a directory's: its names, and what the server tells of it. ``left``:
+    names in directories by which the kernel may still come here, and until when (``moves.py``).
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class Inode:
         "folder",
         "generation",
         "known_at",
+        "left",
         "name",
         "nlookup",
         "number",
@@ -72,6 +74,7 @@ class Inode:
         self.target: str | None = None
         self.folder: Folder | None = None
         self.watched: Watched | None = None
+        self.left: dict[tuple[Inode, str], float] | None = None
 
     @property
     def kind(self) -> FileKind:
@@ -191,6 +194,7 @@ class InodeTable:
             len(self._inodes) > FREEZE_ABOVE
             and (inode.nlookup == 1 or inode is self._just_thawed)
             and inode.pages is None
+            and inode.left is None
             and inode.parent is not None
             and inode.kind is FileKind.FILE
             and self._inodes.get(inode.number) is inode

@@ -9,7 +9,7 @@ new generation (look-up, listing), upon which it drops the old inode's pages and
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import trio
 
@@ -21,6 +21,7 @@ from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.folder import Known, Missing, find
 from netfsfuse.vfs.identity import inode_number, surely_same_file
 from netfsfuse.vfs.inodes import Inode, InodeTable
+from netfsfuse.vfs.moves import Moves
 from netfsfuse.vfs.ops import Namespace, OpenFile
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ REST = 5.0
 
 
 class Names:
-    """See the module. ``open_files``: the files that are open by an inode, to ask them."""
+    """See the module. ``open_files``: the files that are open by an inode, to ask them.
+    ``drop_entry``: see ``Moves``."""
 
     def __init__(
         self,
@@ -42,12 +44,14 @@ class Names:
         inodes: InodeTable,
         trust: TrustConfig,
         open_files: Callable[[Inode], Iterable[OpenFile]],
+        drop_entry: Callable[[Inode, str], Awaitable[None]],
     ) -> None:
         self._trust = trust
         self._namespace = namespace
         self._contents = contents
         self._inodes = inodes
         self._open_files = open_files
+        self.moves = Moves(namespace, drop_entry, unasked=trust.unasked)
 
     # -- what is believed ---------------------------------------------------------------------
 
@@ -140,7 +144,7 @@ class Names:
             or not (inode.attr == attr or surely_same_file(inode.attr, attr))
         ):
             return None
-        self._learn(inode, attr, asked)
+        self.learn(inode, attr, asked)
         return inode
 
     def _number(self, parent: Inode, name: str, attr: FileAttr) -> int:
@@ -172,9 +176,10 @@ class Names:
                 inode.pages = None
                 self._contents.retire(number)
             if not inode.holds(parent):
+                self.moves.note(inode, parent, name, self._lifetime(attr))
                 inode.parent, inode.name = parent, name
         inode.target = target
-        self._learn(inode, attr, asked)
+        self.learn(inode, attr, asked)
         return inode
 
     async def _link_target(self, path: str, attr: FileAttr) -> str | None:
@@ -188,12 +193,9 @@ class Names:
             return None
 
     def learn(self, inode: Inode, attr: FileAttr, asked: float) -> None:
-        """Take in what is known for certain to be the inode's."""
-        self._learn(inode, attr, asked)
-
-    def _learn(self, inode: Inode, attr: FileAttr, asked: float) -> None:
-        """Take in the answer to a question of ``asked``, unless a later one was answered first: the
-        kernel would be told an old size, and cut readers off who have seen more.
+        """Take in what is known for certain to be the inode's, the answer to a question of
+        ``asked``, unless a later one was answered first: the kernel would be told an old size, and
+        cut readers off who have seen more.
         """
         if asked < inode.known_at:
             return
@@ -243,7 +245,7 @@ class Names:
                 raise Stale(f"{inode.path!r} was made anew")
             if not same_content(record_of(inode.attr), attr):
                 await self._accept_target(inode, attr)
-        self._learn(inode, attr, asked)
+        self.learn(inode, attr, asked)
 
     async def _accept_target(self, inode: Inode, attr: FileAttr) -> None:
         """A changed file may have become a symlink, or one that leads elsewhere."""
@@ -279,7 +281,7 @@ class Names:
         asked = trio.current_time()
         try:
             with trio.move_on_after(PATIENCE) as scope:
-                self._learn(root, await self._namespace.stat(""), asked)
+                self.learn(root, await self._namespace.stat(""), asked)
         except Disconnected as failed:
             log.debug("the root is shown as it was: %s", failed)
         if scope.cancelled_caught:  # one path look-up asks several times, and would wait each time
@@ -289,6 +291,6 @@ class Names:
         """The path is gone. A file that is still open here has attributes all the same."""
         for file in self._open_files(inode):
             asked = trio.current_time()
-            self._learn(inode, await file.query(), asked)
+            self.learn(inode, await file.query(), asked)
             return
         raise Stale(f"{inode.path!r} is gone")
