@@ -8,7 +8,7 @@ import trio.testing
 
 from netfsfuse.errors import Stale
 from netfsfuse.vfs.inodes import Inode
-from tests.vfs.fakes import Vfs, Node, dir_attr, file_attr, mounted
+from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock
 
