@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import trio
 
@@ -105,7 +106,17 @@ class FileSystem:
 
     async def getattr(self, number: int) -> Inode:
         """See ``Names.getattr``."""
-        return await self._names.getattr(number)
+        with self._noting_refusal(number):
+            return await self._names.getattr(number)
+
+    @contextmanager
+    def _noting_refusal(self, number: int) -> Iterator[None]:
+        try:
+            yield
+        except Stale:
+            if (inode := self.inodes.find(number)) is not None:
+                self._names.moves.refused(inode.path)
+            raise
 
     def believed_for(self, inode: Inode) -> float:
         """See ``Names.believed_for``."""
@@ -148,7 +159,8 @@ class FileSystem:
 
     async def open(self, number: int, *, direct: bool = False) -> Opened:
         """See ``Files.open``."""
-        opened = await self._files.open(number, self._names, self._ahead, direct=direct)
+        with self._noting_refusal(number):
+            opened = await self._files.open(number, self._names, self._ahead, direct=direct)
         self._count_handles()
         return opened
 

@@ -9,10 +9,13 @@ two files anew and one was given the other's old number.
 So the name that was left is noted, and asked for at the next open of the inode. If it leads
 elsewhere, the kernel is made to drop it, and the open raises Stale: the kernel then looks up all
 names of the path anew, whichever it came by. Directories above count as well.
+
+It does so once. Who was refused at a path a moment ago comes to it by its names, and is let in.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -22,6 +25,10 @@ from netfsfuse.vfs.folder import Known, find
 from netfsfuse.vfs.identity import inode_number
 from netfsfuse.vfs.inodes import Inode
 from netfsfuse.vfs.ops import Namespace
+
+
+_RETRY = 1.0
+"""Seconds in which the kernel comes again after ESTALE; it takes some round trips."""
 
 
 class Moves:
@@ -38,6 +45,7 @@ class Moves:
         self._namespace = namespace
         self._drop_entry = drop_entry
         self._unasked = unasked
+        self._refused: dict[str, float] = {}
 
     def note(self, inode: Inode, parent: Inode, name: str, lifetime: float) -> None:
         """The inode is found at ``name`` in ``parent``; the kernel believes the name where it was
@@ -61,8 +69,17 @@ class Moves:
             if here.left and await self._has_moved(here):
                 moved = True
             here = here.parent
-        if moved:
+        if moved and not self._comes_again(inode.path):
             raise Stale(f"{inode.path!r} was known by a name that leads elsewhere now")
+
+    def refused(self, path: str) -> None:
+        """Somebody is answered Stale at ``path``, and the kernel will look its names up anew."""
+        now = trio.current_time()
+        self._refused = {at: when for at, when in self._refused.items() if now - when < _RETRY}
+        self._refused[path] = now
+
+    def _comes_again(self, path: str) -> bool:
+        return trio.current_time() - self._refused.pop(path, -math.inf) < _RETRY
 
     async def _has_moved(self, inode: Inode) -> bool:
         moved = False
