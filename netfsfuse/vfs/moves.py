@@ -26,7 +26,6 @@ from netfsfuse.vfs.identity import inode_number
 from netfsfuse.vfs.inodes import Inode
 from netfsfuse.vfs.ops import Namespace
 
-
 _RETRY = 1.0
 """Seconds in which the kernel comes again after ESTALE; it takes some round trips."""
 
