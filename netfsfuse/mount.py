@@ -113,7 +113,7 @@ async def _mount(
                 namespace=namespace,
                 contents=Contents(netfs, cache),
                 trust=config.trust,
-                server_time=session.server_time,
+                server_time=session.clock.now,
                 stats=stats,
                 nursery=service,
             )

@@ -134,6 +134,15 @@ class Change(NamedTuple):
         return self.kind is not ChangeKind.MODIFIED
 
 
+class ServerTime(NamedTuple):
+    """The server's clock, seconds since 1970: between ``earliest`` and ``latest``, by an answer
+    that came ``measured`` seconds ago (infinite: none did)."""
+
+    earliest: float
+    latest: float
+    measured: float
+
+
 @dataclass(frozen=True, slots=True)
 class VolumeStat:
     """Space on the server's volume: bytes in a unit, and units in all, free, and free to us."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import stat
 import time
@@ -24,6 +25,7 @@ from netfsfuse.stats import OBJECT_XATTR
 
 _CHUNK = 4 * 1024 * 1024
 _STORED_PATIENCE = 5.0  # seconds for the stores behind the reader to be done
+_SETTLED = 2.2  # seconds after which a file that has just changed is cached
 
 
 @dataclass(slots=True)
@@ -139,9 +141,13 @@ def _warm(path: str, pin: bool) -> tuple[int, bool]:
     read = 0
     if not place.is_whole(size):
         read = _read(path)
+        again = time.monotonic() + _SETTLED
         end = time.monotonic() + _STORED_PATIENCE
         while not place.is_whole(size):
-            if time.monotonic() >= end:
+            if time.monotonic() >= again:
+                again = math.inf
+                read += _read(path)
+            elif time.monotonic() >= end:
                 raise OSError(errno.ENOSPC, "not stored: is the cache full, or was it changed?")
             time.sleep(0.02)
     return read, pin and place.pin()

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 import uuid
+from datetime import UTC
 from typing import Any
 
 from smbprotocol.connection import Capabilities, Connection, Dialects
@@ -30,6 +31,7 @@ from netfsfuse.config import ServerConfig
 from netfsfuse.errors import AccessDenied, Disconnected, MountError
 from netfsfuse.smb import status
 from netfsfuse.smb.anonymous import AnonymousSession
+from netfsfuse.smb.clock import Reading, boottime
 from netfsfuse.smb.crypto import CipherId, Sealer, Signer, SigningAlgorithm
 from netfsfuse.smb.established import Established
 from netfsfuse.smb.handshake_transport import HandshakeTransport
@@ -51,7 +53,7 @@ class _Connection(Connection):  # type: ignore[misc]
 
     def __init__(self, ours: HandshakeTransport, host: str, port: int, sign: bool) -> None:
         self._ours = ours
-        self.server_clock_offset = 0.0
+        self.clock = Reading(0.0, 0.0, 0.0)
         super().__init__(uuid.uuid4(), host, port, require_signing=sign)
         self.client_capabilities |= Capabilities.SMB2_GLOBAL_CAP_LEASING
 
@@ -64,8 +66,10 @@ class _Connection(Connection):  # type: ignore[misc]
         """smbprotocol assigns a Tcp of its own here; ours stays."""
 
     def _send_smb2_negotiate(self, *arguments: Any) -> Any:
+        asked = boottime()
         reply = super()._send_smb2_negotiate(*arguments)
-        self.server_clock_offset = reply["system_time"].get_value().timestamp() - time.time()
+        stated = reply["system_time"].get_value()
+        self.clock = Reading(stated.replace(tzinfo=UTC).timestamp(), asked, boottime())
         return reply
 
 
@@ -233,7 +237,7 @@ class Handshake:
             signer=signer,
             sign_requests=signer is not None and (self._config.sign or connection.require_signing),
             sealer=sealer,
-            server_clock_offset=connection.server_clock_offset,
+            clock=connection.clock,
             leasing=connection.server_capabilities.has_flag(Capabilities.SMB2_GLOBAL_CAP_LEASING),
         )
 

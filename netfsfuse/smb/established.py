@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
+from netfsfuse.smb.clock import Reading
 from netfsfuse.smb.crypto import Sealer, Signer
 
 
@@ -25,7 +26,7 @@ class Established:
     """None: the session has no key (guest, anonymous) or everything is encrypted."""
     sign_requests: bool
     sealer: Sealer | None
-    server_clock_offset: float
-    """Seconds to add to our clock to get the server's, late by up to one round trip."""
+    clock: Reading
+    """The server's time, as it stated it."""
     leasing: bool = False
     """The server grants leases."""

@@ -8,7 +8,6 @@ handle that was opened on an earlier one must be opened again (``file.py``).
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ from netfsfuse.config import ServerConfig
 from netfsfuse.errors import AccessDenied, Disconnected, MountError, NetfsError, ProtocolError
 from netfsfuse.smb.bridge import Handshake
 from netfsfuse.smb.channels import Channels
+from netfsfuse.smb.clock import ServerClock
 from netfsfuse.smb.established import Established
 from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.fileids import FileIds
@@ -63,10 +63,11 @@ class Session:
         handshaker: Handshaker = Handshake,
         lasting: bool = True,
         landings: Landings | None = None,
+        clock: ServerClock | None = None,
     ) -> None:
         self.config = config
         self.number = 0
-        self.clock_offset = 0.0
+        self.clock = clock or ServerClock()
         self.file_ids = FileIds()
         self.leases = Leases()
         self._nursery = nursery
@@ -90,6 +91,7 @@ class Session:
             handshaker=self._handshaker,
             lasting=False,
             landings=self._landings,
+            clock=self.clock,
         )
 
     @property
@@ -151,7 +153,7 @@ class Session:
 
     async def _dial(self) -> Transport:
         established = await self._shake_hands()
-        self.clock_offset = established.server_clock_offset
+        self.clock.read(established.clock)
         transport = Transport(
             established,
             ceiling=self.config.max_credits,
@@ -245,10 +247,6 @@ class Session:
             log.debug("acknowledging a break: %s", failed)
         finally:
             self._acknowledging -= 1
-
-    def server_time(self) -> float:
-        """The server's clock, seconds since the epoch, as far as we know it."""
-        return time.time() + self.clock_offset
 
     async def aclose(self) -> None:
         """Leave the tree and log off, politely but briefly, and end the connection."""

@@ -20,6 +20,7 @@ content in ``netfs`` and on disk is not opened at all; it is stored whole, behin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -28,12 +29,12 @@ import trio
 from netfsfuse.errors import IsADirectory, NotFound, Shrunk, Stale
 from netfsfuse.netfs import NetfsFile
 from netfsfuse.stats import ApplicationStats
-from netfsfuse.types import Change, ChangeKind, FileAttr, FileKind, same_content
+from netfsfuse.types import Change, ChangeKind, FileAttr, FileKind, ServerTime, same_content
 from netfsfuse.types import coherency_of as record_of
 from netfsfuse.vfs.ahead import Ahead
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.handles import FileHandle, HandleTable
-from netfsfuse.vfs.identity import is_settled, is_sound_end
+from netfsfuse.vfs.identity import Sight, is_settled, is_sound_end
 from netfsfuse.vfs.inodes import Inode, InodeTable
 from netfsfuse.vfs.names import Names
 from netfsfuse.vfs.opened import OpenedFiles
@@ -64,7 +65,7 @@ class _Found:
 
 
 class Files:
-    """See the module. ``server_time``: the server's clock, seconds since 1970. Without ``keeping``
+    """See the module. ``server_time``: the server's clock, now. Without ``keeping``
     every open and every read asks the server, and nothing is kept of what it says. ``told`` hears
     of what others change, as far as it is found out here."""
 
@@ -74,7 +75,7 @@ class Files:
         contents: Contents,
         inodes: InodeTable,
         opened: OpenedFiles,
-        server_time: Callable[[], float],
+        server_time: Callable[[], ServerTime],
         stats: ApplicationStats,
         watches: Watches,
         told: Callable[[Inode, Sequence[Change]], None],
@@ -114,7 +115,7 @@ class Files:
                 await names.accept(inode, file.attr, found.asked, final=True)
             if found.new and (whole := file.whole) is not None:
                 await self._contents.cache.keep(file.attr, inode.path, whole)
-            settled = self._keeping and is_settled(file.attr, self._server_time())
+            settled = self._keeping and self._is_settled(inode, file.attr)
             handle = FileHandle(inode, file, settled, direct or not self._keeping)
             if not found.later:
                 await self._begin_reading(handle)
@@ -145,7 +146,7 @@ class Files:
             if (
                 fetched is not None
                 and fetched.checked
-                and self._was_settled(fetched.attr, fetched.asked)
+                and self._is_settled(inode, fetched.attr, fetched.asked)
             ):
                 file = self._later(inode, path, fetched.attr, fetched.head)
                 return _Found(file, fetched.asked, new=not fetched.stored)
@@ -179,7 +180,7 @@ class Files:
         )
         if file.asked < asked:
             return _Found(file, None)
-        if not self._was_settled(file.attr, asked):
+        if not self._is_settled(inode, file.attr, asked):
             file.drop_head()
         is_whole = file.whole is not None
         return _Found(file, asked, new=is_whole, later=is_whole)
@@ -203,17 +204,26 @@ class Files:
             (stored,) = await self._contents.cache.recall([(known, path)])
         asked = trio.current_time()
         got = await self._namespace.fetch(path, SMALL if wanted and stored is None else 0)
-        if got is None or not self._was_settled(got[0], asked):
+        if got is None or not self._is_settled(inode, got[0], asked):
             return None
         attr, head = got
         if stored is not None and same_content(record_of(known), attr):
             return _Found(self._later(inode, path, attr, stored), asked)
         return _Found(self._later(inode, path, attr, head), asked, new=stored is None)
 
-    def _was_settled(self, attr: FileAttr, asked: float) -> bool:
-        """Whether a file that was read when it was ``asked`` for had been left alone for a while:
-        else it may have changed once more, in the same tick of the server's clock."""
-        return is_settled(attr, self._server_time() - (trio.current_time() - asked))
+    def _is_settled(self, inode: Inode, attr: FileAttr, asked: float | None = None) -> bool:
+        """Whether the file, found as ``attr``, had been left alone for a while when the server was
+        ``asked`` for it, or now: else it may change once more, in the same tick of its clock."""
+        now = trio.current_time()
+        then = now if asked is None else asked
+        server = self._server_time()
+        server = server._replace(earliest=server.earliest - (now - then))
+        known, sight = inode.attr, Sight()
+        if (attr.write, attr.change, attr.size) == (known.write, known.change, known.size):
+            sight = Sight(then - inode.same_since, now - inode.moved_after)
+        elif inode.same_since < math.inf:
+            sight = Sight(moved=now - inode.known_at)
+        return is_settled(attr, server, sight)
 
     def _later(self, inode: Inode, path: str, attr: FileAttr, head: memoryview | None) -> OpenFile:
         def opened(now: FileAttr) -> None:

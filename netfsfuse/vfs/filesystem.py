@@ -13,7 +13,7 @@ import trio
 from netfsfuse.config import TrustConfig
 from netfsfuse.errors import Disconnected, Stale
 from netfsfuse.stats import Stats
-from netfsfuse.types import Change, DirEntry, FileAttr, VolumeStat
+from netfsfuse.types import Change, DirEntry, FileAttr, ServerTime, VolumeStat
 from netfsfuse.vfs.ahead import WINDOW_MAX, Ahead
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.feeds import Feeds
@@ -36,7 +36,7 @@ async def _unheard(directory: Inode, name: str) -> None:
 
 
 class FileSystem:
-    """See the module. ``server_time``: the server's clock, seconds since 1970. ``nursery`` owns the
+    """See the module. ``server_time``: the server's clock, now. ``nursery`` owns the
     tasks that watch directories and fetch ahead, which end with :meth:`aclose`."""
 
     def __init__(
@@ -46,7 +46,7 @@ class FileSystem:
         namespace: Namespace,
         contents: Contents,
         trust: TrustConfig,
-        server_time: Callable[[], float],
+        server_time: Callable[[], ServerTime],
         stats: Stats,
         nursery: trio.Nursery,
     ) -> None:

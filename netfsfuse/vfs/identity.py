@@ -3,10 +3,12 @@ settled, is this the end of it?"""
 
 from __future__ import annotations
 
+import math
 import mmap
 import zlib
+from typing import NamedTuple
 
-from netfsfuse.types import FileAttr, coherency_of, same_content
+from netfsfuse.types import FileAttr, ServerTime, coherency_of, same_content
 
 ROOT_INODE = 1
 _OWN = 1 << 63
@@ -16,9 +18,13 @@ _TICKS = 10_000_000  # FILETIME ticks in a second
 _EPOCH = 11_644_473_600  # seconds from 1601 to 1970
 _SETTLED_FINE = 0.05
 """Seconds after which a further change must show in the times, where the server's clock is fine:
-Linux stamps files with its tick (4 to 10 ms); the rest is for our guess at the server's clock."""
+Linux stamps files with its tick (4 to 10 ms)."""
 _SETTLED_COARSE = 2.0
 """The same where times are whole seconds (FAT, ext3, HFS+)."""
+_AHEAD = 10.0
+"""Seconds: a time that lies so far ahead of the server's clock was not stamped by it."""
+_FRESH = 600.0
+"""Seconds for which it is believed that nobody has set the server's clock forward."""
 
 
 def inode_number(attr: FileAttr, path: str) -> int:
@@ -45,16 +51,38 @@ def surely_same_file(known: FileAttr, now: FileAttr) -> bool:
     return known.creation == now.creation or same_content(coherency_of(known), now)
 
 
-def is_settled(attr: FileAttr, server_time: float) -> bool:
-    """Whether the file's last change is so long ago that a further one cannot carry the same times.
+class Sight(NamedTuple):
+    """What our own clock knows of a file's times, in seconds: how long they have been the same
+    (``lasting``), and how long ago they were others (``moved``; infinite: never seen)."""
 
-    Until then equal times prove nothing ("racily clean", as git calls it), and data read now must
-    not be taken for the file's content later. ``server_time``: seconds since 1970.
+    lasting: float = 0.0
+    moved: float = math.inf
+
+
+def is_settled(attr: FileAttr, now: ServerTime, sight: Sight) -> bool:
+    """Whether a further change of the file cannot carry the times that it has.
+
+    Until then equal times prove nothing ("racily clean", as git calls it), and data read ``now``
+    must not be taken for the file's content later. What we saw ourselves comes first: times that
+    have been the same for long enough are not those of the server's present; and where they were
+    others less long ago than they claim to be old, the server's clock has been set. Otherwise they
+    are held against that clock: a change stamps a file with the present, which differs from what is
+    past, and from what lies far ahead (a camera's clock, an archive's date), as long as the clock
+    was not set forward to there.
     """
-    last = max(attr.change, attr.write)
-    coarse = attr.change % _TICKS == 0 and attr.write % _TICKS == 0
-    age = server_time - (last / _TICKS - _EPOCH)
-    return age > (_SETTLED_COARSE if coarse else _SETTLED_FINE)
+    change, write = attr.change, attr.write
+    limit = _SETTLED_COARSE if change % _TICKS == write % _TICKS == 0 else _SETTLED_FINE
+    if sight.lasting > limit:
+        return True
+    age = now.earliest - (max(change, write) / _TICKS - _EPOCH)
+    if sight.moved < math.inf and not 0.0 <= age <= sight.moved:
+        return False
+    past = now.earliest - limit
+    ahead = now.latest + _AHEAD if now.measured < _FRESH else math.inf
+    return all(
+        seconds < past or seconds > ahead
+        for seconds in (change / _TICKS - _EPOCH, write / _TICKS - _EPOCH)
+    )
 
 
 def is_sound_end(start: int, size: int, got: int, stated: int, *, direct: bool) -> bool:

@@ -36,7 +36,8 @@ FREEZE_ABOVE = 50_000
 class Inode:
     """One file, directory or link as the kernel was last told about it.
 
-    ``attr`` was asked for at ``known_at`` and is believed until ``attr_until`` (trio clock).
+    ``attr`` was asked for at ``known_at`` and is believed until ``attr_until`` (trio clock). Its
+    times and size have been the same since ``same_since``, and were others at ``moved_after``.
     ``pages`` are the attributes under which the kernel's page cache was last allowed to fill, None
     if never, and ``pages_since`` when others were dropped for them. ``target`` is a symlink's,
     ``folder`` and ``watched`` a directory's: its names, and what the server tells of it. ``left``:
@@ -50,12 +51,14 @@ class Inode:
         "generation",
         "known_at",
         "left",
+        "moved_after",
         "name",
         "nlookup",
         "number",
         "pages",
         "pages_since",
         "parent",
+        "same_since",
         "target",
         "watched",
     )
@@ -67,6 +70,8 @@ class Inode:
         self.attr = attr
         self.attr_until = 0.0
         self.known_at = 0.0
+        self.same_since = math.inf
+        self.moved_after = -math.inf
         self.generation = attr.creation
         self.nlookup = 0
         self.pages: FileAttr | None = None

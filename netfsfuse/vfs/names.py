@@ -9,6 +9,7 @@ new generation (look-up, listing), upon which it drops the old inode's pages and
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable
 
 import trio
@@ -199,6 +200,11 @@ class Names:
         """
         if asked < inode.known_at:
             return
+        before = inode.attr
+        if before.write != attr.write or before.change != attr.change or before.size != attr.size:
+            inode.moved_after, inode.same_since = inode.known_at, trio.current_time()
+        elif inode.same_since == math.inf:
+            inode.same_since = trio.current_time()
         inode.known_at = asked
         inode.attr = attr
         inode.attr_until = asked + self._lifetime(attr)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.mount
 
 @pytest.fixture
 def tree(samba: PrivateSamba) -> Path:
-    """150 small files, one of 24 MiB, an empty one."""
+    """150 small files, two of which are dated far ahead, one of 24 MiB, an empty one."""
     folder = Path(tempfile.mkdtemp(dir=samba.path))
     for number in range(150):
         file = folder / f"d{number % 7}" / f"f{number}"
@@ -29,6 +29,8 @@ def tree(samba: PrivateSamba) -> Path:
         file.write_bytes(os.urandom(1000 * number % 90_000 + 1))
     data.write_file(folder / "big", 24 * MIB + 5)
     (folder / "empty").touch()
+    for file in (folder / "d0/f0", folder / "d1/f99"):
+        os.utime(file, (2**32, 2**32))
     return folder
 
 

@@ -19,6 +19,7 @@ import trio
 import trio.testing
 
 from netfsfuse.netfs.buffer import Buffer
+from netfsfuse.smb.clock import Reading
 from netfsfuse.smb.crypto import TRANSFORM_SIZE, CipherId, Sealer, Signer
 from netfsfuse.smb.established import Established
 from netfsfuse.smb.exchange import Request, Sink
@@ -181,7 +182,7 @@ def established(sock: socket.socket, *, credits: int = 64, **more: object) -> Es
         "signer": None,
         "sign_requests": False,
         "sealer": None,
-        "server_clock_offset": 0.0,
+        "clock": Reading(0.0, 0.0, 0.0),
     }
     return Established(sock=sock, credits=credits, **(values | more))  # type: ignore[arg-type]
 

@@ -23,6 +23,7 @@ from netfsfuse.types import (
     Change,
     DirEntry,
     FileAttr,
+    ServerTime,
     VolumeStat,
     coherency_of,
     same_content,
@@ -363,7 +364,7 @@ async def mounted(
             namespace=names,
             contents=contents,
             trust=TrustConfig(mode, acregmax=actimeo, acdirmax=actimeo),
-            server_time=lambda: clock[0],
+            server_time=lambda: ServerTime(clock[0], clock[0], measured=0.0),
             stats=stats,
             nursery=nursery,
         )

@@ -31,7 +31,8 @@ async def test_pages_stay_only_while_nothing_changed(autojump_clock: Clock) -> N
             opened = await vfs.fs.open(11)
             assert (opened.keep_cache, opened.attributes_changed) == (keep, changed)
             await vfs.fs.release(opened.fh)
-        write(vfs, b"two")
+        await trio.sleep(1)
+        write(vfs, b"two", age=0.5)
         opened = await vfs.fs.open(11)
         assert (opened.keep_cache, opened.attributes_changed) == (False, True)
         assert bytes(await vfs.fs.read(opened.fh, 0, 10)) == b"two"
@@ -126,11 +127,41 @@ async def test_a_file_just_written_is_shared_with_nobody_and_cached_nowhere(
         assert (vfs.cache.kept, vfs.cache.acquired) == ({}, [])
         await vfs.fs.release(first.fh)
         await vfs.fs.release(second.fh)
+        await trio.sleep(1)
         vfs.clock[0] = NOW + 1
         opened = await vfs.fs.open(11)
         assert not opened.keep_cache  # what was read in that tick proves nothing
         assert vfs.cache.kept == {"f": (vfs.names.tree["f"].attr, b"now")}
         await vfs.fs.release(opened.fh)
+
+
+async def test_times_that_last_are_settled_whatever_the_servers_clock(
+    autojump_clock: Clock,
+) -> None:
+    async with mounted(tree()) as vfs:
+        vfs.clock[0] = NOW - 3603  # written 3 s from now, by a clock that runs behind
+        await vfs.lookup("f")
+        await vfs.content(11)
+        assert vfs.cache.kept == {}
+        await trio.sleep(0.1)
+        await vfs.content(11)
+        assert list(vfs.cache.kept) == ["f"]
+
+
+async def test_times_that_came_a_moment_ago_are_not_old_whatever_they_claim(
+    autojump_clock: Clock,
+) -> None:
+    """The server's clock was set back while we were mounted."""
+    async with mounted(tree()) as vfs:
+        await vfs.lookup("f")
+        await trio.sleep(10)
+        write(vfs, b"now", age=1800.0)
+        await vfs.content(11)
+        assert vfs.cache.kept == {}
+        vfs.names.tree["f"].content = b"NOW"  # in the same tick: no time tells
+        await trio.sleep(1)
+        assert await vfs.content(11) == b"NOW"
+        assert list(vfs.cache.kept) == ["f"]
 
 
 async def test_refused_opens(autojump_clock: Clock) -> None:
@@ -165,6 +196,7 @@ async def test_an_open_that_is_cancelled_leaves_nothing(pause: str, autojump_clo
     async with mounted(tree()) as vfs:
         await vfs.lookup("f")
         holder = await vfs.fs.open(11)
+        await trio.sleep(2)
         node = vfs.names.tree["f"]
         node.attr = file_attr(11, 1067, age=1)._replace(creation=file_attr(11, age=1).write)
 

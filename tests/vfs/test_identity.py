@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from netfsfuse.types import FileAttr, coherency_of, creation_is_derived, same_content
-from netfsfuse.vfs.identity import inode_number, is_settled, is_sound_end, surely_same_file
+from netfsfuse.types import FileAttr, ServerTime, coherency_of, creation_is_derived, same_content
+from netfsfuse.vfs.identity import Sight, inode_number, is_settled, is_sound_end, surely_same_file
 from tests.vfs.fakes import NOW, dir_attr, file_attr, ticks
 
 TIMES = st.integers(1, 2**40)
@@ -81,16 +83,56 @@ def test_a_directory_is_never_the_file_of_its_number() -> None:
     assert not surely_same_file(file_attr(7), file_attr(7, born=1, age=0))
 
 
+def clock(seconds: float = 0.0, *, measured: float = 0.0) -> ServerTime:
+    return ServerTime(NOW + seconds, NOW + seconds, measured)
+
+
 @pytest.mark.parametrize(("age", "settled"), [(0.01, False), (0.049, False), (0.06, True), (-5, 0)])
 def test_settled_is_older_than_the_servers_tick(age: float, settled: bool) -> None:
-    assert is_settled(file_attr(7, age=age), NOW) == settled
+    assert is_settled(file_attr(7, age=age), clock(), Sight()) == settled
 
 
 @pytest.mark.parametrize(("age", "settled"), [(0.5, False), (1.9, False), (2.5, True)])
 def test_whole_seconds_need_longer(age: float, settled: bool) -> None:
     second = ticks(0) // 10_000_000 * 10_000_000
     attr = file_attr(7)._replace(write=second, change=second)
-    assert is_settled(attr, NOW + age) == settled
+    assert is_settled(attr, clock(age), Sight()) == settled
+    assert is_settled(attr, clock(-5), Sight(lasting=age)) == settled
+
+
+def test_only_the_sure_part_of_the_servers_clock_counts() -> None:
+    unsure = ServerTime(NOW - 30.0, NOW + 30.0, measured=0.0)
+    assert is_settled(file_attr(7, age=31), unsure, Sight())
+    assert not is_settled(file_attr(7, age=29), unsure, Sight())
+    assert not is_settled(file_attr(7, age=-31), unsure, Sight())
+    assert is_settled(file_attr(7, age=-41), unsure, Sight())
+    assert not is_settled(file_attr(7), ServerTime(-math.inf, math.inf, math.inf), Sight())
+
+
+def test_what_is_dated_far_ahead_is_not_what_the_server_stamps() -> None:
+    """A camera's clock. The write time alone may be ahead, where change times are the server's."""
+    camera = file_attr(7, age=-86_400 * 30)
+    assert is_settled(camera, clock(), Sight())
+    assert is_settled(camera._replace(change=ticks(-60)), clock(), Sight())
+    assert not is_settled(camera._replace(change=ticks(-0.01)), clock(), Sight())
+    assert not is_settled(file_attr(7, age=-5), clock(), Sight())  # this may be its present
+
+
+def test_a_server_whose_clock_was_set_forward() -> None:
+    """All that changes now seems to lie ahead: nothing is believed of a clock read long ago, nor of
+    times that we saw come; what has lasted is."""
+    changed_now = file_attr(7, age=-3600)
+    assert not is_settled(changed_now, clock(measured=3600), Sight())
+    assert not is_settled(changed_now, clock(), Sight(moved=60))
+    assert is_settled(changed_now, clock(measured=3600), Sight(lasting=1, moved=60))
+
+
+def test_a_server_whose_clock_was_set_back() -> None:
+    """What changes now claims to be old; not so where we have seen it otherwise since."""
+    changed_now = file_attr(7, age=3600)
+    assert not is_settled(changed_now, clock(), Sight(moved=60))
+    assert is_settled(changed_now, clock(), Sight(moved=7200))
+    assert is_settled(changed_now, clock(), Sight(lasting=1, moved=60))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ Clock = trio.testing.MockClock
 GROWN = b"onetwo" * 20_000
 """More than comes with an open, so that there is a content to be retired."""
 
-OLD, NEW = Node(file_attr(11, 3), b"one"), Node(file_attr(11, len(GROWN), age=5), GROWN)
+OLD, NEW = Node(file_attr(11, 3), b"one"), Node(file_attr(11, len(GROWN), age=1), GROWN)
 
 
 @asynccontextmanager
