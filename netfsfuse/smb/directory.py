@@ -18,7 +18,7 @@ from collections import deque
 
 import trio
 
-from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
+from netfsfuse.errors import Disconnected, NetfsError, ProtocolError, ServerError
 from netfsfuse.smb import status
 from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.handle import undo_create
@@ -45,6 +45,8 @@ _FIRST = 2
 _DOTS = (".", "..")
 _SIZE_END = 1 << 63
 _REPEATS = 1000
+LISTING_MAX = 256 << 20
+"""Bytes of pages of one listing, over two million entries: a reader holds them all."""
 BURST_MAX = 8
 """Pages asked for at once: half a MiB of replies that wait when the reader stops, 4,000 entries."""
 
@@ -58,6 +60,7 @@ class SmbListing:
         self._handle = b""
         self._number = -1
         self._taken = 0  # pages, so far
+        self._bytes = 0  # of them
         self._unsure = False  # pages were asked for and their replies not seen
         self.asked = 0.0
         self.own: FileAttr | None = None
@@ -165,6 +168,7 @@ class SmbListing:
                     _PAGE,
                     restart=self._unsure and not index,
                 ),
+                room=_PAGE,
             )
             for index in range(burst)
         ]
@@ -193,6 +197,7 @@ class SmbListing:
                     Request(
                         Command.QUERY_DIRECTORY,
                         pack_query_directory(RELATED_FILE_ID, _PAGE, restart=not index),
+                        room=_PAGE,
                     )
                     for index in range(_FIRST)
                 ),
@@ -219,6 +224,10 @@ class SmbListing:
                 self._end()
                 break
             self._taken += 1
+            self._bytes += len(reply.message)
+            if self._bytes > LISTING_MAX:
+                self._end()
+                raise ServerError(f"{self._name!r} lists more than can be held")
             self._pages.append((asked, self._sound(page)))
         self._unsure = False
 

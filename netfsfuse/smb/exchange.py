@@ -12,6 +12,14 @@ from netfsfuse.netfs.buffer import Buffer
 from netfsfuse.smb.wire.header import Command, Header
 from netfsfuse.smb.wire.read import parse_read
 
+FIXED = 1024
+"""Bytes that a successful reply may have beside what was asked for: headers, padding, and what a
+CREATE tells of itself."""
+
+REFUSAL = 20 * 1024
+"""Bytes of any other reply: that it is a link may be told with the link's data, 16 KiB at most
+([MS-SMB2] 2.2.2.2.1, [MS-FSCC] 2.1.2)."""
+
 
 @dataclass(slots=True)
 class Sink:
@@ -22,10 +30,9 @@ class Sink:
     length: int
 
     def fill(self, message: memoryview) -> int:
-        """Copy the payload of a READ reply that could not be received in place."""
+        """Copy the payload of a READ reply that passed ``Request.check`` and was not received
+        in place."""
         offset, transferred = parse_read(message)
-        if transferred > self.length:
-            raise ProtocolError("a READ reply longer than was asked for")
         target = self.buffer.payload[self.at : self.at + transferred]
         target[:] = message[offset : offset + transferred]
         return transferred
@@ -37,7 +44,8 @@ class Request:
 
     ``undo``: what to send after a successful reply that nobody waits for any more, lest a handle
     stay open on the server. ``standing``: it is answered when something happens, which may be
-    never: no answer to it is no sign of a dead server.
+    never: no answer to it is no sign of a dead server. ``room``: most bytes of payload that a reply
+    may bring where there is no sink.
     """
 
     command: Command
@@ -46,6 +54,29 @@ class Request:
     sink: Sink | None = None
     undo: Callable[[Reply], Request] | None = None
     standing: bool = False
+    room: int = 0
+
+    @property
+    def payload(self) -> int:
+        """Most bytes that were asked for."""
+        return self.room if self.sink is None else self.sink.length
+
+    @property
+    def longest(self) -> int:
+        """Most bytes of any reply to it."""
+        return max(REFUSAL, FIXED + self.payload)
+
+    def check(self, status: int, message: memoryview) -> None:
+        """Raise ProtocolError for a whole reply that is longer than was asked for, or, where it is
+        payload that may be kept, than it says of itself."""
+        longest = self.longest if status else FIXED + self.payload
+        if self.command is Command.READ and not status:
+            _, transferred = parse_read(message)
+            if transferred > self.payload:
+                raise ProtocolError("a READ reply longer than was asked for")
+            longest = FIXED + transferred
+        if len(message) > longest:
+            raise ProtocolError(f"a {self.command.name} reply of {len(message)} bytes")
 
 
 @dataclass(slots=True)
@@ -81,7 +112,8 @@ class Exchange:
 @dataclass(slots=True)
 class Pending:
     """An entry of the pending table. ``exchange`` is None once nobody waits any more. ``settled``:
-    a standing request's credit has come back."""
+    a standing request's credit has come back. ``together``: most bytes of the answers to all
+    requests that were sent with it, which may come as one; 0 where it was sent alone."""
 
     request: Request
     exchange: Exchange | None
@@ -89,11 +121,17 @@ class Pending:
     sent_at: float
     interim: bool = False
     settled: bool = False
+    together: int = 0
 
     @property
     def is_due(self) -> bool:
         """Whether a living server would answer soon."""
         return not (self.interim or self.request.standing)
+
+    @property
+    def longest(self) -> int:
+        """Most bytes of a message that begins with its answer."""
+        return self.together or self.request.longest
 
 
 class Standing:

@@ -27,7 +27,7 @@ from netfsfuse.smb.session import Session
 from netfsfuse.smb.siblings import Siblings
 from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.wire.header import Command
-from netfsfuse.smb.wire.query import pack_query_all, parse_all
+from netfsfuse.smb.wire.query import ALL_ROOM, pack_query_all, parse_all
 from netfsfuse.smb.wire.read import pack_read
 from netfsfuse.types import FileAttr, coherency_of, creation_is_derived, same_content
 
@@ -170,7 +170,7 @@ class SmbFile:
     async def query(self) -> FileAttr:
         """Attributes of the open file itself. Raises Stale when it cannot be reached any more."""
         reply = await self._exchange(
-            lambda handle, _: Request(Command.QUERY_INFO, pack_query_all(handle))
+            lambda handle, _: Request(Command.QUERY_INFO, pack_query_all(handle), room=ALL_ROOM)
         )
         if reply.status not in (status.SUCCESS, status.BUFFER_OVERFLOW):
             raise status.error_of(reply.status, f"QUERY_INFO {self._name!r}")

@@ -118,7 +118,9 @@ class ServerHandle:
             )
             requests = [Request(Command.CREATE, body, undo=undo_create)]
             if head:
-                requests.append(Request(Command.READ, pack_read(RELATED_FILE_ID, 0, head)))
+                requests.append(
+                    Request(Command.READ, pack_read(RELATED_FILE_ID, 0, head), room=head)
+                )
             return requests
 
         opened = None

@@ -10,8 +10,9 @@ from typing import Any
 from netfsfuse.errors import Disconnected, MountError, NetfsError
 from netfsfuse.smb.wire.header import MAGIC_PLAIN, MAGIC_SMB1, MAGIC_TRANSFORM
 
-_SHORTEST, _LONGEST = 32, 1 << 20
-"""Bytes a message of a handshake can have: an SMB1 header to far above any login token."""
+_SHORTEST, _LONGEST = 32, 128 * 1024
+"""Bytes a message of a handshake can have: an SMB1 header to a login token, the length of which has
+16 bits, with all the negotiate contexts there are."""
 
 
 class HandshakeTransport:

@@ -109,11 +109,14 @@ class SmbNamespace:
         if attr.is_reparse:
             ioctl = pack_ioctl(RELATED_FILE_ID, FSCTL_GET_REPARSE_POINT, _REPARSE_ROOM)
             try:
-                replies = await self._compound(path, Request(Command.IOCTL, ioctl))
+                replies = await self._compound(
+                    path, Request(Command.IOCTL, ioctl, room=_REPARSE_ROOM)
+                )
             except (InvalidArgument, NotSupported):
                 return None
             return parse_reparse(parse_ioctl(replies[1].message))
-        read = Request(Command.READ, pack_read(RELATED_FILE_ID, 0, MFSYMLINK_SIZE + 1))
+        room = MFSYMLINK_SIZE + 1
+        read = Request(Command.READ, pack_read(RELATED_FILE_ID, 0, room), room=room)
         replies = await self._compound(path, read, access=_STAT_ACCESS | FILE_READ_DATA)
         if replies[1].status == status.END_OF_FILE:  # cut short since its size was known
             return None
@@ -152,8 +155,8 @@ class SmbNamespace:
         name = self._server_path(path)
         self._files.give_way(name)
         create = pack_create(name, access=READ_ACCESS, options=FILE_NON_DIRECTORY_FILE)
-        middle = [Request(Command.READ, pack_read(RELATED_FILE_ID, 0, size))] if size else []
-        requests = [Request(Command.CREATE, create), *middle, _CLOSE]
+        read = Request(Command.READ, pack_read(RELATED_FILE_ID, 0, size), room=size)
+        requests = [Request(Command.CREATE, create), *([read] if size else ()), _CLOSE]
         replies = await self._session.exchange(lambda _: requests)
         if replies[0].status:
             raise status.error_of(replies[0].status, f"CREATE {name!r}")

@@ -11,6 +11,8 @@ Nothing is told to anybody before its signature fitted or its decryption succeed
 can at worst scribble on a buffer that waits anyway, before it ends the connection: nothing lands in
 a buffer that is being verified or decrypted (``landing``).
 
+No message is received that is longer than the requests it answers allow (``Request.longest``).
+
 Very large replies whose mathematics is slow are finished in threads, at most ``_IN_THREADS`` at a
 time, while the next ones are received. It costs throughput: with 8 reads of 1 MiB in flight on two
 cores, HMAC ran at 780 MB/s on the loop and at 600 in threads, CMAC and CCM alike on both (the
@@ -28,7 +30,7 @@ import trio
 from netfsfuse.errors import Disconnected, ProtocolError
 from netfsfuse.smb.crypto import TAG_SIZE, TRANSFORM_SIZE, Sealer
 from netfsfuse.smb.established import Established
-from netfsfuse.smb.exchange import Pending, Reply, Sink
+from netfsfuse.smb.exchange import REFUSAL, Pending, Reply, Sink
 from netfsfuse.smb.intake import Intake
 from netfsfuse.smb.landing import Landing, Landings
 from netfsfuse.smb.status import USER_SESSION_DELETED
@@ -84,6 +86,7 @@ class Receiver:
         self._free_threads = trio.Semaphore(_IN_THREADS)
         self._landings = landings
         self._on_break = on_break
+        self._told_unsolicited = False
 
     async def run(self, nursery: trio.Nursery) -> None:
         """Receive for ever. ``nursery`` runs what goes on in threads; the buffers are in use until
@@ -112,6 +115,7 @@ class Receiver:
         header = parse_header(prefix)
         sink = await self._free_sink_of(header, length)
         if sink is None:
+            self._check_length(header, length)
             message = memoryview(bytearray(length))
             message[:HEADER_SIZE] = prefix
             await self.intake.fill(message[HEADER_SIZE:])
@@ -152,7 +156,10 @@ class Receiver:
         sealer.check(transform, size)
         header = _header_at_first_sight(sealer, transform, begun)
         sink = await self._free_sink_of(header, size) if header is not None else None
-        if header is None or sink is None:
+        if header is None:
+            raise ProtocolError("an encrypted reply was tampered with")
+        if sink is None:
+            self._check_length(header, size)
             sealed = bytearray(size)
             sealed[:HEADER_SIZE] = begun
             await self.intake.fill(memoryview(sealed)[HEADER_SIZE:])
@@ -174,6 +181,12 @@ class Receiver:
         await self._finish(landing, header, unseal, nursery, slow=sealer.is_slow)
 
     # -- both ---------------------------------------------------------------------------------
+
+    def _check_length(self, header: Header, length: int) -> None:
+        """Whether a message of ``length`` bytes that begins with ``header`` may be."""
+        entry = self._pending.get(header.message_id)
+        if length > (REFUSAL if entry is None else entry.longest):
+            raise ProtocolError(f"a message of {length} bytes, longer than was asked for")
 
     async def _free_sink_of(self, header: Header, length: int) -> Sink | None:
         """Where a reply of ``length`` bytes shall land; None: in memory of its own."""
@@ -252,7 +265,8 @@ class Receiver:
             if header.message_id == UNSOLICITED:
                 if header.command == Command.OPLOCK_BREAK:
                     self._on_break(part)
-                else:
+                elif not self._told_unsolicited:
+                    self._told_unsolicited = True
                     log.info("unsolicited message, command %d: dropped", header.command)
                 continue
             if self._sealer is None and not header.is_interim:
@@ -260,6 +274,8 @@ class Receiver:
                 if check is not None:
                     check(part)
             reply = Reply(header, part)
+            if entry := self._pending.get(header.message_id):
+                entry.request.check(header.status, part)
             if not header.status:
                 sink = await self._sink_to_copy_to(header.message_id)
                 reply.transferred = sink.fill(part) if sink is not None else 0

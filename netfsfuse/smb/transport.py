@@ -92,6 +92,7 @@ class Transport:
         )
         self._asked = trio.Event()
         self._shown_credits = 0
+        self._told_unasked = False
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -143,10 +144,11 @@ class Transport:
         """Enter the requests into the pending table; returns their MessageIds."""
         ids = []
         now = trio.current_time()
+        together = sum(r.longest for r in requests) if len(requests) > 1 else 0
         for index, request in enumerate(requests):
             if request.sink is not None:
                 request.sink.buffer.hold()
-            self._pending[first_id] = Pending(request, exchange, index, now)
+            self._pending[first_id] = Pending(request, exchange, index, now, together=together)
             ids.append(first_id)
             first_id += request.charge
             self._count(request)
@@ -307,7 +309,9 @@ class Transport:
         self._window.grant(header.credits)
         entry = self._pending.get(header.message_id)
         if entry is None:
-            log.warning("reply to MessageId %d, which nobody asked", header.message_id)
+            if not self._told_unasked:
+                self._told_unasked = True
+                log.warning("reply to MessageId %d, which nobody asked", header.message_id)
         elif header.is_interim:
             if header.credits:  # for the one it cost: it stands for nothing from here on
                 self._settle_standing(entry)

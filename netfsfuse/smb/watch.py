@@ -28,6 +28,7 @@ from netfsfuse.smb.wire.notify import (
     REMOVED,
     RENAMED_FROM,
     RENAMED_TO,
+    ROOM,
     pack_change_notify,
     parse_change_notify,
 )
@@ -75,6 +76,7 @@ class SmbWatch:
                 Command.CHANGE_NOTIFY,
                 pack_change_notify(RELATED_FILE_ID, tree=tree),
                 standing=True,
+                room=ROOM,
             ),
         ]
         standing = transport.stand(requests)
@@ -108,7 +110,7 @@ class SmbWatch:
         if self._closed or transport is None or self._number != self._session.number:
             raise Disconnected("the watch's connection is gone")
         body = pack_change_notify(self._handle, tree=self._tree)
-        again = transport.stand([Request(Command.CHANGE_NOTIFY, body, standing=True)])
+        again = transport.stand([Request(Command.CHANGE_NOTIFY, body, standing=True, room=ROOM)])
         if again is None:
             raise Disconnected("no credit for a watch")
         (self._notify,) = again

@@ -190,6 +190,7 @@ def examples(attr: FileAttr) -> dict[str, bytes]:
         "directory": reply(Command.QUERY_DIRECTORY, 1, output_body(directory_output(entries))),
         "full_size": reply(Command.QUERY_INFO, 1, output_body(volume)),
         "all": reply(Command.QUERY_INFO, 1, output_body(all_information(attr))),
+        "notify": reply(Command.CHANGE_NOTIFY, 1, notify_body([(1, "xy"), (2, "z")])),
         "ioctl": reply(Command.IOCTL, 1, ioctl_body(b"reparse data")),
         "compound": compound(
             reply(Command.CREATE, 1), reply(Command.READ, 2, read_body(b"x")), reply(6, 3)

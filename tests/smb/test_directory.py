@@ -6,7 +6,8 @@ import pytest
 import trio
 import trio.testing
 
-from netfsfuse.errors import NotADirectory, NotFound, ServerBusy
+from netfsfuse.errors import NotADirectory, NotFound, ServerBusy, ServerError
+from netfsfuse.smb import directory as directories
 from netfsfuse.smb.directory import SmbListing
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.types import DirEntry
@@ -202,6 +203,16 @@ async def test_a_listing_that_never_ends_is_ended(caplog: pytest.LogCaptureFixtu
         )
         assert set(await all_of(listing)) <= set(NAMES)
         assert caplog.text.count("repeats itself") == 1
+        await listing.aclose()
+
+
+async def test_a_listing_of_ever_new_names_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directories, "LISTING_MAX", 3000)
+    server = directory([f"{n:04}" for n in range(400)], page=5)
+    async with serving(server) as session:
+        listing = await SmbListing.open(session, "d")
+        with pytest.raises(ServerError, match="more than can be held"):
+            await all_of(listing)
         await listing.aclose()
 
 

@@ -15,7 +15,8 @@ import trio.testing
 
 from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
 from netfsfuse.smb import receive
-from netfsfuse.smb.wire.header import pack_frame
+from netfsfuse.smb.exchange import Request
+from netfsfuse.smb.wire.header import Command, pack_frame
 from tests.smb import replies
 from tests.smb.caller import Caller, all_end_with, waiting
 from tests.smb.peer import connected, echo
@@ -80,12 +81,16 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "a READ that points outside": lambda: framed(read_body(bytes(100))[:-1]),
     "a READ without a body": lambda: framed(b""),
     "a READ cut in its body": lambda: framed(read_body(b"")[:-2]),
+    "an ECHO of 21 KiB": lambda: framed(bytes(21 << 10), 13, 11),
+    "a READ with 2 KiB behind its payload": lambda: framed(read_body(b"x") + bytes(2048)),
+    "16 MiB that nobody asked for": lambda: pack_frame(0xFFFFFF) + reply(8, 99, bytes(96)),
+    "16 MiB for 1000 bytes": lambda: pack_frame(0xFFFFFF) + reply(8, 10, bytes(96)),
     "a READ that points into its header": lambda: framed(read_body(bytes(100), offset=16)),
 }
 
 
-def framed(body: bytes) -> bytes:
-    message = reply(8, 10, body)
+def framed(body: bytes, command: int = 8, message_id: int = 10) -> bytes:
+    message = reply(command, message_id, body)
     return pack_frame(len(message)) + message
 
 
@@ -97,6 +102,36 @@ async def test_a_peer_that_breaks_the_protocol(name: str) -> None:
         await all_end_with(callers, ProtocolError)
         with pytest.raises(ProtocolError):
             await line.transport.exchange([echo()])
+
+
+async def test_many_replies_that_nobody_asked_for_are_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with connected() as line, trio.open_nursery() as nursery:
+        caller = Caller(line, echo())
+        nursery.start_soon(caller.run)
+        asked = await line.peer.request()
+        for first in (1000, 2000):
+            await line.peer.answer(*(reply(13, first + n) for n in range(200)))
+        await line.peer.answer(reply(13, asked.message_id))
+        await caller.over.wait()
+        assert caller.error is None
+    assert caplog.text.count("nobody asked") == 1
+
+
+async def test_a_compound_may_be_as_long_as_all_its_requests_allow() -> None:
+    """One answer in it no longer than its own request does."""
+    body = b"\x21" * 32
+    pages = [Request(Command.QUERY_DIRECTORY, body, room=64 << 10) for _ in range(2)]
+    async with connected() as line, trio.open_nursery() as nursery:
+        for sizes in ((64 << 10, 64 << 10), (100 << 10, 28 << 10)):
+            caller = Caller(line, echo(), *pages)
+            nursery.start_soon(caller.run)
+            first, *asked = await line.peer.requests(3)
+            parts = [reply(14, a.message_id, bytes(s)) for a, s in zip(asked, sizes, strict=True)]
+            await line.peer.answer(reply(13, first.message_id), *parts)
+            await caller.over.wait()
+            assert (caller.error is None) == (sizes[0] == 64 << 10)
 
 
 async def test_a_silent_server_is_gone_after_the_idle_deadline(

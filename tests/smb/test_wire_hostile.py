@@ -15,6 +15,7 @@ from netfsfuse.errors import ProtocolError
 from netfsfuse.smb.reparse import parse_mfsymlink, parse_reparse
 from netfsfuse.smb.wire.create import parse_create
 from netfsfuse.smb.wire.header import parse_header, split_compound
+from netfsfuse.smb.wire.notify import parse_change_notify
 from netfsfuse.smb.wire.query import (
     parse_all,
     parse_full_size,
@@ -36,6 +37,7 @@ PARSERS: dict[str, Parser] = {
     "full_size": parse_full_size,
     "all": parse_all,
     "ioctl": parse_ioctl,
+    "notify": parse_change_notify,
     "reparse": lambda message: parse_reparse(bytes(message)),
     "mfsymlink": lambda message: parse_mfsymlink(bytes(message)),
 }
@@ -114,3 +116,29 @@ def test_listing_that_walks_on_the_spot_ends() -> None:
     raw = bytearray(VALID["directory"])
     raw[72:76] = (1).to_bytes(4, "little")
     survives(parse_query_directory, bytes(raw))
+
+
+def overlapping(valid: str, at: int, step: int) -> memoryview:
+    """A valid reply whose first entry at ``at`` says that the next begins after ``step`` bytes."""
+    raw = bytearray(VALID[valid])
+    raw[at : at + 4] = step.to_bytes(4, "little")
+    return memoryview(raw)
+
+
+@pytest.mark.parametrize("step", [1, 8, 80, 85])
+def test_directory_entries_that_overlap(step: int) -> None:
+    """64 KiB of entries 8 bytes apart, each with the rest for its name, would be gigabytes."""
+    with pytest.raises(ProtocolError, match="overlap"):
+        parse_query_directory(overlapping("directory", 72, step))
+
+
+@pytest.mark.parametrize("step", [1, 12, 15])
+def test_notifications_that_overlap(step: int) -> None:
+    with pytest.raises(ProtocolError, match="overlap"):
+        parse_change_notify(overlapping("notify", 72, step))
+
+
+@pytest.mark.parametrize("step", [1, 16, 55])
+def test_create_contexts_that_overlap(step: int) -> None:
+    with pytest.raises(ProtocolError, match="overlap"):
+        parse_create(overlapping("create", 64 + 88, step))

@@ -100,6 +100,8 @@ def _contexts(message: memoryview, offset: int, length: int) -> tuple[int, int, 
             lease = parse_lease_context(contexts[data_at : data_at + data_length])
         if not following:
             break
+        if following < max(_CONTEXT.size, name_at + name_length, data_at + data_length):
+            raise ProtocolError("CREATE contexts overlap")
         contexts = contexts[following:]
     return disk_id, volume_id, lease
 

@@ -60,5 +60,7 @@ def parse_change_notify(message: memoryview) -> list[Notified]:
         changes.append(Notified(action, name))
         if not following:
             break
+        if following < _INFORMATION.size + name_length:
+            raise ProtocolError("notifications overlap")
         at += following
     return changes

@@ -22,6 +22,9 @@ _STANDARD = struct.Struct("<QQIBBH")  # [MS-FSCC] 2.4.41 FileStandardInformation
 _INTERNAL = struct.Struct("<Q")
 _NO_FILE_ID = 0xFFFFFFFFFFFFFFFF
 
+ALL_ROOM = 4096
+"""Bytes of FileAllInformation that are asked for, the beginning of the name with them."""
+
 FSCTL_GET_REPARSE_POINT = 0x000900A8
 
 
@@ -103,6 +106,8 @@ def parse_query_directory(message: memoryview) -> list[DirEntry]:
         entries.append(DirEntry(name, attr))
         if not following:
             break
+        if following < _ENTRY.size + name_length:
+            raise ProtocolError("directory entries overlap")
         at += following
     return entries
 
@@ -123,7 +128,7 @@ def parse_full_size(message: memoryview) -> VolumeStat:
 
 def pack_query_all(handle: bytes) -> bytes:
     """Body of a QUERY_INFO for FileAllInformation ([MS-FSCC] 2.4.2), its name cut off."""
-    return _INFO.pack(41, 1, 18, 4096, 0, 0, 0, 0, 0, handle) + b"\0"
+    return _INFO.pack(41, 1, 18, ALL_ROOM, 0, 0, 0, 0, 0, handle) + b"\0"
 
 
 def parse_all(message: memoryview) -> FileAttr:
