@@ -163,6 +163,18 @@ class SmbFile:
         is_whole = head is not None and len(head) == self.attr.size
         return head if is_whole and self.attr == self._handle.attr else None
 
+    @property
+    def is_held(self) -> bool:
+        """See ``OpenFile.is_held``."""
+        return True
+
+    async def hold(self) -> None:
+        """See ``OpenFile.hold``."""
+
+    def take_head(self, head: memoryview) -> None:
+        """See ``OpenFile.take_head``."""
+        self._handle.head = head
+
     def drop_head(self) -> None:
         """See ``OpenFile.drop_head``. Whoever shares the handle loses it as well."""
         self._handle.head = None

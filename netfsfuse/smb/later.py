@@ -1,7 +1,13 @@
-"""A file that is opened on the server when somebody reads what is not at hand: vfs's OpenFile.
+"""A file that is opened on the server when somebody reads what is not at hand, or when it is to be
+held: vfs's OpenFile.
 
-Its beginning may be at hand, from the compound that opened, read and closed it. Such a file costs
-the server no handle, and us no message when it is closed.
+Its beginning may be at hand, from what was fetched ahead or stored. Such a file costs the server no
+handle, and us no message when it is closed.
+
+Without a handle nothing keeps the server from giving the number of a deleted file to a new one. So
+the file that is found at the path is taken for this one only if it has not changed since, or was
+made at the same time: else this one is *lost*. What is at hand of it can be read on; the rest is
+Stale for good. Once it is open on the server it goes on as what it is, whatever becomes of it.
 """
 
 from __future__ import annotations
@@ -11,12 +17,12 @@ from collections.abc import Callable
 
 import trio
 
-from netfsfuse.errors import Stale
+from netfsfuse.errors import IsADirectory, NotADirectory, NotFound, Stale
 from netfsfuse.netfs.buffer import Buffer
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.smb.file import SmbFile
 from netfsfuse.smb.openfiles import OpenFiles
-from netfsfuse.types import FileAttr, coherency_of, creation_is_derived, same_content
+from netfsfuse.types import FileAttr, coherency_of, same_content
 
 
 class LaterFile:
@@ -36,6 +42,7 @@ class LaterFile:
         self._head = head
         self._opened = opened
         self._file: SmbFile | None = None
+        self._lost = False
         self._closed = False
         self._opening = trio.Lock()
 
@@ -43,6 +50,11 @@ class LaterFile:
     def asked(self) -> float:
         """See ``OpenFile.asked``: it was not."""
         return -math.inf
+
+    @property
+    def is_held(self) -> bool:
+        """See ``OpenFile.is_held``."""
+        return self._file is not None
 
     async def read(
         self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
@@ -61,47 +73,70 @@ class LaterFile:
         head = self._head
         return head if head is not None and len(head) == self.attr.size else None
 
+    def take_head(self, head: memoryview) -> None:
+        """See ``OpenFile.take_head``."""
+        self._head = head
+
     def drop_head(self) -> None:
-        """See ``OpenFile.drop_head``."""
-        self._head = None
+        """See ``OpenFile.drop_head``. A lost file cannot be asked, and has not changed."""
+        if not self._lost:
+            self._head = None
+
+    async def hold(self) -> None:
+        """See ``OpenFile.hold``."""
+        if self._file is None:
+            await self._open()
 
     async def query(self) -> FileAttr:
         """See ``OpenFile.query``."""
+        asked = trio.current_time()
         file = self._file or await self._open()
-        return await file.query()
+        return file.attr if file.asked >= asked else await file.query()
 
     async def _open(self) -> SmbFile:
         async with self._opening:
-            if self._closed:
-                raise Stale(f"{self._name!r} is closed")
+            self._check_usable()
             if self._file is None:
-                file = await self._files.open(self._name, known=self.attr)
+                try:
+                    file = await self._files.open(self._name, known=self.attr)
+                except (NotFound, IsADirectory, NotADirectory) as gone:
+                    self._lost = True
+                    raise Stale(f"{self._name!r} is gone") from gone
                 try:
                     self._check(file.attr)
+                    self._check_usable()
                 except BaseException:
                     await file.aclose()
                     raise
                 self._file = file
             return self._file
 
+    def _check_usable(self) -> None:
+        if self._closed:  # also while it was being opened
+            raise Stale(f"{self._name!r} is closed")
+        if self._lost:
+            raise Stale(f"{self._name!r} is another file now, or gone")
+
     def _check(self, now: FileAttr) -> None:
-        """Whether ``now`` is this file, changed or not, as far as can be told without a handle."""
+        """Whether ``now`` is this file, changed or not, for certain."""
         before = self.attr
-        if not same_content(coherency_of(before), now):
+        unchanged = same_content(coherency_of(before), now)
+        if not unchanged and (
+            now.file_id != before.file_id
+            or now.creation != before.creation
+            or now.is_directory != before.is_directory
+        ):
+            self._lost = True
+            return
+        if not unchanged:
             self._head = None
             self._opened(now)
-        if now.file_id != before.file_id or not (
-            now.creation == before.creation
-            or same_content(coherency_of(before), now)
-            or creation_is_derived(before)  # made up: it proves nothing
-        ):
-            raise Stale(f"{self._name!r} is another file now")
         self.attr = now
 
     async def aclose(self) -> None:
-        """See ``OpenFile.aclose``."""
+        """See ``OpenFile.aclose``. Whoever is opening it closes what he gets."""
         self._closed = True
         self._head = None
-        async with self._opening:
-            if self._file is not None:
-                await self._file.aclose()
+        file, self._file = self._file, None
+        if file is not None:
+            await file.aclose()

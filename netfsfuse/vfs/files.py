@@ -4,18 +4,19 @@ An open is answered, in this order of preference,
 
 - from memory, where the file was opened before and a watch says that nothing has changed since;
 - from what was fetched ahead of the reader (``ahead.py``);
-- by one compound that opens, reads and closes, where the file is small, not open yet, and its
-  directory is watched, so that no lease is needed;
 - by a handle that is open under a lease, used or parked (``smb/openfiles.py``);
-- by opening it.
+- by opening it, a small file with its bytes in the same round trip.
 
 The directory of a file that is opened is watched from then on, so that the next open may come from
 memory. A lease alone says nothing of what the server's own users do: it is trusted for a moment
 where no watch is to be had.
 
-In the first three no handle is open on the server until somebody reads what is not at hand. What
-is at hand is all of a small file mostly: then reads are answered from that memory, and the file's
-content in ``netfs`` and on disk is not opened at all; it is stored whole, behind the reader.
+In the first two no handle is open on the server until somebody reads what is not at hand, or has
+the file open for a while (``holding.py``). What is at hand is all of a small file mostly: then
+reads are answered from that memory, and the file's content in ``netfs`` and on disk is not opened
+at all; it is stored whole, behind the reader.
+
+An open file goes on as what it was, whatever its path leads to: it is asked by its handle.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from netfsfuse.types import coherency_of as record_of
 from netfsfuse.vfs.ahead import Ahead
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.handles import FileHandle, HandleTable
+from netfsfuse.vfs.holding import Holding
 from netfsfuse.vfs.identity import Sight, is_settled, is_sound_end
 from netfsfuse.vfs.inodes import Inode, InodeTable
 from netfsfuse.vfs.names import Names
@@ -56,7 +58,7 @@ class Opened:
 @dataclass(frozen=True, slots=True)
 class _Found:
     """A file, and when the server was asked for it; None: not for this open. ``new``: its content
-    is not stored yet. ``later``: it may never be opened on the server."""
+    is not stored yet. ``later``: it may be closed before anything of it is read."""
 
     file: OpenFile
     asked: float | None
@@ -67,7 +69,8 @@ class _Found:
 class Files:
     """See the module. ``server_time``: the server's clock, now. Without ``keeping``
     every open and every read asks the server, and nothing is kept of what it says. ``told`` hears
-    of what others change, as far as it is found out here."""
+    of what others change, as far as it is found out here. ``holding`` is told of files that no
+    handle holds."""
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class Files:
         stats: ApplicationStats,
         watches: Watches,
         told: Callable[[Inode, Sequence[Change]], None],
+        holding: Holding,
         *,
         keeping: bool,
     ) -> None:
@@ -90,13 +94,17 @@ class Files:
         self._stats = stats
         self._watches = watches
         self._told = told
+        self._holding = holding
         self._keeping = keeping
         self.handles: HandleTable[FileHandle] = HandleTable()
         self._by_inode: dict[Inode, list[FileHandle]] = {}
 
     def open_by(self, inode: Inode) -> Iterator[OpenFile]:
-        """The files that are open by ``inode``."""
-        return iter([handle.file for handle in self._by_inode.get(inode, ())])
+        """The files that are open by ``inode``, as the kernel means it now: those opened before it
+        became another file cannot be used any more."""
+        handles = self._by_inode.get(inode, ())
+        now = inode.generation
+        return iter([handle.file for handle in handles if handle.generation == now])
 
     async def open(self, number: int, names: Names, ahead: Ahead, *, direct: bool) -> Opened:
         """Open for reading what is at the inode's path now, if that is still the inode's file."""
@@ -116,7 +124,7 @@ class Files:
             if found.new and (whole := file.whole) is not None:
                 await self._contents.cache.keep(file.attr, inode.path, whole)
             settled = self._keeping and self._is_settled(inode, file.attr)
-            handle = FileHandle(inode, file, settled, direct or not self._keeping)
+            handle = FileHandle(inode, file, settled, direct or not self._keeping, inode.generation)
             if not found.later:
                 await self._begin_reading(handle)
         except BaseException:
@@ -130,6 +138,8 @@ class Files:
             inode.pages = None
             self._opened.forget(number)
         self._by_inode.setdefault(inode, []).append(handle)
+        if not file.is_held:
+            self._holding.add(file)
         return Opened(self.handles.add(handle), keep, before != record_of(file.attr))
 
     async def _find(self, inode: Inode, names: Names, ahead: Ahead, *, direct: bool) -> _Found:
@@ -155,22 +165,22 @@ class Files:
                 head = fetched.head if fetched is not None and same else None
                 return _Found(self._later(inode, path, inode.attr, head), None)
             if self._namespace.leasing and not names.has_watch(inode):
-                return await self._open_leased(inode, path)
+                return await self._open_with_bytes(inode, path, known=inode.attr)
             if inode.attr.size <= SMALL and not self.is_open(inode):
-                found = await self._fetch(inode, path)
-                if found is not None:
-                    return found
+                return await self._open_with_bytes(inode, path, known=None)
         asked = trio.current_time()
         file = await self._namespace.open(path, on_break=self._on_break(inode))
         return _Found(file, asked, later=False)
 
-    async def _open_leased(self, inode: Inode, path: str) -> _Found:
-        """Open it under a lease, a small one with its bytes: who opens it again soon asks nobody.
-        What may change once more without a trace is read when somebody reads it."""
-        known, stored = inode.attr, None
-        wanted = 0 < known.size <= SMALL and inode.pages is None  # or the kernel has the bytes
+    async def _open_with_bytes(self, inode: Inode, path: str, *, known: FileAttr | None) -> _Found:
+        """Open it, a small file with its bytes, from the disk cache if they are there. A handle
+        that is leased as what is ``known`` of it is shared, and asks nobody. What may change once
+        more without a trace is read when somebody reads it."""
+        before, stored = inode.attr, None
+        is_small = before.size <= SMALL
+        wanted = is_small and before.size > 0 and inode.pages is None  # or the kernel has the bytes
         if wanted:
-            (stored,) = await self._contents.cache.recall([(known, path)])
+            (stored,) = await self._contents.cache.recall([(before, path)])
         asked = trio.current_time()
         file = await self._namespace.open(
             path,
@@ -182,8 +192,13 @@ class Files:
             return _Found(file, None)
         if not self._is_settled(inode, file.attr, asked):
             file.drop_head()
-        is_whole = file.whole is not None
-        return _Found(file, asked, new=is_whole, later=is_whole)
+            return _Found(file, asked, later=False)
+        is_new = file.whole is not None
+        if stored is not None and same_content(record_of(before), file.attr):
+            file.take_head(stored)
+        elif not file.attr.size:
+            file.take_head(memoryview(b""))
+        return _Found(file, asked, new=is_new, later=is_small)
 
     def _on_break(self, inode: Inode) -> Callable[[], None]:
         def broken() -> None:
@@ -193,23 +208,6 @@ class Files:
                 self._told(inode.parent, [Change(inode.name, ChangeKind.MODIFIED)])
 
         return broken
-
-    async def _fetch(self, inode: Inode, path: str) -> _Found | None:
-        """A small file in one round trip, its bytes from the disk cache if they are there. None
-        where that may not show what the file is like now: what may change once more without a
-        trace is read when somebody reads it."""
-        known, stored = inode.attr, None
-        wanted = known.size and inode.pages is None  # or the kernel has the bytes
-        if wanted:
-            (stored,) = await self._contents.cache.recall([(known, path)])
-        asked = trio.current_time()
-        got = await self._namespace.fetch(path, SMALL if wanted and stored is None else 0)
-        if got is None or not self._is_settled(inode, got[0], asked):
-            return None
-        attr, head = got
-        if stored is not None and same_content(record_of(known), attr):
-            return _Found(self._later(inode, path, attr, stored), asked)
-        return _Found(self._later(inode, path, attr, head), asked, new=stored is None)
 
     def _is_settled(self, inode: Inode, attr: FileAttr, asked: float | None = None) -> bool:
         """Whether the file, found as ``attr``, had been left alone for a while when the server was
@@ -314,6 +312,7 @@ class Files:
                     await self._contents.release(handle.inode.number, handle.content)
 
     def _closed(self, handle: FileHandle) -> None:
+        self._holding.discard(handle.file)
         handles = self._by_inode[handle.inode]
         handles.remove(handle)
         if not handles:

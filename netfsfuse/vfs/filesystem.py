@@ -18,6 +18,7 @@ from netfsfuse.vfs.ahead import WINDOW_MAX, Ahead
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.feeds import Feeds
 from netfsfuse.vfs.files import Files, Opened
+from netfsfuse.vfs.holding import Holding
 from netfsfuse.vfs.inodes import Inode, InodeTable
 from netfsfuse.vfs.listings import Listings
 from netfsfuse.vfs.names import PATIENCE, Names
@@ -36,8 +37,8 @@ async def _unheard(directory: Inode, name: str) -> None:
 
 
 class FileSystem:
-    """See the module. ``server_time``: the server's clock, now. ``nursery`` owns the
-    tasks that watch directories and fetch ahead, which end with :meth:`aclose`."""
+    """See the module. ``server_time``: the server's clock, now. ``nursery`` owns the tasks that watch
+    directories, fetch ahead and hold files open, which end with :meth:`aclose`."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class FileSystem:
         watches = WATCHES_MAX if trust.acdirmax > 0 and trust.mode != "none" else 0
         self._watches = Watches(namespace, nursery, stats.vfs, self._told, most=watches)
         opened = OpenedFiles()
+        self._holding = Holding(nursery)
         self._files = Files(
             namespace,
             contents,
@@ -71,6 +73,7 @@ class FileSystem:
             stats.application,
             self._watches,
             self._told,
+            self._holding,
             keeping=trust.mode != "none",
         )
         self.trust = trust
@@ -223,6 +226,7 @@ class FileSystem:
         is watched."""
         self._ahead.close()
         self._watches.close()
+        self._holding.close()
         await self._files.aclose()
         self._listings.aclose()
         self._count_handles()

@@ -20,7 +20,8 @@ class FileHandle:
     """One open(2) of a file: the server's handle, and once it is read beyond what came with the
     open its reader and the content that it shares.
 
-    ``settled``: what is read may be kept. ``direct``: it was opened with O_DIRECT, so that answers
+    ``generation``: the inode's when it was opened, see ``Inode``. ``settled``: what is read may be
+    kept. ``direct``: it was opened with O_DIRECT, so that answers
     go past the kernel's pages. ``lock``: one reader begins.
     """
 
@@ -28,6 +29,7 @@ class FileHandle:
     file: OpenFile
     settled: bool
     direct: bool = False
+    generation: int = 0
     content: Content | None = None
     reader: NetfsFile | None = None
     lock: trio.Lock = field(default_factory=trio.Lock)

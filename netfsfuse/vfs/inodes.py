@@ -42,9 +42,11 @@ class Inode:
     if never, and ``pages_since`` when others were dropped for them. ``target`` is a symlink's,
     ``folder`` and ``watched`` a directory's: its names, and what the server tells of it. ``left``:
     names in directories by which the kernel may still come here, and until when (``moves.py``).
+    ``astray``: a file that is open, whose path leads to another or nowhere; its handles are asked.
     """
 
     __slots__ = (
+        "astray",
         "attr",
         "attr_until",
         "folder",
@@ -80,6 +82,7 @@ class Inode:
         self.folder: Folder | None = None
         self.watched: Watched | None = None
         self.left: dict[tuple[Inode, str], float] | None = None
+        self.astray = False
 
     @property
     def kind(self) -> FileKind:

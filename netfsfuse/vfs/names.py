@@ -15,7 +15,15 @@ from collections.abc import Awaitable, Callable, Iterable
 import trio
 
 from netfsfuse.config import TrustConfig
-from netfsfuse.errors import AccessDenied, Disconnected, Locked, NetfsError, NotFound, Stale
+from netfsfuse.errors import (
+    AccessDenied,
+    Disconnected,
+    Locked,
+    NetfsError,
+    NotADirectory,
+    NotFound,
+    Stale,
+)
 from netfsfuse.types import FileAttr, creation_is_derived, same_content
 from netfsfuse.types import coherency_of as record_of
 from netfsfuse.vfs.contents import Contents
@@ -59,7 +67,7 @@ class Names:
     def is_watched(self, inode: Inode, asked: float) -> bool:
         """Whether a change of the inode since ``asked`` would have been told, and none was."""
         now = trio.current_time()
-        if self._lifetime(inode.attr) <= 0:
+        if self._lifetime(inode.attr) <= 0 or inode.astray:
             return False
         if (parent := inode.parent) is not None:
             watched = parent.watched
@@ -145,6 +153,7 @@ class Names:
             or not (inode.attr == attr or surely_same_file(inode.attr, attr))
         ):
             return None
+        inode.astray = False
         self.learn(inode, attr, asked)
         return inode
 
@@ -180,6 +189,7 @@ class Names:
                 self.moves.note(inode, parent, name, self._lifetime(attr))
                 inode.parent, inode.name = parent, name
         inode.target = target
+        inode.astray = False
         self.learn(inode, attr, asked)
         return inode
 
@@ -230,7 +240,8 @@ class Names:
             except NetfsError as failed:
                 log.debug("asking an open handle: %s", failed)
                 continue
-            if same_content(record_of(now), attr):
+            # It may have changed since ``attr`` was asked for.
+            if now.file_id == attr.file_id and surely_same_file(now, attr):
                 return True
         return not files
 
@@ -251,6 +262,7 @@ class Names:
                 raise Stale(f"{inode.path!r} was made anew")
             if not same_content(record_of(inode.attr), attr):
                 await self._accept_target(inode, attr)
+        inode.astray = False
         self.learn(inode, attr, asked)
 
     async def _accept_target(self, inode: Inode, attr: FileAttr) -> None:
@@ -273,13 +285,17 @@ class Names:
         if inode is self._inodes.root:
             await self._refresh_root(inode)
             return inode
+        if inode.astray and await self._ask_open_files(inode):
+            return inode
         asked = trio.current_time()
         try:
-            attr = await self._namespace.stat(inode.path)
-        except NotFound:
-            await self._accept_removed(inode)
-            return inode
-        await self.accept(inode, attr, asked)
+            await self.accept(inode, await self._namespace.stat(inode.path), asked)
+        except (NotFound, NotADirectory, AccessDenied, Stale) as elsewhere:
+            if not await self._ask_open_files(inode):
+                if isinstance(elsewhere, NotFound):
+                    raise Stale(f"{inode.path!r} is gone") from elsewhere
+                raise
+            inode.astray = True
         return inode
 
     async def _refresh_root(self, root: Inode) -> None:
@@ -293,10 +309,19 @@ class Names:
         if scope.cancelled_caught:  # one path look-up asks several times, and would wait each time
             root.attr_until = trio.current_time() + REST
 
-    async def _accept_removed(self, inode: Inode) -> None:
-        """The path is gone. A file that is still open here has attributes all the same."""
+    async def _ask_open_files(self, inode: Inode) -> bool:
+        """Learn from the files that are open by the inode what it is like now, whatever its path
+        leads to; False if there are none. One that no handle holds is what it was opened as."""
+        asked = trio.current_time()
+        unheld: FileAttr | None = None
         for file in self._open_files(inode):
-            asked = trio.current_time()
-            self.learn(inode, await file.query(), asked)
-            return
-        raise Stale(f"{inode.path!r} is gone")
+            try:
+                self.learn(inode, await file.query(), asked)
+            except (Stale, AccessDenied) as gone:
+                log.debug("asking an open handle: %s", gone)
+                unheld = unheld if file.is_held else file.attr
+            else:
+                return True
+        if unheld is not None:
+            self.learn(inode, unheld, asked)
+        return unheld is not None

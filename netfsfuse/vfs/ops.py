@@ -31,8 +31,22 @@ class OpenFile(ServerFile, Protocol):
         """All of the file as ``attr`` describes it, where that came with the open."""
         ...
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it is open on the server, so that its number can be no other file's."""
+        ...
+
+    async def hold(self) -> None:
+        """Open it on the server if it is not. Raises as ``query`` does."""
+        ...
+
     async def query(self) -> FileAttr:
-        """What the handle's file is like now, whatever its path names."""
+        """What the file is like now, whatever its path names. Raises Stale where the server has no
+        handle of it, and the path leads to what may be another file."""
+        ...
+
+    def take_head(self, head: memoryview) -> None:
+        """``head``, all of the file, need not be asked for."""
         ...
 
     def drop_head(self) -> None:
@@ -121,7 +135,8 @@ class Namespace(Protocol):
         opened: Callable[[FileAttr], None],
     ) -> OpenFile:
         """A file that is known to be ``attr``, beginning with ``head``; no message is sent before
-        more is read. Then ``opened`` is told what the server found; Stale if it is another file."""
+        more is read. Then ``opened`` is told what the server found if it has changed, and where
+        that may be another file what is read beyond ``head`` is Stale."""
         ...
 
     async def fetch(self, path: str, size: int) -> tuple[FileAttr, memoryview] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,73 @@ def test_old_handle_reads_its_own_file(
             check_own(fd, own, name)
             if name != "deleted":
                 assert content(here, direct=True) == content(here) == new, name
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["first open", "from memory"])
+@pytest.mark.parametrize("size", [100, 50_000, 12 * MIB])
+def test_a_file_replaced_by_rename_goes_on_for_its_reader(
+    folder: Path, samba: PrivateSamba, mount: Mount, size: int, again: bool
+) -> None:
+    """Log rotation, and an atomic save, as the kernel asks for attributes before each read."""
+    there = folder / f"replaced-{size}-{again}"
+    old = body(1, size)
+    there.write_bytes(old)
+    wait_settled(there)
+    mounted = mount(samba, "actimeo=0" if not again else "actimeo=1")
+    here = mounted.path / folder.name / there.name
+    if again:  # and with no handle on the server, until it is held
+        os.listdir(here.parent)
+        assert content(here) == old
+    with here.open("rb", buffering=0) as file:
+        assert file.read(50) == old[:50]
+        time.sleep(0.3 if again else 0)  # it is held open on the server by then
+        save_atomically(there, body(2, size))
+        deadline = time.monotonic() + (1.2 if again else 0)
+        while True:
+            assert os.fstat(file.fileno()).st_size == size
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(0.2)
+        got = b"".join(iter(lambda: file.read(400_000), b""))
+        assert got == old[50:]
+        there.unlink()
+        assert os.fstat(file.fileno()).st_size == size
+        file.seek(0)
+        assert file.read(50) == old[:50]
+
+
+def test_a_number_given_to_a_new_file_gives_it_no_old_reader(
+    folder: Path, samba: PrivateSamba, mount: Mount
+) -> None:
+    """Creation times are made up here, so a new file of the old number looks like the old one
+    changed. Opened from memory, a small file has no handle on the server yet to keep its number."""
+    mounted = mount(samba)
+    place = folder / "given-away"
+    place.mkdir()
+    names = [str(number) for number in range(10)]
+    old, new = body(1, 3000), body(2, 5000)
+    for name in names:
+        (place / name).write_bytes(old)
+    wait_settled(place / names[-1])
+    here = mounted.path / folder.name / place.name
+    for name in os.listdir(here):
+        assert content(here / name) == old
+    time.sleep(2.1)  # from here on opens come from memory
+    for late in (False, True):
+        files = [(here / name).open("rb", buffering=0) for name in names[5 * late :][:5]]
+        time.sleep(0.3 * late)  # they are held then
+        for name in names[5 * late :][:5]:
+            (place / name).unlink()
+            (place / name).write_bytes(new)
+        time.sleep(1.1)  # the kernel asks for attributes
+        for file in files:
+            got = b""
+            with suppress(OSError):
+                got = os.pread(file.fileno(), 10_000, 0)
+            assert got == old[: len(got)]
+            assert got == old or not late
+            with suppress(OSError):
+                file.close()
 
 
 def check_own(fd: int, versions: tuple[bytes, ...], name: str) -> None:

@@ -84,11 +84,6 @@ class Programs(RuleBasedStateMachine):
         """A new file under the name; what was there before goes on for those who have it open."""
         self.version += 1
         content = body(self.version, size)
-        if self.held and (self.there / name).exists():
-            # Of a small file no handle keeps the number on the server. Where creation times are
-            # made up there, a new file of that number cannot be told from the old one changed:
-            # see docs/semantics.md. So numbers are given away only while nothing is held here.
-            os.link(self.there / name, self.there / f"kept-{self.version}")
         (self.there / "new").write_bytes(content)
         (self.there / "new").rename(self.there / name)
         self.lives[name] = Life([content])
@@ -105,8 +100,7 @@ class Programs(RuleBasedStateMachine):
 
     @rule(name=NAMES, size=SIZES)
     def delete_and_make_anew(self, name: str, size: int) -> None:
-        if not self.held:  # else its number is kept, see make
-            (self.there / name).unlink()
+        (self.there / name).unlink()
         self.make(name, size)
         time.sleep(PROMISED)
 
@@ -173,8 +167,8 @@ class Programs(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for held in self.held:
-            # Of a small file no handle is open on the server, which may give its number to a new
-            # one: then the kernel has given the old one up.
+            # Its number may have been given away before it was held open on the server: then the
+            # kernel has given the file up.
             with suppress(OSError):
                 os.close(held.fd)
 

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from netfsfuse.config import ReadConfig, TrustConfig
-from netfsfuse.errors import Disconnected, NotADirectory, NotFound
+from netfsfuse.errors import Disconnected, NotADirectory, NotFound, Stale
 from netfsfuse.netfs import Buffer, Netfs
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.netfs.ops import CacheObject
@@ -85,6 +85,14 @@ class OpenFile:
         buffer.payload[at : at + len(data)] = data
         return len(data)
 
+    is_held = True
+
+    async def hold(self) -> None:
+        pass
+
+    def take_head(self, head: memoryview) -> None:
+        self._head = head
+
     @property
     def whole(self) -> memoryview | None:
         head = self._head
@@ -103,11 +111,32 @@ class OpenFile:
 
 
 class LaterFile(OpenFile):
-    """A file that is opened when more than its head is read."""
+    """A file that is opened when more than its head is read, or it is held."""
 
     def __init__(self, namespace, node, path, head, opened) -> None:
         super().__init__(namespace, node, path)
         self._head, self._opened = head, opened
+        self.is_held = self._lost = False
+
+    async def hold(self) -> None:
+        if self.is_held:
+            return
+        await self._namespace.note("open", self._path)
+        if self._lost or self._namespace.tree.get(self._path) is not self._node:
+            self._lost = True
+            raise Stale(self._path)
+        self.is_held = True
+        if self._node.attr != self.attr:
+            self._head = None
+            self._opened(self._node.attr)
+
+    def drop_head(self) -> None:
+        if not self._lost:
+            self._head = None
+
+    async def query(self) -> FileAttr:
+        await self.hold()
+        return await super().query()
 
     async def read(
         self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
@@ -115,11 +144,7 @@ class LaterFile(OpenFile):
         if self._head is not None and start + length <= len(self._head):
             buffer.payload[at : at + length] = self._head[start : start + length]
             return length
-        if self._opened is not None:
-            await self._namespace.note("open", self._path)
-            told, self._opened = self._opened, None
-            self._head = None
-            told(self._node.attr)
+        await self.hold()
         return await super().read(start, length, buffer, at, demand=demand)
 
 
@@ -224,6 +249,8 @@ class FakeNamespace:
     ) -> OpenFile:
         node = await self._node("open", path)
         file = OpenFile(self, node, path)
+        if head:
+            file.take_head(memoryview(node.content[:head]))
         self.open_handles.append(file)
         return file
 
@@ -371,6 +398,7 @@ async def mounted(
         yield Vfs(fs, names, cache, contents, stats, clock)
         await netfs.drain()
         fs._watches.close()
+        fs._holding.close()
         fs._ahead.close()
         await trio.testing.wait_all_tasks_blocked()
         assert names.open_handles == []

@@ -62,8 +62,8 @@ async def test_a_walk_is_foreseen(autojump_clock: Clock) -> None:
     """After the first files everything is there when it is asked for, across directories."""
     async with mounted(tree(), watching=True) as vfs:
         assert await grep(vfs) == 90
-        assert vfs.names.count("fetch") == 90  # each once
-        assert vfs.names.count("open") == 0
+        assert vfs.names.count("fetch") + vfs.names.count("open") == 90  # each once
+        assert vfs.names.count("open") <= 3  # before a walk was seen
         assert vfs.stats.vfs.fetched >= 85
         assert vfs.stats.vfs.wasted == 0
         asked = len(vfs.names.asked)
@@ -115,7 +115,7 @@ async def test_nothing_is_fetched_without_a_watch(autojump_clock: Clock) -> None
     """An open must see what another client has written."""
     async with mounted(tree(), watching=False) as vfs:
         assert await grep(vfs) == 90
-        assert vfs.names.count("fetch") == 90
+        assert (vfs.names.count("fetch"), vfs.names.count("open")) == (0, 90)
         assert vfs.stats.vfs.fetched <= 2  # listings
 
 

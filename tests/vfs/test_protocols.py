@@ -10,6 +10,7 @@ from netfsfuse.fscache.io import CachedFile, FsCache
 from netfsfuse.netfs import ops as netfs_ops
 from netfsfuse.smb.directory import SmbListing
 from netfsfuse.smb.file import SmbFile
+from netfsfuse.smb.later import LaterFile
 from netfsfuse.smb.namespace import SmbNamespace
 from netfsfuse.vfs import contents, ops
 from tests.vfs import fakes
@@ -23,6 +24,7 @@ from tests.vfs import fakes
         (SmbListing, ops.Listing),
         (fakes.Listing, ops.Listing),
         (SmbFile, ops.OpenFile),
+        (LaterFile, ops.OpenFile),
         (fakes.OpenFile, ops.OpenFile),
         (FsCache, contents.CacheOps),
         (fakes.FakeCache, contents.CacheOps),
