@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from itertools import islice
 
 import trio
 
 from netfsfuse.errors import Disconnected, NetfsError, ProtocolError, ServerError
 from netfsfuse.smb import status
+from netfsfuse.smb.compound import stat
 from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.handle import undo_create
 from netfsfuse.smb.names import is_sound_name, name_to_local
@@ -29,7 +31,6 @@ from netfsfuse.smb.wire.create import (
     FILE_DIRECTORY_FILE,
     FILE_READ_ATTRIBUTES,
     FILE_READ_DATA,
-    SYNCHRONIZE,
     pack_create,
     parse_create,
 )
@@ -40,11 +41,12 @@ from netfsfuse.types import DirEntry, FileAttr
 log = logging.getLogger(__name__)
 
 _PAGE = 64 * 1024
-_LIST_ACCESS = FILE_READ_DATA | FILE_READ_ATTRIBUTES | SYNCHRONIZE
+_LIST_ACCESS = FILE_READ_DATA | FILE_READ_ATTRIBUTES
 _FIRST = 2
 _DOTS = (".", "..")
 _SIZE_END = 1 << 63
 _REPEATS = 1000
+_SUSPECTS_MAX, _LOOKS = 8, 3
 LISTING_MAX = 256 << 20
 """Bytes of pages of one listing, over two million entries: a reader holds them all."""
 BURST_MAX = 8
@@ -182,7 +184,7 @@ class SmbListing:
         if any(self._session.lost(reply, transport) for reply in replies):
             await self._open()
             return
-        self._take(replies, asked)
+        await self._take(replies, asked)
 
     async def _open(self) -> None:
         number, asked = -1, 0.0
@@ -210,9 +212,9 @@ class SmbListing:
         self._unsure = True
         if self._ended:  # closed meanwhile
             self._end()
-        self._take(pages, asked)
+        await self._take(pages, asked)
 
-    def _take(self, replies: list[Reply], asked: float) -> None:
+    async def _take(self, replies: list[Reply], asked: float) -> None:
         """Keep the pages. One without any entry, be it "." or "..", ends the listing."""
         for reply in replies:
             page: list[DirEntry] = []
@@ -223,6 +225,7 @@ class SmbListing:
             if not page:
                 self._end()
                 break
+            await self._judge_ids(page)
             self._taken += 1
             self._bytes += len(reply.message)
             if self._bytes > LISTING_MAX:
@@ -247,10 +250,27 @@ class SmbListing:
             elif name == ".":
                 self.own = self._session.file_ids.seen(entry.attr)
         file_ids = self._session.file_ids
-        file_ids.judge(sound, self._name)
         if file_ids.trusted:
             return sound
         return [DirEntry(entry.name, file_ids.seen(entry.attr)) for entry in sound]
+
+    async def _judge_ids(self, page: list[DirEntry]) -> None:
+        """Ask once more for what looks like several files with one FileId, before it is shown."""
+        file_ids = self._session.file_ids
+        named = [entry for entry in page if entry.name not in _DOTS]
+        for pair in islice(file_ids.suspects(named), _SUSPECTS_MAX):
+            first, other = (f"{self._name}\\{name}".lstrip("\\") for name in pair)
+            try:
+                for _ in range(_LOOKS):
+                    one = await stat(self._session, first)
+                    two = await stat(self._session, other)
+                    again = await stat(self._session, first)
+                    if file_ids.judge(one, two, again, self._name):
+                        break
+            except NetfsError as failed:
+                if isinstance(failed, Disconnected):
+                    raise
+                log.debug("asking for a suspect: %s", failed)
 
     def _odd(self, name: str) -> None:
         if not self._told:

@@ -19,7 +19,6 @@ from netfsfuse.smb.wire.create import (
     FILE_NON_DIRECTORY_FILE,
     FILE_READ_ATTRIBUTES,
     FILE_READ_DATA,
-    SYNCHRONIZE,
     Created,
     pack_close,
     pack_create,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 5.0
-READ_ACCESS = FILE_READ_DATA | FILE_READ_ATTRIBUTES | SYNCHRONIZE
+READ_ACCESS = FILE_READ_DATA | FILE_READ_ATTRIBUTES
 _CLOSED = -1
 
 

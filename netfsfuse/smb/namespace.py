@@ -1,14 +1,11 @@
-"""The names below the mounted folder of a share: vfs's Namespace over SMB3.
-
-Each question about a path is one related compound, one round trip: CREATE, what is asked, CLOSE.
-"""
+"""The names below the mounted folder of a share: vfs's Namespace over SMB3."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from netfsfuse.errors import InvalidArgument, NotSupported
-from netfsfuse.smb import status
+from netfsfuse.smb import compound, status
 from netfsfuse.smb.directory import SmbListing
 from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.file import SmbFile
@@ -29,8 +26,6 @@ from netfsfuse.smb.wire.create import (
     FILE_OPEN_REPARSE_POINT,
     FILE_READ_ATTRIBUTES,
     FILE_READ_DATA,
-    SYNCHRONIZE,
-    pack_close,
     pack_create,
     parse_create,
 )
@@ -45,10 +40,7 @@ from netfsfuse.smb.wire.query import (
 from netfsfuse.smb.wire.read import pack_read, parse_read
 from netfsfuse.types import FileAttr, VolumeStat
 
-_STAT_ACCESS = FILE_READ_ATTRIBUTES | SYNCHRONIZE
 _REPARSE_ROOM = 16 * 1024  # [MS-FSCC] 2.1.2: MAXIMUM_REPARSE_DATA_BUFFER_SIZE
-_ANSWERS = (status.SUCCESS, status.BUFFER_OVERFLOW, status.END_OF_FILE)
-_CLOSE = Request(Command.CLOSE, pack_close(RELATED_FILE_ID))
 
 
 class SmbNamespace:
@@ -75,28 +67,22 @@ class SmbNamespace:
         """See ``Namespace.decode_name``."""
         return decode_name(raw)
 
-    async def _compound(
+    async def _ask(
         self,
         path: str,
         *middle: Request,
-        access: int = _STAT_ACCESS,
+        access: int = FILE_READ_ATTRIBUTES,
         options: int = FILE_OPEN_REPARSE_POINT,
     ) -> list[Reply]:
-        """CREATE, ``middle``, CLOSE. Raises when the CREATE or one of the middle is refused."""
         name = self._server_path(path)
         self._files.give_way(name)
-        create = Request(Command.CREATE, pack_create(name, access=access, options=options))
-        requests: Sequence[Request] = (create, *middle, _CLOSE)
-        replies = await self._session.exchange(lambda _: requests)
-        for request, reply in zip(requests[:-1], replies, strict=False):
-            if reply.status not in _ANSWERS:
-                raise status.error_of(reply.status, f"{request.command.name} {name!r}")
-        return replies
+        return await compound.ask(self._session, name, *middle, access=access, options=options)
 
     async def stat(self, path: str) -> FileAttr:
         """See ``Namespace.stat``."""
-        replies = await self._compound(path)
-        return self._session.file_ids.seen(parse_create(replies[0].message).attr)
+        name = self._server_path(path)
+        self._files.give_way(name)
+        return await compound.stat(self._session, name)
 
     def may_be_link(self, attr: FileAttr) -> bool:
         """See ``Namespace.may_be_link``."""
@@ -109,15 +95,13 @@ class SmbNamespace:
         if attr.is_reparse:
             ioctl = pack_ioctl(RELATED_FILE_ID, FSCTL_GET_REPARSE_POINT, _REPARSE_ROOM)
             try:
-                replies = await self._compound(
-                    path, Request(Command.IOCTL, ioctl, room=_REPARSE_ROOM)
-                )
+                replies = await self._ask(path, Request(Command.IOCTL, ioctl, room=_REPARSE_ROOM))
             except (InvalidArgument, NotSupported):
                 return None
             return parse_reparse(parse_ioctl(replies[1].message))
         room = MFSYMLINK_SIZE + 1
         read = Request(Command.READ, pack_read(RELATED_FILE_ID, 0, room), room=room)
-        replies = await self._compound(path, read, access=_STAT_ACCESS | FILE_READ_DATA)
+        replies = await self._ask(path, read, access=FILE_READ_DATA)
         if replies[1].status == status.END_OF_FILE:  # cut short since its size was known
             return None
         offset, length = parse_read(replies[1].message)
@@ -156,7 +140,7 @@ class SmbNamespace:
         self._files.give_way(name)
         create = pack_create(name, access=READ_ACCESS, options=FILE_NON_DIRECTORY_FILE)
         read = Request(Command.READ, pack_read(RELATED_FILE_ID, 0, size), room=size)
-        requests = [Request(Command.CREATE, create), *([read] if size else ()), _CLOSE]
+        requests = [Request(Command.CREATE, create), *([read] if size else ()), compound.CLOSE]
         replies = await self._session.exchange(lambda _: requests)
         if replies[0].status:
             raise status.error_of(replies[0].status, f"CREATE {name!r}")
@@ -182,5 +166,5 @@ class SmbNamespace:
     async def stat_volume(self) -> VolumeStat:
         """See ``Namespace.stat_volume``."""
         query = Request(Command.QUERY_INFO, pack_query_full_size(RELATED_FILE_ID))
-        replies = await self._compound("", query, options=0)
+        replies = await self._ask("", query, options=0)
         return parse_full_size(replies[1].message)

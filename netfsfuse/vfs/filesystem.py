@@ -37,8 +37,8 @@ async def _unheard(directory: Inode, name: str) -> None:
 
 
 class FileSystem:
-    """See the module. ``server_time``: the server's clock, now. ``nursery`` owns the tasks that watch
-    directories, fetch ahead and hold files open, which end with :meth:`aclose`."""
+    """See the module. ``server_time``: the server's clock, now. ``nursery`` owns the tasks that
+    watch directories, fetch ahead and hold files open, which end with :meth:`aclose`."""
 
     def __init__(
         self,

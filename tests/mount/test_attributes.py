@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from netfsfuse.demo import data
 from netfsfuse.demo.samba import PrivateSamba
@@ -77,6 +80,29 @@ def test_statfs_is_the_server_s(samba: PrivateSamba, mount: Mount) -> None:
     assert here.f_bfree >= here.f_bavail
     assert here.f_namemax == 255
     assert here.f_flag & os.ST_RDONLY
+
+
+def test_what_may_not_be_read_may_be_looked_at(
+    samba_factory: Callable[..., PrivateSamba], mount: Mount
+) -> None:
+    """Sizes and times of a file and a folder without any permission for us, and a link's target."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as path:
+        folder = Path(path)
+        other = {"force user": "nobody"} if os.getuid() == 0 else {}  # root may read everything
+        server = samba_factory(shares={"other": {"path": path, **other}})
+        folder.chmod(0o755)
+        (folder / "file").write_bytes(b"12345")
+        (folder / "folder").mkdir()
+        for each in (folder / "file", folder / "folder"):
+            each.chmod(0)
+        here = mount(server, source=f"//{server.host}:{server.port}/other", now=True).path
+        assert (here / "file").stat().st_size == 5
+        assert (here / "folder").is_dir()
+        with pytest.raises(PermissionError):
+            (here / "file").read_bytes()
+        with pytest.raises(PermissionError):
+            os.listdir(here / "folder")
+        assert sorted(os.listdir(here)) == ["file", "folder"]
 
 
 def test_owner_and_modes_are_those_asked_for(samba: PrivateSamba, mount: Mount) -> None:

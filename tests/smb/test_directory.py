@@ -226,6 +226,47 @@ async def test_entries_that_no_file_system_has(caplog: pytest.LogCaptureFixture)
         await listing.aclose()
 
 
+@pytest.mark.parametrize("steady", [0, 2, 99], ids=["at rest", "for a moment", "for ever"])
+async def test_a_link_that_grows_between_two_entries_is_one_file(steady: int) -> None:
+    """Its size differs in one page. It is asked for again, and while it changes that says nothing;
+    its FileId, and those of all other files, stay what they are."""
+    entries = [DirEntry("a", attr_of(9, 5)), DirEntry("b", attr_of(9, 6, stamp=1001))]
+    server = directory([])
+    server.nodes["d"].entries = entries
+    server.page = 100
+    asked = 0
+
+    def grow(one: Asked) -> None:
+        nonlocal asked
+        asked += one.command == Command.CREATE
+        size = 6 + min(asked, steady)
+        node = Node(attr_of(9, size, stamp=1001 + size))
+        server.nodes |= {"d\\a": node, "d\\b": node}
+
+    server.hook = grow
+    async with serving(server) as session:
+        for _ in range(2):
+            listing = await SmbListing.open(session, "d")
+            assert [entry.attr.file_id for entry in await listing.next_page()] == [9, 9]
+            await listing.aclose()
+        assert session.file_ids.trusted
+        assert server.commands().count(Command.CREATE) <= 2 * (1 + 9)
+
+
+@pytest.mark.parametrize("gone", ["a", "b"])
+async def test_a_suspect_that_is_gone_proves_nothing(gone: str) -> None:
+    entries = [DirEntry("a", attr_of(9, 5)), DirEntry("b", attr_of(9, 6))]
+    server = directory([])
+    server.nodes["d"].entries = entries
+    server.nodes |= {f"d\\{name}": Node(attr) for name, attr in entries if name != gone}
+    server.page = 100
+    async with serving(server) as session:
+        listing = await SmbListing.open(session, "d")
+        assert [entry.attr.file_id for entry in await listing.next_page()] == [9, 9]
+        assert session.file_ids.trusted
+        await listing.aclose()
+
+
 async def test_one_file_id_for_all_is_none(caplog: pytest.LogCaptureFixture) -> None:
     """Hard links agree in everything but their names."""
     server = directory([])
@@ -237,6 +278,7 @@ async def test_one_file_id_for_all_is_none(caplog: pytest.LogCaptureFixture) -> 
         assert [entry.attr.file_id for entry in await listing.next_page()] == [9]
         await listing.aclose()
         entries.append(DirEntry("c", attr_of(9, 6)))
+        server.nodes |= {f"d\\{name}": Node(attr) for name, attr in entries}
         server.page = 100
         listing = await SmbListing.open(session, "d")
         assert [entry.attr.file_id for entry in await listing.next_page()] == [0, 0, 0]
