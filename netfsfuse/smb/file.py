@@ -53,6 +53,10 @@ class Owner(Protocol):
         """The handle's lease was broken."""
         ...
 
+    def replaced(self, old: ServerHandle, new: ServerHandle) -> None:
+        """Nobody uses ``old`` any more, which was closed or lost: the file is open as ``new``."""
+        ...
+
     def closed(self, file: SmbFile) -> None:
         """The file is closed, by the server, too."""
         ...
@@ -301,9 +305,11 @@ class SmbFile:
                     file.attr = attr
 
     def _take(self, handle: ServerHandle) -> None:
-        self._handle.users -= 1
-        self._handle = handle
+        old, self._handle = self._handle, handle
+        old.users -= 1
         handle.users += 1
+        if not old.users and self._owner is not None:
+            self._owner.replaced(old, handle)
 
     async def aclose(self) -> None:
         """See ``OpenFile.aclose``."""

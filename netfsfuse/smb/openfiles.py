@@ -98,7 +98,7 @@ class OpenFiles:
                 await file.aclose()
                 raise
             turn.latest, turn.begun = file, begun
-            self._note_lease(file, on_break)
+            self._note_lease(file.handle, on_break)
             return file
 
     # -- leases -------------------------------------------------------------------------------
@@ -124,12 +124,18 @@ class OpenFiles:
         self._unpark(handle)
         return self._add(SmbFile(session, name, handle, handle.attr, self))
 
-    def _note_lease(self, file: SmbFile, on_break: Callable[[], None] | None) -> None:
-        handle = file.handle
+    def _note_lease(self, handle: ServerHandle, on_break: Callable[[], None] | None) -> None:
         if handle.is_leased:
             self._leased[handle.name] = handle
             if on_break is not None:
                 self._hooks[handle] = on_break
+
+    def replaced(self, old: ServerHandle, new: ServerHandle) -> None:
+        """See ``Owner.replaced``. Whoever heard of breaks of the old handle hears of the new's."""
+        hook = self._hooks.get(old)
+        self._forget(old)
+        if new.name not in self._leased:
+            self._note_lease(new, hook)
 
     def park(self, handle: ServerHandle) -> bool:
         """See ``Owner.park``."""

@@ -20,6 +20,7 @@ from netfsfuse.smb.wire.lease import pack_lease_context, parse_break
 from netfsfuse.types import DirEntry
 from tests.smb import replies
 from tests.smb.server import Node, Server, attr_of, serving
+from tests.smb.test_file import Reader
 
 READ, HANDLE = 1, 2
 CONTENT = bytes(range(256)) * 256
@@ -66,6 +67,31 @@ async def test_an_open_under_a_lease_costs_nothing() -> None:
         await settled(session)
         assert counts(server) == (1, 1, 0)
         assert len(session.leases) == 0
+
+
+@pytest.mark.parametrize("how", ["opened anew", "connection lost"])
+async def test_a_handle_that_is_replaced_leaves_nothing(how: str) -> None:
+    """Neither its lease nor who hears of its break, who hears of the new handle's instead."""
+    server = leasing()
+    heard: list[str] = []
+    async with serving(server) as session:
+        files = OpenFiles(session, trust=60)
+        first = await files.open("f", on_break=lambda: heard.append("first"))
+        if how == "opened anew":
+            second = await files.open("f")  # nothing is known of it: all look anew
+            await second.aclose()
+        else:
+            server.drop()
+            await Reader(first).read(0, 10)
+        (handle,) = server.handles.values()
+        await server.break_lease(handle.lease, 0)
+        while not heard:
+            await settled(session)
+        assert heard == ["first"]
+        await first.aclose()
+        assert not files._hooks
+        assert not files._leased
+        assert not files._open
 
 
 @pytest.mark.parametrize("state", [0, READ, HANDLE])
