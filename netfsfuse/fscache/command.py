@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import click
 
@@ -49,7 +49,7 @@ def describe(raw: bytes) -> list[str]:
 def _date(ticks: int) -> str:
     """A FILETIME: 100 ns since 1601."""
     try:
-        seconds = ticks / 10_000_000 - 11_644_473_600
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
-    except (ValueError, OverflowError, OSError):
+        moment = datetime(1601, 1, 1, tzinfo=UTC) + timedelta(microseconds=ticks // 10)
+    except OverflowError:
         return str(ticks)
+    return moment.isoformat(timespec="microseconds")

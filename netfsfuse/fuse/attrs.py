@@ -17,14 +17,18 @@ DIRECTORY_BLKSIZE = 32 * 1024
 """The same of a directory: readdir(3) takes it as its buffer size, and returns the first entry when
 that is full. With 1 MiB the first of 10,000 names came after 190 ms."""
 
+_SIGN = 1 << 63
 _EPOCH_TICKS = 116_444_736_000_000_000  # 100 ns from 1601 to 1970
 _ATTRIBUTE_READONLY = 0x01
 _WRITE_BITS = 0o222
 
 
 def _nanoseconds(ticks: int) -> int:
-    """FILETIME -> ns since 1970; the epoch for a time that the server does not have."""
-    return max(ticks - _EPOCH_TICKS, 0) * 100
+    """FILETIME -> ns since 1970, negative before; 0 for a time that the server does not have. What
+    does not fit into 63 bits is a time before 1601."""
+    if not ticks:
+        return 0
+    return ((ticks if ticks < _SIGN else ticks - 2 * _SIGN) - _EPOCH_TICKS) * 100
 
 
 def mode_of(inode: Inode, shown: ShownConfig) -> int:
@@ -74,9 +78,10 @@ def negative_entry(seconds: float) -> pyfuse3.EntryAttributes:
 
 
 def statvfs_of(volume: VolumeStat) -> pyfuse3.StatvfsData:
-    """The server's figures in the server's unit."""
+    """The server's figures in the server's unit. Programs multiply by one of the two sizes, which
+    are the same on local disks, and so do they here."""
     data = pyfuse3.StatvfsData()
-    data.f_bsize = BLKSIZE
+    data.f_bsize = volume.unit
     data.f_frsize = volume.unit
     data.f_blocks = volume.total
     data.f_bfree = volume.free

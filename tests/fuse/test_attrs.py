@@ -38,6 +38,19 @@ def test_times() -> None:
     assert entry.st_ctime_ns == seconds * 10**9 + 30_000
 
 
+@pytest.mark.parametrize("before", [1, 9_999_999, 10_000_000, 141_829_400_000_001])
+def test_times_before_1970(before: int) -> None:
+    """Scanned photographs, old archives: whole seconds downwards, nanoseconds upwards."""
+    attr = file_attr(7)._replace(write=filetime(datetime(1970, 1, 1, tzinfo=UTC)) - before)
+    entry = entry_of(inode_of(attr), SHOWN, 2.5)
+    assert entry.st_mtime_ns == -before * 100
+
+
+def test_times_before_1601() -> None:
+    entry = entry_of(inode_of(file_attr(7)._replace(write=2**64 - 10)), SHOWN, 2.5)
+    assert entry.st_mtime_ns == filetime(datetime(1970, 1, 1, tzinfo=UTC)) * -100 - 1000
+
+
 def test_times_that_the_server_does_not_have() -> None:
     attr = file_attr(7)._replace(access=0, change=0)
     entry = entry_of(inode_of(attr), SHOWN, 2.5)
@@ -96,4 +109,4 @@ def test_negative_entry() -> None:
 def test_space() -> None:
     data = statvfs_of(VolumeStat(4096, 1000, 500, 400))
     assert (data.f_frsize, data.f_blocks, data.f_bfree, data.f_bavail) == (4096, 1000, 500, 400)
-    assert (data.f_bsize, data.f_namemax) == (1 << 20, 255)
+    assert (data.f_bsize, data.f_namemax) == (4096, 255)

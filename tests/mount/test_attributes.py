@@ -37,6 +37,7 @@ def test_sizes_blocks_times_and_numbers(samba: PrivateSamba, mount: Mount) -> No
         sparse.truncate(1 << 40)
     os.utime(folder / "full", ns=(10**18 + 123_456_700, 10**18 + 987_654_300))
     os.utime(folder / "empty", ns=(0, 1_000_000_000))
+    os.utime(folder / "sparse", ns=(-(10**18), -(10**18) - 987_654_300))
     wait_settled(folder / "empty")
     mounted = mount(samba)
     for _ in range(2):
@@ -44,7 +45,7 @@ def test_sizes_blocks_times_and_numbers(samba: PrivateSamba, mount: Mount) -> No
             there, here = (folder / name).stat(), (mounted.path / folder.name / name).stat()
             assert here.st_size == there.st_size
             assert here.st_blksize == MIB
-            assert here.st_mtime_ns == there.st_mtime_ns // 100 * 100
+            assert here.st_mtime_ns == there.st_mtime_ns // 100 * 100, name
             assert here.st_ino == there.st_ino
             assert here.st_nlink == 1
         listed = {entry.name: entry.inode() for entry in os.scandir(mounted.path / folder.name)}
@@ -75,6 +76,7 @@ def test_statfs_is_the_server_s(samba: PrivateSamba, mount: Mount) -> None:
     mounted = mount(samba)
     here, there = os.statvfs(mounted.path), os.statvfs(samba.path)
     assert here.f_blocks * here.f_frsize == there.f_blocks * there.f_frsize
+    assert here.f_bsize == here.f_frsize
     slack = 256 * MIB  # others write to this disk as well
     assert abs(here.f_bavail * here.f_frsize - there.f_bavail * there.f_frsize) < slack
     assert here.f_bfree >= here.f_bavail

@@ -171,6 +171,13 @@ def test_query_replies(attr: FileAttr) -> None:
     assert query.parse_ioctl(examples["ioctl"]) == b"reparse data"
 
 
+@pytest.mark.parametrize("units", [(0, 512), (8, 0), (2**31, 2**31)])
+def test_a_volume_in_which_nothing_can_be_counted(units: tuple[int, int]) -> None:
+    volume = struct.pack("<QQQII", 1000, 400, 500, *units)
+    with pytest.raises(ProtocolError):
+        query.parse_full_size(memoryview(replies.reply(16, 1, replies.output_body(volume))))
+
+
 def test_a_compound_is_split_where_it_was_joined() -> None:
     parts = header.split_compound(memoryview(replies.examples(FileAttr(*range(8)))["compound"]))
     assert [header.parse_header(part).message_id for part in parts] == [1, 2, 3]

@@ -17,6 +17,7 @@ _IOCTL_REPLY = struct.Struct("<HHI16sIIII")
 FILE_ID_FULL_DIRECTORY_INFORMATION = 38  # [MS-FSCC] 2.4.18
 _ENTRY = struct.Struct("<IIQQQQQQIIIIQ")
 _FULL_SIZE = struct.Struct("<QQQII")  # [MS-FSCC] 2.5.4 FileFsFullSizeInformation
+_UNIT_MAX = 1 << 31
 _BASIC = struct.Struct("<QQQQII")  # [MS-FSCC] 2.4.7 FileBasicInformation
 _STANDARD = struct.Struct("<QQIBBH")  # [MS-FSCC] 2.4.41 FileStandardInformation
 _INTERNAL = struct.Struct("<Q")
@@ -118,11 +119,13 @@ def pack_query_full_size(handle: bytes) -> bytes:
 
 
 def parse_full_size(message: memoryview) -> VolumeStat:
-    """Space on the volume."""
+    """Space on the volume. Raises ProtocolError for a unit in which nothing can be counted."""
     output = _output(message)
     if len(output) < _FULL_SIZE.size:
         raise ProtocolError("a volume size is cut short")
     total, available, free, sectors, sector = _FULL_SIZE.unpack_from(output)
+    if not 0 < sectors * sector <= _UNIT_MAX:
+        raise ProtocolError(f"a volume with a unit of {sectors * sector} bytes")
     return VolumeStat(sectors * sector, total, free, available)
 
 
