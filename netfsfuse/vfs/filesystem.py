@@ -20,6 +20,7 @@ from netfsfuse.vfs.feeds import Feeds
 from netfsfuse.vfs.files import Files, Opened
 from netfsfuse.vfs.holding import Holding
 from netfsfuse.vfs.inodes import Inode, InodeTable
+from netfsfuse.vfs.links import Links
 from netfsfuse.vfs.listings import Listings
 from netfsfuse.vfs.names import PATIENCE, Names
 from netfsfuse.vfs.opened import OpenedFiles
@@ -77,8 +78,15 @@ class FileSystem:
             keeping=trust.mode != "none",
         )
         self.trust = trust
+        self._links = Links(namespace, server_time)
         self._names = Names(
-            namespace, contents, self.inodes, trust, self._files.open_by, self._drop_entry
+            namespace,
+            contents,
+            self.inodes,
+            trust,
+            self._links,
+            self._files.open_by,
+            self._drop_entry,
         )
         self.feeds = Feeds(namespace, nursery)
         self._listings = Listings(
@@ -196,7 +204,11 @@ class FileSystem:
 
     async def readdir(self, fh: int, position: int) -> list[tuple[DirEntry, int]]:
         """See ``Listings.readdir``."""
-        return await self._listings.readdir(fh, position)
+        batch = await self._listings.readdir(fh, position)
+        handle = self._listings.handles.get(fh)
+        entries = (entry for entry, _ in batch)
+        handle.links = await self._links.targets(handle.inode.path_of, entries)
+        return batch
 
     def directory_inode(self, fh: int) -> Inode:
         """The inode of an open directory."""
@@ -209,10 +221,8 @@ class FileSystem:
         """
         handle = self._listings.handles.get(fh)
         asked = self._listings.asked(handle, position)
-        inode = self._names.bind_at_once(handle.inode, entry.name, entry.attr, asked)
-        if inode is None:
-            inode = await self._names.bind(handle.inode, entry.name, entry.attr, asked)
-        return inode
+        place = handle.inode, entry.name, entry.attr, asked, handle.links
+        return self._names.bind_at_once(*place) or await self._names.bind(*place)
 
     async def releasedir(self, fh: int) -> None:
         """Close a directory handle."""

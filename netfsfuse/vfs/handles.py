@@ -12,6 +12,7 @@ from netfsfuse.netfs import NetfsFile
 from netfsfuse.types import DirEntry
 from netfsfuse.vfs.contents import Content
 from netfsfuse.vfs.inodes import Inode
+from netfsfuse.vfs.links import Answers
 from netfsfuse.vfs.ops import Listing, OpenFile
 
 
@@ -42,7 +43,8 @@ class DirectoryHandle:
     ``entries`` holds what was listed since the last rewind, so that telldir/seekdir positions stay
     valid; position N is entry N. ``asked``: when the listing began (trio clock), and ``pages`` from
     which entry on which moment counts. ``listing`` is None when there is nothing more to come.
-    ``lock``: one reader at a time fetches pages.
+    ``links``: which of the entries given out last are links. ``lock``: one reader at a time fetches
+    pages.
     """
 
     inode: Inode
@@ -52,6 +54,7 @@ class DirectoryHandle:
     pages: list[tuple[int, float]] = field(default_factory=list)
     complete: bool = False
     used: bool = False
+    links: Answers = field(default_factory=dict)
     lock: trio.Lock = field(default_factory=trio.Lock)
 
 

@@ -18,7 +18,6 @@ from netfsfuse.config import TrustConfig
 from netfsfuse.errors import (
     AccessDenied,
     Disconnected,
-    Locked,
     NetfsError,
     NotADirectory,
     NotFound,
@@ -30,6 +29,7 @@ from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.folder import Known, Missing, find
 from netfsfuse.vfs.identity import inode_number, surely_same_file
 from netfsfuse.vfs.inodes import Inode, InodeTable
+from netfsfuse.vfs.links import NOTHING, Answers, Links
 from netfsfuse.vfs.moves import Moves
 from netfsfuse.vfs.ops import Namespace, OpenFile
 
@@ -52,6 +52,7 @@ class Names:
         contents: Contents,
         inodes: InodeTable,
         trust: TrustConfig,
+        links: Links,
         open_files: Callable[[Inode], Iterable[OpenFile]],
         drop_entry: Callable[[Inode, str], Awaitable[None]],
     ) -> None:
@@ -59,6 +60,7 @@ class Names:
         self._namespace = namespace
         self._contents = contents
         self._inodes = inodes
+        self._links = links
         self._open_files = open_files
         self.moves = Moves(namespace, drop_entry, unasked=trust.unasked)
 
@@ -137,9 +139,11 @@ class Names:
         attr = await self._namespace.stat(path)
         return await self.bind(directory, name, attr, asked)
 
-    def bind_at_once(self, parent: Inode, name: str, attr: FileAttr, asked: float) -> Inode | None:
+    def bind_at_once(
+        self, parent: Inode, name: str, attr: FileAttr, asked: float, answers: Answers = NOTHING
+    ) -> Inode | None:
         """As :meth:`bind`, where that needs no question to the server; else None."""
-        if self._namespace.may_be_link(attr):
+        if self._namespace.may_be_link(attr) and answers.get(name, "unknown") is not None:
             return None
         inode = self._inodes.find(self._number(parent, name, attr))
         if inode is None:
@@ -160,10 +164,13 @@ class Names:
     def _number(self, parent: Inode, name: str, attr: FileAttr) -> int:
         return inode_number(attr, "" if attr.file_id else parent.path_of(name))
 
-    async def bind(self, parent: Inode, name: str, attr: FileAttr, asked: float) -> Inode:
-        """The inode for what the server, ``asked`` then, says is ``name`` in ``parent``."""
+    async def bind(
+        self, parent: Inode, name: str, attr: FileAttr, asked: float, answers: Answers = NOTHING
+    ) -> Inode:
+        """The inode for what the server, ``asked`` then, says is ``name`` in ``parent``.
+        ``answers``: what ``Links`` has found out already."""
         path = parent.path_of(name)
-        target = await self._link_target(path, attr)
+        target = answers[name] if name in answers else await self._links.target(path, attr)
         number = inode_number(attr, path)
         same = True
         while (inode := self._inodes.find(number)) is not None:
@@ -192,16 +199,6 @@ class Names:
         inode.astray = False
         self.learn(inode, attr, asked)
         return inode
-
-    async def _link_target(self, path: str, attr: FileAttr) -> str | None:
-        """The target if ``path`` is a symlink. A link we may not read is shown as a file."""
-        if not self._namespace.may_be_link(attr):
-            return None
-        try:
-            return await self._namespace.read_link(path, attr)
-        except (AccessDenied, Locked, NotFound) as failed:
-            log.debug("reading a possible link: %s", failed)
-            return None
 
     def learn(self, inode: Inode, attr: FileAttr, asked: float) -> None:
         """Take in what is known for certain to be the inode's, the answer to a question of
@@ -267,7 +264,7 @@ class Names:
 
     async def _accept_target(self, inode: Inode, attr: FileAttr) -> None:
         """A changed file may have become a symlink, or one that leads elsewhere."""
-        target = await self._link_target(inode.path, attr)
+        target = await self._links.target(inode.path, attr)
         if (target is None) != (inode.target is None):
             raise Stale(f"{inode.path!r} is of another kind now")
         inode.target = target

@@ -108,6 +108,23 @@ def test_a_listing_is_its_pages(samba: PrivateSamba, folder: Path, mount: Mount)
     assert cost.sent == {}
 
 
+def test_files_that_may_be_links_are_asked_once(
+    samba: PrivateSamba, folder: Path, mount: Mount
+) -> None:
+    """They are told by nothing but 1,067 bytes. Listed anew, they need not be asked again."""
+    for number in range(40):
+        (folder / f"f{number}").write_bytes(b"x" * 1067)
+    time.sleep(0.1)
+    mounted = mount(samba, "actimeo=0")
+    here = mounted.path / folder.name
+    reads = []
+    for _ in range(2):
+        with Cost(mounted) as cost:
+            assert {entry.stat().st_size for entry in os.scandir(here)} == {1067}
+        reads.append(cost.sent.get("read", 0))
+    assert reads == [40, 0]
+
+
 def tree(folder: Path, directories: int, files: int) -> Path:
     data.write_even_tree(folder / "tree", directories, files)
     time.sleep(0.1)
