@@ -3,7 +3,8 @@
 Order of start: server, cache, netfs, vfs, FUSE; each needs the ones before. Order of stop is the
 reverse: no more requests from the kernel, handles closed, stores behind readers finished, cache
 closed, logged off. The service nursery opened here owns every task that outlives the call that
-started it: receive loops, subrequests, stores, the FUSE main loop.
+started it: receive loops, subrequests, stores, the FUSE main loop. All but this file know it as a
+``ServiceNursery`` (``tasks.py``), which none of its tasks can take down.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from netfsfuse.netfs import Netfs
 from netfsfuse.smb.namespace import SmbNamespace
 from netfsfuse.smb.session import Session
 from netfsfuse.stats import Stats
+from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import CACHE_BLOCK, FileAttr
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.filesystem import FileSystem
@@ -64,19 +66,20 @@ def _first(group: BaseExceptionGroup[MountError]) -> MountError:
 
 async def _serve(config: MountConfig, announce: Announce) -> None:
     stats = Stats()
-    async with trio.open_nursery() as service:
+    async with trio.open_nursery() as nursery:
+        service = ServiceNursery(nursery, stats.tasks.note_failed)
         # A signal ends what is below in order; the service tasks go on until that is done.
         with trio.CancelScope() as scope:
-            service.start_soon(_cancel_on_signal, scope)
+            service.keep_running(_cancel_on_signal, scope)
             session = Session(config.server, nursery=service, stats=stats.server)
             await _mount(config, announce, service, session, stats)
-        service.cancel_scope.cancel()
+        nursery.cancel_scope.cancel()
 
 
 async def _mount(
     config: MountConfig,
     announce: Announce,
-    service: trio.Nursery,
+    service: ServiceNursery,
     session: Session,
     stats: Stats,
 ) -> None:

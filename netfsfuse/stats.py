@@ -87,6 +87,17 @@ class VfsStats:
 
 
 @dataclass(slots=True)
+class TaskStats:
+    """What goes on behind the calls of programs."""
+
+    failed: int = 0  # tasks that ended by an exception which nobody foresaw, each survived
+
+    def note_failed(self) -> None:
+        """One more."""
+        self.failed += 1
+
+
+@dataclass(slots=True)
 class Stats:
     """All counters of a mount."""
 
@@ -95,6 +106,7 @@ class Stats:
     cache: CacheStats = field(default_factory=CacheStats)
     memory: MemoryStats = field(default_factory=MemoryStats)
     vfs: VfsStats = field(default_factory=VfsStats)
+    tasks: TaskStats = field(default_factory=TaskStats)
     _debug_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def next_debug_id(self) -> int:
@@ -109,6 +121,7 @@ class Stats:
             "cache": asdict(self.cache),
             "memory": asdict(self.memory),
             "vfs": asdict(self.vfs),
+            "tasks": asdict(self.tasks),
         }
         whole["server"]["round_trip_ms"] = round(self.server.round_trip_ms, 3)
         return whole

@@ -16,6 +16,7 @@ RANKS = {
     "config": 0,
     "stats": 0,
     "mountinfo": 0,
+    "tasks": 0,
     "netfs": 1,
     "smb": 2,
     "fscache": 2,

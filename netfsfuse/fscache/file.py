@@ -198,9 +198,12 @@ class CachedFile:
         begin: Callable[[], None] = lambda: None,
     ) -> T | None:
         """``work`` on the backing file in a thread; None when that failed, which is noted."""
-        done = await self._owner.threads.run(
-            lambda: self._in_thread(work), storing=storing, begin=begin
-        )
+        try:
+            done = await self._owner.threads.run(
+                lambda: self._in_thread(work), storing=storing, begin=begin
+            )
+        except cachefiles.CacheError as error:
+            done = _Done(error=error)
         if done.replaced:
             self._owner.stats.invalidated += 1
         if done.error is not None:

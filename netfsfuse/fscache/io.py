@@ -155,7 +155,11 @@ class FsCache:
             await self.threads.drain()
             for held in [held for files in self._open.values() for held in files]:
                 await held.aclose()
-            await self.threads.run(cache.close)
+            try:
+                await self.threads.run(cache.close)
+            except cachefiles.CacheError as error:  # no thread: then here
+                self.failed(error)
+                cache.close()
 
     async def drop(self, dropped: cachefiles.Object) -> None:
         """Close ``dropped`` some time soon; at once if nothing comes after."""

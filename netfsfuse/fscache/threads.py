@@ -48,10 +48,14 @@ class Threads:
         """``work`` in a thread; the same hop first closes what was let go.
 
         May be cancelled while it waits for a thread. When it has one, ``begin`` is called on the
-        loop, and from there on nothing but the end of ``work`` ends the call.
+        loop, and from there on nothing but the end of ``work`` ends the call. Raises what ``work``
+        raises, and CacheError when the system gives us no thread.
         """
+        begun = False
 
         def in_thread() -> T:
+            nonlocal begun
+            begun = True
             with suppress(IndexError):  # empty, perhaps because another thread was quicker
                 while True:
                     self._dropped.popleft().close()
@@ -62,15 +66,20 @@ class Threads:
             for limiter in limiters:
                 await held.enter_async_context(limiter)
             begin()
-            with trio.CancelScope(shield=True):
-                return await trio.to_thread.run_sync(in_thread, limiter=self._never_full)
+            try:
+                with trio.CancelScope(shield=True):
+                    return await trio.to_thread.run_sync(in_thread, limiter=self._never_full)
+            except RuntimeError as failed:
+                if begun:
+                    raise
+                raise cachefiles.CacheError(f"no thread for the cache: {failed}") from failed
         raise AssertionError("not reached")  # a limiter swallows nothing, which mypy cannot know
 
     async def drop(self, dropped: cachefiles.Object, *, now: bool) -> None:
         """Close ``dropped`` with the next hop; with ``now``, or when many wait, at once."""
         self._dropped.append(dropped)
         if now or len(self._dropped) >= DROPPED_MAX:
-            with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True), suppress(cachefiles.CacheError):
                 await self.run(lambda: None)
 
     async def drain(self) -> None:

@@ -138,9 +138,12 @@ class WholeFiles:
                     taken.append((file, data))
             self._wake()
 
-        stored, errors = await self._owner.threads.run(
-            partial(self._store, taken), storing=True, begin=begin
-        )
+        try:
+            stored, errors = await self._owner.threads.run(
+                partial(self._store, taken), storing=True, begin=begin
+            )
+        except cachefiles.CacheError as failed:
+            stored, errors = [], [failed]
         for error in errors:
             self._owner.failed(error)
         self._owner.stored(done=len(stored) == len(taken))
@@ -169,7 +172,10 @@ class WholeFiles:
 
     async def recall(self, files: Sequence[WholeFile]) -> list[memoryview | None]:
         """The content of each file that is stored whole and right; None for the others."""
-        found, errors = await self._owner.threads.run(partial(self._recall, files))
+        try:
+            found, errors = await self._owner.threads.run(partial(self._recall, files))
+        except cachefiles.CacheError as failed:
+            found, errors = [], [failed]
         for error in errors:
             self._owner.failed(error)
         self._count(0, sum(len(data) for data in found if data is not None))

@@ -72,7 +72,7 @@ class Notifier:
             await waited.wait()
 
     async def run(self) -> None:
-        """Tell the kernel, until :meth:`stop`. A task; raises nothing but Cancelled."""
+        """Tell the kernel, until :meth:`stop`. A task."""
         self._ended = trio.Event()
         try:
             with self._scope:
@@ -82,9 +82,12 @@ class Notifier:
                     while self._pending:
                         keys = list(self._pending)[:BATCH]
                         batch = self._take(keys)
-                        await trio.to_thread.run_sync(
-                            partial(_tell, batch), abandon_on_cancel=False
-                        )
+                        try:
+                            await trio.to_thread.run_sync(
+                                partial(_tell, batch), abandon_on_cancel=False
+                            )
+                        except RuntimeError as failed:  # no thread: its timeouts tell it then
+                            log.warning("the kernel is not told of changes: %s", failed)
                         self._wake(keys)
         finally:
             self._ended.set()

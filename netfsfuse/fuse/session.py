@@ -17,6 +17,7 @@ from netfsfuse.fuse.notifier import Notifier
 from netfsfuse.fuse.operations import Operations
 from netfsfuse.fuse.readable import never_blocking
 from netfsfuse.fuse.tuning import tune
+from netfsfuse.tasks import ServiceNursery
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def _fuse_descriptors() -> set[int]:
 
 @asynccontextmanager
 async def mounted(
-    operations: Operations, config: MountConfig, nursery: trio.Nursery, notifier: Notifier
+    operations: Operations, config: MountConfig, nursery: ServiceNursery, notifier: Notifier
 ) -> AsyncIterator[FuseSession]:
     """Mount, and serve in ``nursery``; unmounted on the way out. Raises MountError."""
     before = _fuse_descriptors()
@@ -123,7 +124,7 @@ async def mounted(
         # pyfuse3 keeps its descriptor to itself: it is the one that was not there before.
         (descriptor,) = _fuse_descriptors() - before
         with never_blocking(descriptor):
-            nursery.start_soon(operations.deadlines.run)
+            nursery.keep_running(operations.deadlines.run)
             nursery.start_soon(session.serve)
             nursery.start_soon(notifier.run)
             try:

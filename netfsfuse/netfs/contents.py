@@ -16,6 +16,7 @@ from netfsfuse.netfs.occupancy import SPAN, OccupancyMap
 from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.netfs.pool import BufferPool
 from netfsfuse.netfs.watch import CACHE_PATIENCE, CacheWatch
+from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import ByteRange
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class Contents:
         i_size: int,
         cache: CacheObject | None,
         pool: BufferPool,
-        nursery: trio.Nursery,
+        nursery: ServiceNursery,
         watch: CacheWatch,
         debug_name: str,
     ) -> None:

@@ -29,6 +29,7 @@ from netfsfuse.netfs.request import Outstanding, Source, State, Subrequest
 from netfsfuse.netfs.slicing import Slice, gaps
 from netfsfuse.netfs.watch import CacheWatch
 from netfsfuse.stats import Stats
+from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import CACHE_BLOCK, ByteRange
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Issuer:
     def __init__(
         self,
         *,
-        nursery: trio.Nursery,
+        nursery: ServiceNursery,
         pool: BufferPool,
         stats: Stats,
         ahead: AheadConfig,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import trio
-
 from netfsfuse.config import DEFAULT_RASIZE, ReadConfig
 from netfsfuse.netfs.inode import NetfsInode
 from netfsfuse.netfs.issue import Issuer
@@ -13,21 +11,22 @@ from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.netfs.pool import BufferPool
 from netfsfuse.netfs.readahead import AheadConfig
 from netfsfuse.stats import Stats
+from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import CACHE_BLOCK
 
 
 class Netfs:
     """One per mount.
 
-    ``nursery`` is the service nursery: subrequests, cache queries and stores are its tasks; none of
-    them ever raises into it. ``rsize``: the largest server read in bytes, a multiple of 64 KiB.
-    ``capacity()``: bytes of reads that the server allows at once, now.
+    ``nursery``: subrequests, cache queries and stores are its tasks. ``rsize``: the largest server
+    read in bytes, a multiple of 64 KiB. ``capacity()``: bytes of reads that the server allows at
+    once, now.
     """
 
     def __init__(
         self,
         *,
-        nursery: trio.Nursery,
+        nursery: ServiceNursery,
         config: ReadConfig,
         stats: Stats,
         rsize: int,

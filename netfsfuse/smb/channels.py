@@ -24,6 +24,7 @@ from netfsfuse.errors import Disconnected, MountError, NetfsError
 from netfsfuse.smb.credits import CREDIT_BYTES
 from netfsfuse.smb.saturation import Saturation, busy_from
 from netfsfuse.smb.transport import Transport
+from netfsfuse.tasks import ServiceNursery
 
 if TYPE_CHECKING:
     from netfsfuse.smb.session import Session
@@ -64,7 +65,7 @@ class Channels:
         make: Callable[[], Session],
         *,
         most: int,
-        nursery: trio.Nursery,
+        nursery: ServiceNursery,
     ) -> None:
         self.primary = Lane(primary)
         self._make = make
@@ -125,7 +126,7 @@ class Channels:
         )
 
     async def _keep(self) -> None:
-        """Open one channel and close it when it is idle. Never raises but Cancelled."""
+        """Open one channel and close it when it is idle."""
         session = self._make()
         lane = Lane(session)
         beside = self.primary.session.number
@@ -141,9 +142,11 @@ class Channels:
             log.info("opened connection %d for reads", 1 + len(self._lanes))
             await self._in_use(lane)
             log.info("closing a connection that was idle")
-        except (MountError, NetfsError) as failed:
-            log.info("a further connection for reads: %s", failed)
+        except Exception as failed:
             self._not_before = trio.current_time() + RETRY
+            if not isinstance(failed, (MountError, NetfsError)):
+                raise
+            log.info("a further connection for reads: %s", failed)
         finally:
             if lane in self._lanes:
                 self._lanes.remove(lane)

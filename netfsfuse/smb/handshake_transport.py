@@ -91,8 +91,11 @@ class HandshakeTransport:
         while len(parts) < length:
             if self.sock is None or self.aborted:
                 return b""
-            ready, _, _ = select.select([self.sock, self._wake_read], [], [], self.remaining())
-            if self._wake_read in ready:
+            poll = select.poll()  # not select(), which knows 1,024 descriptors
+            poll.register(self.sock, select.POLLIN)
+            poll.register(self._wake_read, select.POLLIN)
+            ready = {fd for fd, _ in poll.poll(self.remaining() * 1000)}
+            if self._wake_read.fileno() in ready:
                 return b""
             if not ready:
                 return self._fail("does not answer")

@@ -162,13 +162,19 @@ class OpenFiles:
 
     async def _close_in_time(self, scope: trio.CancelScope) -> None:
         """A task while anything is parked."""
-        with scope:
-            while self._parked:
-                handle, until = next(iter(self._parked.items()))
-                if until > trio.current_time():
-                    await trio.sleep_until(until)
-                elif handle in self._parked:
-                    self._close_parked(handle)
+        try:
+            with scope:
+                while self._parked:
+                    handle, until = next(iter(self._parked.items()))
+                    if until > trio.current_time():
+                        await trio.sleep_until(until)
+                    elif handle in self._parked:
+                        self._close_parked(handle)
+        except Exception:
+            for handle in list(self._parked):  # nobody would close them in time
+                self._forget(handle)
+                handle.lose()
+            raise
 
     def _close_parked(self, handle: ServerHandle) -> None:
         """CLOSE, before anything that is asked from here on, and wait for nothing."""

@@ -28,6 +28,7 @@ from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.wire.create import pack_close
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.stats import ServerStats
+from netfsfuse.tasks import ServiceNursery
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Session:
         self,
         config: ServerConfig,
         *,
-        nursery: trio.Nursery,
+        nursery: ServiceNursery,
         stats: ServerStats,
         handshaker: Handshaker = Handshake,
         lasting: bool = True,
@@ -172,9 +173,13 @@ class Session:
 
     async def _shake_hands(self) -> Established:
         """Run the handshake in a thread, for the connect timeout at most (a name server may take
-        longer). Cancelled or late, it is abandoned and its thread ends by itself.
+        longer). Cancelled or late, it is abandoned and its thread ends by itself. Raises
+        MountError.
         """
-        handshake = self._handshaker(self.config)
+        try:
+            handshake = self._handshaker(self.config)
+        except OSError as failed:
+            raise MountError(f"cannot connect: {failed.strerror}") from failed
         try:
             with trio.fail_after(self.config.connect_timeout + _RESOLVE_SECONDS):
                 return await trio.to_thread.run_sync(handshake.run, abandon_on_cancel=True)
@@ -182,6 +187,8 @@ class Session:
             handshake.abandon()
             if isinstance(failed, trio.TooSlowError):
                 raise MountError(f"{self.config.host} does not answer") from None
+            if isinstance(failed, RuntimeError):  # no thread is to be had
+                raise MountError(f"cannot connect: {failed}") from failed
             raise
 
     async def exchange(self, requests: Callable[[Transport], Sequence[Request]]) -> list[Reply]:
@@ -212,7 +219,7 @@ class Session:
         return False
 
     def spawn(self, task: Callable[..., Awaitable[None]], *arguments: object) -> None:
-        """Run ``task``, which raises nothing, in the nursery that owns the receive tasks."""
+        """Run ``task`` in the nursery that owns the receive tasks."""
         self._nursery.start_soon(task, *arguments)
 
     def close_later(self, handle: bytes, number: int) -> None:

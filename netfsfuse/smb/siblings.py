@@ -71,7 +71,7 @@ class Siblings:
         self._channels.nursery.start_soon(self._open, lane, sibling)
 
     async def _open(self, lane: Lane, sibling: _Sibling) -> None:
-        """Never raises but Cancelled."""
+        """The task that opens one."""
         original = self._handle
         try:
             handle, attr = await ServerHandle.open(lane.session, original.name)

@@ -25,6 +25,7 @@ import trio
 
 from netfsfuse.errors import NetfsError
 from netfsfuse.stats import VfsStats
+from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import FileAttr, coherency_of, same_content
 from netfsfuse.vfs.contents import CacheOps
 from netfsfuse.vfs.folder import Folder
@@ -91,7 +92,7 @@ class Ahead:
         listings: Listings,
         cache: CacheOps,
         opened: OpenedFiles,
-        nursery: trio.Nursery,
+        nursery: ServiceNursery,
         stats: VfsStats,
         *,
         most: int = WINDOW_MAX,

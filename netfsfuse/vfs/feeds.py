@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import trio
 
 from netfsfuse.errors import NetfsError, NotADirectory, NotSupported
+from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import Change, ChangeKind
 from netfsfuse.vfs.inodes import Inode
 from netfsfuse.vfs.ops import Namespace
@@ -86,7 +87,7 @@ class _Feed:
 class Feeds:
     """See the module. ``nursery`` runs the feeds."""
 
-    def __init__(self, namespace: Namespace, nursery: trio.Nursery) -> None:
+    def __init__(self, namespace: Namespace, nursery: ServiceNursery) -> None:
         self._namespace = namespace
         self._nursery = nursery
         self._feeds: dict[Inode, _Feed] = {}
@@ -128,6 +129,8 @@ class Feeds:
                         feed.failure = refused
                     except NetfsError as failed:
                         log.debug("reading along in %r: %s", inode.path, failed)
+                    except Exception:  # of one of its tasks: its readers are told of a loss
+                        log.exception("reading along in %r failed", inode.path)
                     await trio.sleep(_AGAIN)
         finally:
             del self._feeds[inode]

@@ -13,6 +13,7 @@ import trio
 from netfsfuse.config import TrustConfig
 from netfsfuse.errors import Disconnected, Stale
 from netfsfuse.stats import Stats
+from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import Change, DirEntry, FileAttr, ServerTime, VolumeStat
 from netfsfuse.vfs.ahead import WINDOW_MAX, Ahead
 from netfsfuse.vfs.contents import Contents
@@ -50,7 +51,7 @@ class FileSystem:
         trust: TrustConfig,
         server_time: Callable[[], ServerTime],
         stats: Stats,
-        nursery: trio.Nursery,
+        nursery: ServiceNursery,
     ) -> None:
         self._namespace = namespace
         self._stats = stats.vfs

@@ -84,7 +84,7 @@ class Listings:
             self._kept[inode] = self._kept.pop(inode)
 
     async def fill(self, inode: Inode) -> None:
-        """List the directory for whoever comes next. Raises nothing but Cancelled; a listing that
+        """List the directory for whoever comes next. Raises no NetfsError; a listing that
         somebody else is filling is left to them."""
         if inode in self._filling or self.believed(inode) is not None:
             return

@@ -18,6 +18,7 @@ import trio
 
 from netfsfuse.errors import Disconnected, NetfsError, NotSupported
 from netfsfuse.stats import VfsStats
+from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import Change
 from netfsfuse.vfs.folder import Watched
 from netfsfuse.vfs.inodes import Inode
@@ -52,7 +53,7 @@ class Watches:
     def __init__(
         self,
         namespace: Namespace,
-        nursery: trio.Nursery,
+        nursery: ServiceNursery,
         stats: VfsStats,
         told: Told,
         *,
@@ -98,7 +99,7 @@ class Watches:
         return entry
 
     async def _follow(self, entry: _Entry) -> None:
-        """Hear of changes until the watch ends. Raises nothing but Cancelled."""
+        """Hear of changes until the watch ends; whatever ends it ends the trust in it."""
         try:
             with entry.scope:
                 while True:
@@ -123,11 +124,11 @@ class Watches:
             entry.watched.end()
             self._stats.watches -= 1
             entry.scope.cancel()
-            entry.watch.close()
         if self._entries.get(entry.inode) is entry:
             del self._entries[entry.inode]
         if entry.inode.watched is entry.watched:
             entry.inode.watched = None
+        entry.watch.close()
 
     def forget(self, inode: Inode) -> None:
         """The kernel has forgotten the directory."""

@@ -129,3 +129,30 @@ async def test_closing_waits_for_calls_and_gives_everything_back(setup, monkeypa
     assert not await file.write(0, CONTENT)
     setup.open()
     assert await content_in(await setup.acquire()) == CONTENT
+
+
+async def test_without_a_thread_nothing_is_stored_and_nothing_fails(setup, monkeypatch):
+    """ "can't start new thread": a limit on processes, or memory is short."""
+    file = await setup.acquire()
+    await file.write(0, CONTENT)
+    other = ATTR._replace(file_id=8)
+    plain = trio.to_thread.run_sync
+
+    async def no_thread(*arguments, **keywords):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", no_thread)
+    target = memoryview(bytearray(SIZE))
+    assert not await file.write(0, CONTENT)
+    assert await setup.fscache.recall([(other, "g")]) == [None]
+    unopened = await setup.acquire(other, "g")
+    assert not await unopened.read(0, target)
+    assert await unopened.query_occupancy(0, SIZE) == []
+    await unopened.aclose()
+    await setup.fscache.keep(other, "g", CONTENT)
+    await setup.fscache._whole._store_some()
+    assert setup.stats.errors == 5
+    assert not setup.fscache.health.dead
+    monkeypatch.setattr(trio.to_thread, "run_sync", plain)
+    assert await content_in(file) == CONTENT
+    await file.aclose()

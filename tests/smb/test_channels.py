@@ -16,6 +16,7 @@ from netfsfuse.smb.file import SmbFile
 from netfsfuse.smb.openfiles import OpenFiles
 from netfsfuse.smb.session import Session
 from netfsfuse.smb.wire.header import Command
+from netfsfuse.tasks import ServiceNursery
 from tests.smb.peer import Asked
 from tests.smb.server import Node, Server, attr_of, serving
 from tests.smb.test_file import Reader
@@ -94,6 +95,27 @@ async def test_reads_are_spread_and_everything_else_is_not() -> None:
         }
         await file.aclose()
         assert server.handles == {}
+
+
+async def test_one_that_fails_in_a_way_nobody_foresaw_is_tried_later() -> None:
+    server = one_file()
+    failures: list[None] = []
+    async with serving(server, max_channels=2) as session:
+        session.channels.nursery = ServiceNursery(
+            session.channels.nursery,  # type: ignore[arg-type]
+            lambda: failures.append(None),
+        )
+        files = OpenFiles(session)
+        file = await files.open("f")
+        server.refuse, server.refusals = ZeroDivisionError(), 1
+        with trio.fail_after(30):
+            while not failures:
+                assert await read_all(file) == CONTENT
+        assert session.channels._not_before > trio.current_time()
+        session.channels._not_before = 0.0
+        await spread(server, file, 2)
+        await file.aclose()
+    assert failures == [None]
 
 
 async def test_by_default_there_is_one() -> None:

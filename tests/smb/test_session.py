@@ -126,6 +126,33 @@ async def test_a_server_that_restarts_is_waited_for() -> None:
         assert server.dialled == 3
 
 
+@pytest.mark.parametrize("what", ["descriptor", "thread"])
+async def test_without_a_descriptor_or_a_thread_the_next_attempt_counts(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    server = Server()
+    run_sync = trio.to_thread.run_sync
+    failures = [OSError(24, "Too many open files")]
+
+    async def no_thread(*arguments, **keywords):
+        monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+        raise RuntimeError("can't start new thread")
+
+    def no_descriptor(config):
+        if failures:
+            raise failures.pop()
+        return server.handshaker(config)
+
+    async with serving(server) as session:
+        server.drop()
+        if what == "thread":
+            monkeypatch.setattr(trio.to_thread, "run_sync", no_thread)
+        else:
+            monkeypatch.setattr(session, "_handshaker", no_descriptor)
+        assert (await ask(session)).status == 0
+        assert session.number == 2
+
+
 async def test_a_refused_login_is_access_denied() -> None:
     server = Server()
     async with serving(server) as session:

@@ -19,6 +19,7 @@ from netfsfuse.netfs import Buffer, Netfs
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.stats import Stats
+from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import (
     Change,
     DirEntry,
@@ -349,6 +350,7 @@ class Vfs:
     contents: Contents
     stats: Stats
     clock: list[float]
+    failures: int = 0  # tasks that a test lets fail
 
     async def lookup(self, name: str, parent: int = 1) -> Inode:
         """As the kernel does it: the look-up counts."""
@@ -378,8 +380,9 @@ async def mounted(
     names = FakeNamespace({"": Node(root), **(tree or {})}, watching=watching)
     cache, stats, clock = FakeCache(), Stats(), [NOW]
     async with trio.open_nursery() as nursery:
+        service = ServiceNursery(nursery, stats.tasks.note_failed)
         netfs = Netfs(
-            nursery=nursery,
+            nursery=service,
             config=ReadConfig(),
             stats=stats,
             rsize=1 << 20,
@@ -393,9 +396,10 @@ async def mounted(
             trust=TrustConfig(mode, acregmax=actimeo, acdirmax=actimeo),
             server_time=lambda: ServerTime(clock[0], clock[0], measured=0.0),
             stats=stats,
-            nursery=nursery,
+            nursery=service,
         )
-        yield Vfs(fs, names, cache, contents, stats, clock)
+        vfs = Vfs(fs, names, cache, contents, stats, clock)
+        yield vfs
         await netfs.drain()
         fs._watches.close()
         fs._holding.close()
@@ -404,6 +408,7 @@ async def mounted(
         assert names.open_handles == []
         assert names.watches == []
         assert stats.vfs.handles == 0
+        assert stats.tasks.failed == vfs.failures
         assert contents._slots == {}
         assert cache.closed == len(cache.acquired)
         assert not nursery.child_tasks
