@@ -14,6 +14,7 @@ import logging
 import trio
 
 from netfsfuse.errors import Disconnected, NetfsError
+from netfsfuse.tasks import ServiceNursery
 from netfsfuse.vfs.ops import OpenFile
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class Holding:
     """See the module. ``nursery`` owns one task while any file waits, and those that open them;
     they end with :meth:`close`."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: ServiceNursery) -> None:
         self._nursery = nursery
         self._waiting: dict[OpenFile, float] = {}  # until when; in this order but for retries
         self._limit = trio.CapacityLimiter(_AT_ONCE)
