@@ -24,6 +24,7 @@ NURSERIES = {
     "smb/transport.py": "one connection's: what is raised ends the connection",
     "smb/channels.py": "ends with the call",
     "smb/siblings.py": "ends with the call",
+    "vfs/links.py": "ends with the call",
     "vfs/treewatch.py": "one feed's: what is raised begins it anew",
 }
 """Where a nursery is opened, and what an exception in it ends."""
