@@ -74,12 +74,13 @@ class Links:
         known, target = self._recall(path, attr)
         if known:
             return target
+        asked = self._server_time()
         try:
             target = await self._namespace.read_link(path, attr)
         except (AccessDenied, Locked, NotFound) as failed:
             log.debug("reading a possible link: %s", failed)
             return None
-        if attr.file_id and is_settled(attr, self._server_time(), Sight()):
+        if attr.file_id and is_settled(attr, asked, Sight()):
             self._kept.pop(attr.file_id, None)
             self._kept[attr.file_id] = coherency_of(attr), path, target
             if len(self._kept) > self._most:

@@ -97,6 +97,22 @@ async def test_what_may_change_unseen_is_asked_each_time(autojump_clock: Clock) 
         assert vfs.names.count("read_link") == FILES + 1
 
 
+async def test_it_counts_when_it_was_asked_for(autojump_clock: Clock) -> None:
+    """Over a long link the tick of the last change is over when the answer comes."""
+    names = FakeNamespace({"a": Node(file_attr(1, 1067, age=0))})
+    clock = [NOW]
+    links = Links(names, lambda: ServerTime(clock[0], clock[0], measured=0.0))
+
+    async def answer() -> None:
+        clock[0] += 1.0
+
+    names.before = lambda what, path: answer() if what == "read_link" else None
+    await links.target("a", names.tree["a"].attr)
+    names.before = lambda what, path: None
+    names.tree["a"].target = "somewhere"
+    assert await links.target("a", names.tree["a"].attr) == "somewhere"
+
+
 @pytest.mark.parametrize("failure", [AccessDenied, ServerError])
 async def test_a_refusal_concerns_one_file(failure: type[Exception], autojump_clock: Clock) -> None:
     async with mounted(tree(), actimeo=0) as vfs:
