@@ -12,7 +12,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +25,7 @@ from netfsfuse.fuse.notifier import Notifier
 from netfsfuse.fuse.operations import Operations
 from netfsfuse.fuse.session import mounted
 from netfsfuse.netfs import Netfs
+from netfsfuse.signals import follow_signals, ignore_the_others
 from netfsfuse.smb.namespace import SmbNamespace
 from netfsfuse.smb.session import Session
 from netfsfuse.stats import Stats
@@ -44,14 +44,16 @@ LEASE_TRUST = 1.0
 _DRAIN_SECONDS = 20.0
 
 
-def run(config: MountConfig, announce: Announce) -> None:
-    """Mount and serve until unmounted, SIGTERM or SIGINT. Blocking; main thread.
+def run(config: MountConfig, announce: Announce, hang_up: Callable[[], None] | None = None) -> None:
+    """Mount and serve until unmounted, or a signal means the end. Blocking; main thread.
 
-    ``announce(notices)`` is called once the mount answers; notices are lines for the user. Raises
+    ``announce(notices)`` is called once the mount answers; notices are lines for the user.
+    ``hang_up()`` is called on the loop for each SIGHUP, which ends the mount without. Raises
     MountError, one line, when it cannot be mounted; nothing is left mounted then.
     """
+    ignore_the_others()
     try:
-        trio.run(_serve, config, announce)
+        trio.run(_serve, config, announce, hang_up)
     except BaseExceptionGroup as group:
         refused, rest = group.split(MountError)
         if refused is None or rest is not None:
@@ -64,13 +66,15 @@ def _first(group: BaseExceptionGroup[MountError]) -> MountError:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-async def _serve(config: MountConfig, announce: Announce) -> None:
+async def _serve(
+    config: MountConfig, announce: Announce, hang_up: Callable[[], None] | None
+) -> None:
     stats = Stats()
     async with trio.open_nursery() as nursery:
         service = ServiceNursery(nursery, stats.tasks.note_failed)
         # A signal ends what is below in order; the service tasks go on until that is done.
         with trio.CancelScope() as scope:
-            service.keep_running(_cancel_on_signal, scope)
+            service.keep_running(follow_signals, scope.cancel, hang_up)
             session = Session(config.server, nursery=service, stats=stats.server)
             await _mount(config, announce, service, session, stats)
         nursery.cancel_scope.cancel()
@@ -189,10 +193,3 @@ def _locate(cache: FsCache, filesystem: FileSystem, number: int) -> dict[str, st
     """Where the file with that inode number is cached."""
     inode = filesystem.inodes.get(number)
     return cache.locate(inode.attr, inode.path)
-
-
-async def _cancel_on_signal(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            log.info("ending on %s", signal.Signals(number).name)
-            scope.cancel()

@@ -17,6 +17,7 @@ RANKS = {
     "stats": 0,
     "mountinfo": 0,
     "tasks": 0,
+    "signals": 0,
     "netfs": 1,
     "smb": 2,
     "fscache": 2,

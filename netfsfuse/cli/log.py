@@ -11,9 +11,12 @@ import logging.handlers
 import os
 import socket
 import sys
+from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 
 from netfsfuse.errors import MountError
+
+logger = logging.getLogger(__name__)
 
 SYSLOG_SOCKET = "/dev/log"
 _LINE = "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
@@ -37,7 +40,8 @@ def set_up_log(path: Path | None, *, debug: bool, foreground: bool) -> str:
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
-        old.close()
+        if old is not None:
+            old.close()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     for name in _OURS:
@@ -75,13 +79,46 @@ def _syslog_answers() -> bool:
     return True
 
 
+class _LogFile(logging.FileHandler):
+    """A file of mode 0600, which a FileHandler would leave to the umask."""
+
+    def _open(self) -> TextIOWrapper:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(self.baseFilename, flags, 0o600)
+        return TextIOWrapper(
+            BufferedWriter(FileIO(descriptor, "ab")), encoding=self.encoding, errors=self.errors
+        )
+
+    def reopen(self) -> None:
+        """Write to what is at the path now, or made there. Raises OSError; the old one stays."""
+        new = self._open()
+        self.acquire()
+        try:
+            old, self.stream = self.stream, new
+        finally:
+            self.release()
+        if old is not None:
+            old.close()
+
+
+def reopen_log() -> None:
+    """The log file has been moved away: go on in a new one of its name. Does nothing where the
+    log goes elsewhere; never raises."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _LogFile):
+            try:
+                handler.reopen()
+            except OSError as failed:
+                logger.warning("the log stays where it is: %s", failed)
+            else:
+                logger.info("the log was opened anew")
+
+
 def _file(path: Path, *, make_parent: bool = False) -> logging.Handler:
     try:
         if make_parent:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Made here first: a FileHandler would leave the mode to the umask.
-        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        handler = logging.FileHandler(path, "a", encoding="utf-8", errors="backslashreplace")
+        handler = _LogFile(path, "a", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise MountError(f"cannot write the log {path}: {error.strerror}") from None
     return _plain(handler)

@@ -26,7 +26,7 @@ from netfsfuse.cli.choices import Choices, Invoker, build_config
 from netfsfuse.cli.conceal import conceal
 from netfsfuse.cli.credentials import SECRET_VARIABLES, resolve_credentials
 from netfsfuse.cli.handover import Handover, Reporter, take_handover
-from netfsfuse.cli.log import set_up_log
+from netfsfuse.cli.log import reopen_log, set_up_log
 from netfsfuse.cli.options import parse_options, secrets_in
 from netfsfuse.cli.source import Source, parse_source
 from netfsfuse.cli.table import GROUPS
@@ -165,7 +165,8 @@ def _mount_here(request: _Request, handover: Handover, reporter: Reporter) -> No
             _leave_terminal()
 
     try:
-        importlib.import_module("netfsfuse.mount").run(config, announce)
+        serve = importlib.import_module("netfsfuse.mount").run
+        serve(config, announce, None if foreground else reopen_log)
     except Exception as error:
         _fail(error, place, foreground=foreground)
     logger.info("unmounted %s", config.mountpoint)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from netfsfuse.cli import log
-from netfsfuse.cli.log import set_up_log
+from netfsfuse.cli.log import reopen_log, set_up_log
 from netfsfuse.errors import MountError
 
 
@@ -39,6 +39,29 @@ def test_a_file_is_private_and_appended_to(tmp_path: Path):
     assert len(lines) == 2
     assert lines[0].endswith(" INFO netfsfuse.x: hello")
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path):
+    path, old = tmp_path / "my.log", tmp_path / "my.log.1"
+    set_up_log(path, debug=False, foreground=False)
+    logger = logging.getLogger("netfsfuse.x")
+    logger.info("before")
+    path.rename(old)
+    logger.info("between")
+    reopen_log()
+    logger.info("after")
+    assert [line.split()[-1] for line in old.read_text().splitlines()] == ["before", "between"]
+    assert path.read_text().endswith("after\n")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_where_it_cannot_be_made_anew_the_old_one_is_kept(tmp_path: Path):
+    folder, moved = tmp_path / "folder", tmp_path / "moved"
+    folder.mkdir()
+    set_up_log(folder / "my.log", debug=False, foreground=False)
+    folder.rename(moved)
+    reopen_log()
+    assert "stays where it is" in (moved / "my.log").read_text()
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path):

@@ -48,6 +48,7 @@ ENDINGS: dict[str, Callable[[Mounted], None]] = {
     "fusermount3 -u": run("fusermount3", "-u"),
     "SIGTERM": send(signal.SIGTERM),
     "SIGINT": send(signal.SIGINT),
+    "SIGQUIT": send(signal.SIGQUIT),
 }
 
 
@@ -159,8 +160,24 @@ def test_how_it_shows_in_proc_mounts_and_refuses_writers(
     assert hello.read_text() == "hello\n"
 
 
-def test_foreground_is_one_process_that_serves_until_ctrl_c(
-    samba: PrivateSamba, mount, hello: Path
+def test_no_other_signal_ends_a_daemon(samba: PrivateSamba, mount, hello: Path) -> None:
+    """By default each of them would, and leave a dead mount. SIGHUP opens the log anew."""
+    mounted = mount(samba)
+    old = mounted.log.rename(mounted.log.with_name("log.1"))
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE):
+        send(number)(mounted)
+    send(signal.Signals(signal.SIGRTMIN))(mounted)
+    until(lambda: "opened anew" in mounted.log_text(), SOON, "the log is opened anew")
+    assert (mounted.path / hello.name).read_text() == "hello\n"
+    assert mounted.log.stat().st_mode & 0o777 == 0o600
+    mounted.umount()
+    assert "unmounted" in mounted.log_text()
+    assert "unmounted" not in old.read_text()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGHUP])
+def test_foreground_is_one_process_that_serves_until_ctrl_c_or_its_terminal_is_gone(
+    samba: PrivateSamba, mount, hello: Path, ending: signal.Signals
 ) -> None:
     """-f: the command itself is the daemon, logs to stderr, and ends with status 0."""
     mounted = mount(samba, now=False)
@@ -177,10 +194,10 @@ def test_foreground_is_one_process_that_serves_until_ctrl_c(
         until(lambda: mounts.is_mounted(mounted.path), SOON, "it is mounted")
         assert (mounted.path / hello.name).read_text() == "hello\n"
         assert mounted.pid == process.pid
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ending)
         _, said = process.communicate(timeout=SOON)
     assert process.returncode == 0, said
-    assert "ending on SIGINT" in said
+    assert f"ending on {ending.name}" in said
     assert "Traceback" not in said
     assert not mounts.is_mounted(mounted.path)
 
