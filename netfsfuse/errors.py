@@ -85,5 +85,14 @@ class MountError(NetfsError):
     """Mounting is impossible. The message is the one line that the user sees, without a secret."""
 
 
+class Refused(MountError):
+    """The server has answered, and would answer the same again: asking again soon is no use."""
+
+
+class LoginRefused(Refused):
+    """It refuses this user, or would let him in as nobody in particular (exit status 77). Asked
+    again and again it may lock the account."""
+
+
 class UsageError(MountError):
     """The command line is wrong (exit status 2)."""

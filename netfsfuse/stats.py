@@ -47,6 +47,7 @@ class ServerStats:
     credits: int = 0  # credits on hand now
     round_trip_ms: float = 0.0  # smoothed round trip of small requests
     reconnects: int = 0
+    refused: str = ""  # why the server does not let us in now
     wire_received: int = 0  # all bytes received on the established connections
     wire_sent: int = 0
     messages: dict[str, int] = field(default_factory=dict)  # requests sent, by SMB2 command

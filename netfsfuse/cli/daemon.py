@@ -27,11 +27,12 @@ from netfsfuse.cli.detach import detach
 from netfsfuse.cli.handover import READY_FD, SECRET_FD, store_secrets
 from netfsfuse.cli.programs import search_path
 from netfsfuse.config import Credentials
-from netfsfuse.errors import MountError
+from netfsfuse.errors import LoginRefused, MountError
 from netfsfuse.mountinfo import mount_at, read_mounts
 
 READY_TIMEOUT = 60.0  # seconds; login and tree connect have 10 of their own, see ServerConfig
 END_TIMEOUT = 10.0  # seconds for a daemon to take its mount away after SIGTERM, then SIGKILL
+LOGIN_REFUSED = 77  # exit status: not worth another try with the same credentials
 _TOLD_PREFIXES = ("fusermount3:", "fusermount:", "fuse:", "mount:")
 
 
@@ -111,7 +112,8 @@ class Daemon:
             return [line for line in text.split("\n") if line]
         status = self.end()
         if verdict == "error":
-            raise MountError(self._add_told(text))
+            kind = LoginRefused if status == LOGIN_REFUSED else MountError
+            raise kind(self._add_told(text))
         raise MountError(
             self._add_told(f"the mount process ended with status {status}")
             + "; see the log, or try again with -f"

@@ -13,12 +13,13 @@ import click
 
 import netfsfuse
 from netfsfuse.cli.bench import bench_command
+from netfsfuse.cli.daemon import LOGIN_REFUSED
 from netfsfuse.cli.mount import mount_command
 from netfsfuse.cli.stats import stats_command
 from netfsfuse.cli.umount import umount_command
 from netfsfuse.cli.warm import warm_command
 from netfsfuse.cli.watch import watch_command
-from netfsfuse.errors import NetfsError, UsageError
+from netfsfuse.errors import LoginRefused, NetfsError, UsageError
 
 FAILURE = 1
 WRONG_USAGE = 2
@@ -81,7 +82,9 @@ def _is_source(word: str) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run the command and exit: 0 done, 1 failed, 2 wrong usage, 77 login refused, 130 interrupted
+    by Ctrl-C.
+    """
     _fill_standard_streams()
     given = sys.argv[1:] if arguments is None else arguments
     words = with_mount_word(given)
@@ -93,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = error.exit_code
     except UsageError as error:
         status = _complain(str(error), WRONG_USAGE)
+    except LoginRefused as error:
+        status = _complain(str(error), LOGIN_REFUSED)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         status = WRONG_USAGE

@@ -31,7 +31,7 @@ from netfsfuse.cli.options import parse_options, secrets_in
 from netfsfuse.cli.source import Source, parse_source
 from netfsfuse.cli.table import GROUPS
 from netfsfuse.config import Credentials, MountConfig
-from netfsfuse.errors import MountError
+from netfsfuse.errors import LoginRefused, MountError
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def mount_command(
         if not reporter.pending:
             raise
         reporter.error(str(error))
-        sys.exit(1)
+        sys.exit(daemon.LOGIN_REFUSED if isinstance(error, LoginRefused) else 1)
 
 
 class _Request:

@@ -1,9 +1,12 @@
 """smbprotocol, blocking, in a worker thread: from a TCP connection to a connected tree.
 
-smbprotocol negotiates, authenticates, derives the keys and connects the tree over
-:class:`HandshakeTransport`, a look-alike of its own ``Tcp`` whose every wait ends at one deadline
-and which can be told to stop receiving. Then smbprotocol's receive thread ends, and the socket, the
-keys, the next MessageId and the credits on hand go to the trio loop as :class:`Established`.
+smbprotocol negotiates, authenticates and derives the keys over :class:`HandshakeTransport`, a
+look-alike of its own ``Tcp`` whose every wait ends at one deadline and which can be told to stop
+receiving. Then smbprotocol's receive thread ends, and the rest is ours, in lockstep: the reply that
+ended the login is verified, the tree connected, and below 3.1.1 the negotiation confirmed, with
+signatures or encryption proved on the bytes as they came (under 3.1.1 the keys themselves come of
+the bytes of the negotiation). At last the socket, the keys, the next MessageId and the credits on
+hand go to the trio loop as :class:`Established`.
 Nothing is under way at that moment: every exchange before it was awaited.
 """
 
@@ -13,11 +16,9 @@ import logging
 import socket
 import threading
 import time
-import uuid
-from datetime import UTC
 from typing import Any
 
-from smbprotocol.connection import Capabilities, Connection, Dialects
+from smbprotocol.connection import Capabilities
 from smbprotocol.exceptions import (
     SMBAuthenticationError,
     SMBConnectionClosed,
@@ -25,64 +26,48 @@ from smbprotocol.exceptions import (
     SMBResponseException,
 )
 from smbprotocol.session import Session
-from smbprotocol.tree import TreeConnect
 
 from netfsfuse.config import ServerConfig
-from netfsfuse.errors import AccessDenied, Disconnected, MountError
+from netfsfuse.errors import Disconnected, LoginRefused, MountError, ProtocolError, Refused
 from netfsfuse.smb import status
 from netfsfuse.smb.anonymous import AnonymousSession
-from netfsfuse.smb.clock import Reading, boottime
 from netfsfuse.smb.crypto import CipherId, Sealer, Signer, SigningAlgorithm
-from netfsfuse.smb.established import Established
+from netfsfuse.smb.established import Established, Protection
 from netfsfuse.smb.handshake_transport import HandshakeTransport
-from netfsfuse.smb.wire.header import MAGIC_SMB1
+from netfsfuse.smb.lockstep import Lockstep, verify
+from netfsfuse.smb.negotiation import DIALECTS, NegotiatedConnection
+from netfsfuse.smb.wire.header import MAGIC_SMB1, Command, parse_header
+from netfsfuse.smb.wire.tree import (
+    SHARE_DISK,
+    SHARE_PRINT,
+    Tree,
+    pack_tree_connect,
+    pack_validate_negotiate,
+    parse_tree_connect,
+    parse_validate_negotiate,
+)
 
 # Its receive thread logs with a traceback what it raises in the thread that waits as well.
 logging.getLogger("smbprotocol.connection").setLevel(logging.CRITICAL)
 
-_DIALECTS = {
-    "2.1": Dialects.SMB_2_1_0,
-    "3.0": Dialects.SMB_3_0_0,
-    "3.0.2": Dialects.SMB_3_0_2,
-    "3.1.1": Dialects.SMB_3_1_1,
-}
-
-
-class _Connection(Connection):  # type: ignore[misc]
-    """smbprotocol's connection on our transport, remembering the server's clock."""
-
-    def __init__(self, ours: HandshakeTransport, host: str, port: int, sign: bool) -> None:
-        self._ours = ours
-        self.clock = Reading(0.0, 0.0, 0.0)
-        super().__init__(uuid.uuid4(), host, port, require_signing=sign)
-        self.client_capabilities |= Capabilities.SMB2_GLOBAL_CAP_LEASING
-
-    @property
-    def transport(self) -> HandshakeTransport:
-        return self._ours
-
-    @transport.setter
-    def transport(self, _theirs: object) -> None:
-        """smbprotocol assigns a Tcp of its own here; ours stays."""
-
-    def _send_smb2_negotiate(self, *arguments: Any) -> Any:
-        asked = boottime()
-        reply = super()._send_smb2_negotiate(*arguments)
-        stated = reply["system_time"].get_value()
-        self.clock = Reading(stated.replace(tzinfo=UTC).timestamp(), asked, boottime())
-        return reply
+_SMB311 = 0x0311
 
 
 class Handshake:
-    """One attempt to connect. ``run`` blocks, in a thread; ``abandon`` ends it early."""
+    """One attempt to connect. ``run`` blocks, in a thread; ``abandon`` ends it early.
 
-    def __init__(self, config: ServerConfig) -> None:
+    ``least`` is what an earlier connection of the same mount had: nothing less is taken.
+    """
+
+    def __init__(self, config: ServerConfig, least: Protection | None = None) -> None:
         self._config = config
+        self._least = least or Protection()
+        self._seal = config.seal or self._least.sealed
         self._transport = HandshakeTransport(time.monotonic() + config.connect_timeout)
         self._lock = threading.Lock()
         self._done = False
         self._unwanted = False
-        self._negotiated = False
+        self._stage = Command.NEGOTIATE
 
     def abandon(self) -> None:
         """Nobody takes the outcome: end ``run`` soon, with an error, or close the connection that
@@ -98,8 +83,8 @@ class Handshake:
     def run(self) -> Established:
         """Connect, log in, connect the tree.
 
-        Raises MountError, one line for the user; AccessDenied and Disconnected are among the
-        causes (``__cause__``). Closes the socket unless it returns.
+        Raises MountError, one line for the user: LoginRefused or Refused where asking again is no
+        use. Closes the socket unless it returns.
         """
         config = self._config
         keep = False
@@ -109,7 +94,7 @@ class Handshake:
             keep = not self._transport.aborted
             return established
         except SMBResponseException as refused:
-            raise self._refusal(refused.status) from AccessDenied(str(refused))
+            raise self._refusal(refused.status) from refused
         except SMBAuthenticationError as failed:
             raise MountError(f"login failed: {_one_line(failed)}") from failed
         except MountError:
@@ -123,20 +108,30 @@ class Handshake:
 
     def _refusal(self, code: int) -> MountError:
         config = self._config
+        at_login = self._stage is Command.SESSION_SETUP
+        kind = {
+            status.Refusal.TRANSIENT: MountError,
+            status.Refusal.PERMANENT: Refused,
+            status.Refusal.LOGIN: LoginRefused,
+        }[status.refusal_of(code, at_login=at_login)]
         if code == status.BAD_NETWORK_NAME:
-            return MountError(f"there is no share {config.share!r} on {config.host}")
-        if code == status.NOT_SUPPORTED and config.dialect:
-            return MountError(f"{config.host} does not speak SMB {config.dialect}")
-        return MountError(f"//{config.host}/{config.share}: {status.login_failure(code)}")
+            return kind(f"there is no share {config.share!r} on {config.host}")
+        if self._stage is Command.NEGOTIATE and code == status.NOT_SUPPORTED:
+            spoken = config.dialect or "2.1 or later"
+            return kind(f"{config.host} does not speak SMB {spoken}")
+        words = status.refusal_words(code, at_login=at_login)
+        return kind(f"//{config.host}/{config.share}: {words}")
 
     def _lost(self, failed: Exception) -> MountError:
         config = self._config
         text = _one_line(failed)
+        if isinstance(failed, ProtocolError):
+            return MountError(f"{config.host}:{config.port}: {text}")
         if "encryption" in text or "signing" in text:
             return MountError(f"//{config.host}/{config.share}: {text}")
         if isinstance(failed, ImportError):  # pyspnego loads Kerberos only when it is asked for
             return MountError(f"{text}; sec=krb5 needs the extra netfsfuse[kerberos]")
-        if not self._negotiated and self._speaks_smb1():
+        if self._stage is Command.NEGOTIATE and self._speaks_smb1():
             return MountError(f"{config.host} speaks only SMB1, which is not supported")
         if self._transport.hung_up or isinstance(failed, (SMBConnectionClosed, Disconnected)):
             return MountError(f"{config.host}:{config.port} closed the connection")
@@ -161,30 +156,37 @@ class Handshake:
 
     def _establish(self) -> Established:
         config = self._config
-        connection = _Connection(self._transport, config.host, config.port, config.sign)
-        timeout = self._transport.remaining() + 5.0  # the transport's deadline comes first
+        connection = NegotiatedConnection(
+            self._transport,
+            config.host,
+            config.port,
+            sign=config.sign,
+            dialects=self._offer(),
+        )
         try:
-            dialect = _DIALECTS[config.dialect] if config.dialect else None
-            asked = connection.client_security_mode
-            connection.connect(dialect=dialect, timeout=timeout)
-            # smbprotocol changes it where the server demands signing, and then states in
-            # FSCTL_VALIDATE_NEGOTIATE_INFO what it never sent: Samba hangs up (2.1 to 3.0.2).
-            connection.client_security_mode = asked
-            self._negotiated = True
+            # The transport's deadline comes first.
+            connection.negotiate(self._transport.remaining() + 5.0)
+            self._stage = Command.SESSION_SETUP
             session = self._login(connection)
-            encrypted = bool(session.encrypt_data)
-            if session.signing_key is not None and not encrypted:
-                # Under 3.1.1 an unsigned TREE_CONNECT is refused whatever was negotiated.
-                session.signing_required = True
-            tree = TreeConnect(session, f"\\\\{config.host}\\{config.share}")
-            tree.connect(require_secure_negotiate=session.signing_key is not None)
         finally:
             self._transport.end_receiving()
             if connection._t_worker is not None:
                 connection._t_worker.join()
-        return self._hand_over(connection, session, tree)
+        self._transport.go_on_receiving()
+        line = self._secured(connection, session)
+        self._stage = Command.TREE_CONNECT
+        tree = self._connect_tree(connection, session, line)
+        return self._hand_over(connection, session, line, tree)
+
+    def _offer(self) -> list[int]:
+        """The dialects that are good enough."""
+        config = self._config
+        asked = [config.dialect] if config.dialect else list(DIALECTS)
+        return [DIALECTS[name] for name in asked if DIALECTS[name] >= self._least.dialect]
 
     def _login(self, connection: Any) -> Any:
+        """A session that has logged in, so smbprotocol believes. What is demanded of it is ours to
+        see to: smbprotocol makes no difference between a guest and a failure."""
         who = self._config.credentials
         if who.anonymous:
             session = AnonymousSession(connection)
@@ -196,54 +198,126 @@ class Handshake:
                 connection,
                 username,
                 who.password,
-                require_encryption=self._config.seal,
+                require_encryption=False,
                 auth_protocol=who.mechanism,
             )
+            session.signing_required = False
         session.connect()
-        if session.signing_key is None and (self._config.sign or self._config.seal):
-            raise MountError(
-                f"{self._config.host} gives this login no key: "
-                "a guest's session can neither sign nor encrypt"
-            )
+        if session.signing_key is None:
+            self._check_keyless(session)
         return session
 
-    def _hand_over(self, connection: Any, session: Any, tree: Any) -> Established:
+    def _check_keyless(self, session: Any) -> None:
+        """The server let us in as its guest or as nobody: only where that was asked for."""
+        config, who = self._config, self._config.credentials
+        if not (who.guest or who.anonymous):
+            raise LoginRefused(
+                f"{config.host} does not take this user name and password, and would let"
+                f" {who.username} in as a guest: give guest if that is meant"
+            )
+        if config.sign or self._seal or self._least.keyed:
+            raise MountError(
+                f"{config.host} gives this login no key: "
+                "a guest's session can neither sign nor encrypt"
+            )
+
+    def _secured(self, connection: Any, session: Any) -> Lockstep:
+        """The line on which the rest is asked, with the session's keys. The login's last reply is
+        verified by them: it says whether all is encrypted."""
+        window = connection.sequence_window
+        line = Lockstep(
+            self._transport,
+            session.session_id,
+            next_message_id=window["low"],
+            credits=window["high"] - window["low"],
+            multi_credit=connection.supports_multi_credit,
+        )
+        if session.signing_key is None:
+            return line
+        line.signer = Signer(_signing_algorithm(connection), session.signing_key)
+        last = memoryview(bytearray(self._transport.last))
+        header = parse_header(last)
+        if header.command != Command.SESSION_SETUP or header.status != status.SUCCESS:
+            raise ProtocolError("more was said than the login's answer")
+        verify(line.signer, header, last)
+        if session.encrypt_data or self._seal:
+            line.sealer = _sealer(connection, session)
+        return line
+
+    def _connect_tree(self, connection: Any, session: Any, line: Lockstep) -> Tree:
+        config = self._config
+        request = pack_tree_connect(f"\\\\{config.host}\\{config.share}")
+        # Signed whatever was negotiated: what it is answered decides on encryption, and 3.1.1
+        # refuses an unsigned one.
+        header, message = line.ask(Command.TREE_CONNECT, request)
+        if header.status:
+            raise self._refusal(header.status)
+        tree = parse_tree_connect(message)
+        if tree.kind != SHARE_DISK:
+            kind = "a printer" if tree.kind == SHARE_PRINT else "a pipe for other programs"
+            raise Refused(f"//{config.host}/{config.share} is {kind}, and holds no files")
+        if line.signer is not None:
+            if tree.sealed and line.sealer is None and connection.supports_encryption:
+                line.sealer = _sealer(connection, session)
+            if connection.dialect < _SMB311:
+                self._confirm(connection, line, tree.tree_id)
+        return tree
+
+    def _confirm(self, connection: Any, line: Lockstep, tree_id: int) -> None:
+        """Ask the server, proved by the session's key, what it was sent and what it answered.
+
+        One that is too old to know says so, proved as well ([MS-SMB2] 3.2.5.14.12). One that was
+        sent something else hangs up.
+        """
+        request = pack_validate_negotiate(connection.client_side)
+        try:
+            header, message = line.ask(Command.IOCTL, request, tree_id)
+        except Disconnected:
+            raise ProtocolError(
+                "it was asked to confirm the negotiation, and hung up: it may have been tampered"
+                " with on the way"
+            ) from None
+        if header.status == status.ACCESS_DENIED:
+            raise ProtocolError("the server does not confirm what was negotiated")
+        if header.status == 0 and parse_validate_negotiate(message) != connection.server_side:
+            raise ProtocolError("what was negotiated was changed on the way")
+
+    def _hand_over(self, connection: Any, session: Any, line: Lockstep, tree: Tree) -> Established:
         sock = self._transport.sock
         if sock is None or not self._transport.connected:
             raise SMBException("the connection was lost")
-        sealer = signer = None
-        if session.encrypt_data or tree.encrypt_data:
-            cipher = connection.cipher_id if connection.dialect >= 0x311 else 1
-            sealer = Sealer(
-                CipherId(cipher),
-                session.encryption_key,
-                session.decryption_key,
-                session.session_id,
-            )
-        elif session.signing_key is not None:
-            signer = Signer(_signing_algorithm(connection), session.signing_key)
-        window = connection.sequence_window
+        signer = line.signer if line.sealer is None else None
         large = connection.supports_multi_credit
+        demanded = self._config.sign or connection.require_signing or self._least.signed
         return Established(
             sock=sock,
             dialect=connection.dialect,
             session_id=session.session_id,
-            tree_id=tree.tree_connect_id,
-            next_message_id=window["low"],
-            credits=window["high"] - window["low"],
+            tree_id=tree.tree_id,
+            next_message_id=line.next_message_id,
+            credits=line.credits,
             multi_credit=large,
             max_read=connection.max_read_size if large else 65536,
             max_transact=connection.max_transact_size if large else 65536,
             signer=signer,
-            sign_requests=signer is not None and (self._config.sign or connection.require_signing),
-            sealer=sealer,
+            sign_requests=signer is not None and demanded,
+            sealer=line.sealer,
             clock=connection.clock,
             leasing=connection.server_capabilities.has_flag(Capabilities.SMB2_GLOBAL_CAP_LEASING),
         )
 
 
+def _sealer(connection: Any, session: Any) -> Sealer:
+    if not connection.supports_encryption:
+        raise SMBException("encryption is required but the server does not support it")
+    cipher = connection.cipher_id if connection.dialect >= _SMB311 else CipherId.AES_128_CCM
+    return Sealer(
+        CipherId(cipher), session.encryption_key, session.decryption_key, session.session_id
+    )
+
+
 def _signing_algorithm(connection: Any) -> SigningAlgorithm:
-    if connection.dialect >= 0x311 and connection.signing_algorithm_id is not None:
+    if connection.dialect >= _SMB311 and connection.signing_algorithm_id is not None:
         return SigningAlgorithm(connection.signing_algorithm_id)
     if connection.dialect >= 0x300:
         return SigningAlgorithm.AES_CMAC

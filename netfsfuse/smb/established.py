@@ -9,6 +9,16 @@ from netfsfuse.smb.clock import Reading
 from netfsfuse.smb.crypto import Sealer, Signer
 
 
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """How well a connection is protected. The first of a mount sets what later ones must have."""
+
+    dialect: int = 0
+    keyed: bool = False  # the login gave a key
+    signed: bool = False  # all is signed
+    sealed: bool = False  # all is encrypted
+
+
 @dataclass(slots=True)
 class Established:
     """A connection with a session and a tree, ours from here on."""
@@ -30,3 +40,13 @@ class Established:
     """The server's time, as it stated it."""
     leasing: bool = False
     """The server grants leases."""
+
+    @property
+    def protection(self) -> Protection:
+        """What another connection in place of this one must have."""
+        return Protection(
+            self.dialect,
+            keyed=self.signer is not None or self.sealer is not None,
+            signed=self.sign_requests,
+            sealed=self.sealer is not None,
+        )

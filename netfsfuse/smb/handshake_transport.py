@@ -18,8 +18,9 @@ _SHORTEST, _LONGEST = 32, 128 * 1024
 class HandshakeTransport:
     """What smbprotocol's Connection calls its transport, over a socket of ours.
 
-    ``recv`` is called by smbprotocol's receive thread only. All waits end at ``deadline``
-    (time.monotonic). ``abort`` may be called from any thread and ends all waits at once.
+    ``recv`` is called by smbprotocol's receive thread, and by its successor when that has ended.
+    All waits end at ``deadline`` (time.monotonic). ``abort`` may be called from any thread and ends
+    all waits at once.
     """
 
     def __init__(self, deadline: float) -> None:
@@ -31,6 +32,7 @@ class HandshakeTransport:
         self._wake_read, self._wake_write = socket.socketpair()
         self.aborted = False
         self.hung_up = False  # the peer has closed
+        self.last = b""  # the message that ``recv`` returned last
 
     def remaining(self) -> float:
         """Seconds to the deadline, at least a millisecond."""
@@ -43,6 +45,8 @@ class HandshakeTransport:
             self.sock = socket.create_connection((address, port), timeout=self.remaining())
         except socket.gaierror:
             raise MountError(f"cannot find the host {shown}") from None
+        except UnicodeError:  # a label that is empty, or has over 63 letters
+            raise MountError(f"{address} cannot be the name of a host") from None
         except TimeoutError:
             raise MountError(f"{self._peer} does not answer") from None
         except OSError as failed:
@@ -77,6 +81,7 @@ class HandshakeTransport:
             return self._fail("speaks only SMB1, which is not supported")
         if message and message[:4] not in (MAGIC_PLAIN, MAGIC_TRANSFORM):
             return self._fail("does not speak SMB")
+        self.last = message
         return message
 
     def _fail(self, words: str) -> bytes:
@@ -113,6 +118,10 @@ class HandshakeTransport:
     def end_receiving(self) -> None:
         """Make ``recv``, and with it smbprotocol's receive thread, end; the socket stays open."""
         self._wake_write.send(b"\0")
+
+    def go_on_receiving(self) -> None:
+        """After ``end_receiving``, once the receive thread has ended: ``recv`` is the caller's."""
+        self._wake_read.recv(1)
 
     def close(self) -> None:
         """Called by smbprotocol when it gives up; the owner of the handshake closes the socket."""

@@ -14,15 +14,23 @@ from dataclasses import replace
 import trio
 
 from netfsfuse.config import ServerConfig
-from netfsfuse.errors import AccessDenied, Disconnected, MountError, NetfsError, ProtocolError
+from netfsfuse.errors import (
+    AccessDenied,
+    Disconnected,
+    MountError,
+    NetfsError,
+    ProtocolError,
+    Refused,
+)
 from netfsfuse.smb.bridge import Handshake
 from netfsfuse.smb.channels import Channels
 from netfsfuse.smb.clock import ServerClock
-from netfsfuse.smb.established import Established
+from netfsfuse.smb.established import Established, Protection
 from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.fileids import FileIds
 from netfsfuse.smb.landing import Landings
 from netfsfuse.smb.lease import Leases
+from netfsfuse.smb.refusals import Refusals
 from netfsfuse.smb.status import error_of
 from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.wire.create import pack_close
@@ -45,14 +53,15 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 _SMB3 = 0x0300
 _MAX_WAITING = 64
 
-Handshaker = Callable[[ServerConfig], Handshake]
+Handshaker = Callable[[ServerConfig, Protection | None], Handshake]
 
 
 class Session:
     """One share on one server. ``nursery`` owns the receive tasks of all its connections.
 
     ``lasting`` is False for one of ``channels``, further connections for reads: a lost one is not
-    made again, its requests raise Disconnected.
+    made again, its requests raise Disconnected. ``least`` is what its connections must have, in
+    place of what the first one turns out to have; ``refusals`` are those of all of them.
     """
 
     def __init__(
@@ -65,6 +74,8 @@ class Session:
         lasting: bool = True,
         landings: Landings | None = None,
         clock: ServerClock | None = None,
+        least: Protection | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self.config = config
         self.number = 0
@@ -82,6 +93,8 @@ class Session:
         self._acknowledging = 0
         self._lasting = lasting
         self._landings = landings or Landings()
+        self._least = least
+        self._refusals = refusals or Refusals()
         self.channels = Channels(self, self._for_channel, most=config.max_channels, nursery=nursery)
 
     def _for_channel(self) -> Session:
@@ -93,6 +106,8 @@ class Session:
             lasting=False,
             landings=self._landings,
             clock=self.clock,
+            least=self._least,
+            refusals=self._refusals,
         )
 
     @property
@@ -113,36 +128,43 @@ class Session:
     async def transport(self) -> Transport:
         """The live connection, made anew if need be.
 
-        Raises Disconnected when that fails, AccessDenied when the server refuses the login.
+        Raises Disconnected when that fails, AccessDenied when the server refuses us.
         """
         if (current := self.live) is not None:
             return current
         if not self._lasting:
             raise Disconnected("the connection is gone")
+        self._fail_if_refused()
         failures = self._failures
         async with self._connecting:
             if (current := self.live) is not None:
                 return current
+            self._fail_if_refused()
             if self._failures != failures:
                 raise Disconnected("the server cannot be reached")
             return await self._redial()
 
+    def _fail_if_refused(self) -> None:
+        if standing := self._refusals.standing(trio.current_time()):
+            raise AccessDenied(str(standing))
+
     async def _redial(self) -> Transport:
         """A new connection, or the reason why there is none. See ``OUTAGE_PATIENCE``."""
-        log.info("connecting again to //%s/%s", self.config.host, self.config.share)
         self.channels.drop()
         if self._patient_until is None:
+            log.info("connecting again to //%s/%s", self.config.host, self.config.share)
             self._patient_until = trio.current_time() + OUTAGE_PATIENCE
         pause = _FIRST_PAUSE
         while not self._closed:
             try:
                 transport = await self._dial()
+            except Refused as refused:
+                self._failures += 1
+                raise AccessDenied(str(refused)) from refused
             except MountError as failed:
-                denied = isinstance(failed.__cause__, AccessDenied)
-                if denied or trio.current_time() + pause > self._patient_until:
+                if trio.current_time() + pause > self._patient_until:
                     self._failures += 1
-                    kind = AccessDenied if denied else Disconnected
-                    raise kind(str(failed)) from failed
+                    raise Disconnected(str(failed)) from failed
                 await trio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
@@ -155,6 +177,7 @@ class Session:
     async def _dial(self) -> Transport:
         established = await self._shake_hands()
         self.clock.read(established.clock)
+        self._least = self._least or established.protection
         transport = Transport(
             established,
             ceiling=self.config.max_credits,
@@ -173,11 +196,33 @@ class Session:
 
     async def _shake_hands(self) -> Established:
         """Run the handshake in a thread, for the connect timeout at most (a name server may take
-        longer). Cancelled or late, it is abandoned and its thread ends by itself. Raises
-        MountError.
+        longer). Cancelled or late, it is abandoned and its thread ends by itself. A server that has
+        refused us a moment ago is not asked. Raises MountError.
         """
+        if standing := self._refusals.standing(trio.current_time()):
+            raise type(standing)(str(standing))
         try:
-            handshake = self._handshaker(self.config)
+            established = await self._run_handshake()
+        except Refused as refused:
+            self._refused(refused)
+            raise
+        if self._refusals.last is not None:
+            log.warning("//%s/%s lets us in again", self.config.host, self.config.share)
+            self._stats.refused = ""
+        self._refusals.accept()
+        return established
+
+    def _refused(self, refusal: Refused) -> None:
+        """Say it once, however often it is asked; requests get it as their error."""
+        news = self._refusals.last is None and (self.number > 0 or not self._lasting)
+        pause = self._refusals.refuse(refusal, trio.current_time())
+        self._stats.refused = str(refusal)
+        level = logging.WARNING if news else logging.DEBUG
+        log.log(level, "%s; not asked again for %g s", refusal, pause)
+
+    async def _run_handshake(self) -> Established:
+        try:
+            handshake = self._handshaker(self.config, self._least)
         except OSError as failed:
             raise MountError(f"cannot connect: {failed.strerror}") from failed
         try:

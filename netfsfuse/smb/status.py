@@ -1,6 +1,8 @@
-"""PURE: the only NTSTATUS -> errors table ([MS-ERREF] 2.3.1)."""
+"""PURE: the only NTSTATUS -> errors table ([MS-ERREF] 2.3.1), and what a refused login means."""
 
 from __future__ import annotations
+
+import enum
 
 from netfsfuse import errors
 from netfsfuse.errors import NetfsError
@@ -17,6 +19,7 @@ ACCESS_DENIED = 0xC0000022
 END_OF_FILE = 0xC0000011
 LOGON_FAILURE = 0xC000006D
 NOT_SUPPORTED = 0xC00000BB
+PATH_NOT_COVERED = 0xC0000257
 BAD_NETWORK_NAME = 0xC00000CC
 FILE_CLOSED = 0xC0000128
 USER_SESSION_DELETED = 0xC0000203
@@ -57,10 +60,52 @@ _TABLE: dict[int, tuple[str, type[NetfsError]]] = {
     0xC0000205: ("INSUFF_SERVER_RESOURCES", errors.ServerBusy),
     0xC000020C: ("CONNECTION_DISCONNECTED", errors.Disconnected),
     0xC000020D: ("CONNECTION_RESET", errors.Disconnected),
+    PATH_NOT_COVERED: ("PATH_NOT_COVERED", errors.NotSupported),
     0xC0000275: ("NOT_A_REPARSE_POINT", errors.InvalidArgument),
     0xC000035C: ("NETWORK_SESSION_EXPIRED", errors.Disconnected),
     0xC0000466: ("SERVER_UNAVAILABLE", errors.ServerBusy),
 }
+
+_WORDS = {
+    PATH_NOT_COVERED: "it lies on another server (DFS), and such links are not followed",
+}
+"""In place of the name where that tells a user nothing."""
+
+
+class Refusal(enum.Enum):
+    """What a server means that refuses to let a mount in, and so whether asking again helps."""
+
+    TRANSIENT = "it may answer otherwise in a moment"
+    PERMANENT = "it will answer the same until its administrator has done something"
+    LOGIN = "it does not accept who asks; asked too often it locks the account"
+
+
+_TRANSIENT = frozenset(
+    {
+        0xC000005E,  # NO_LOGON_SERVERS
+        0xC000009A,  # INSUFFICIENT_RESOURCES
+        0xC00000AE,  # PIPE_BUSY
+        0xC00000B5,  # IO_TIMEOUT
+        0xC00000BE,  # BAD_NETWORK_PATH
+        0xC00000BF,  # NETWORK_BUSY
+        0xC00000C4,  # UNEXPECTED_NETWORK_ERROR
+        0xC00000C9,  # NETWORK_NAME_DELETED
+        BAD_NETWORK_NAME,  # smbd is there before its volumes are
+        0xC00000CE,  # TOO_MANY_SESSIONS
+        0xC00000CF,  # SHARING_PAUSED
+        0xC00000D0,  # REQUEST_NOT_ACCEPTED
+        0xC00000DC,  # INVALID_SERVER_STATE
+        0xC0000133,  # TIME_DIFFERENCE_AT_DC
+        0xC0000192,  # NETLOGON_NOT_STARTED
+        USER_SESSION_DELETED,
+        0xC0000205,  # INSUFF_SERVER_RESOURCES
+        0xC000020C,  # CONNECTION_DISCONNECTED
+        0xC000020D,  # CONNECTION_RESET
+        0xC0000233,  # DOMAIN_CONTROLLER_NOT_FOUND
+        0xC000035C,  # NETWORK_SESSION_EXPIRED
+        0xC0000466,  # SERVER_UNAVAILABLE
+    }
+)
 
 _LOGIN = {
     ACCESS_DENIED: "the server denies access",
@@ -77,8 +122,22 @@ _LOGIN = {
     0xC0000224: "the password must be changed first",
     0xC0000234: "the account is locked out",
     0xC000005E: "no logon server is available",
+    0xC0000133: "the clocks of client and server differ too much for this login",
+    0xC00000CE: "the server has as many sessions as it allows",
+    0xC00000D0: "the server accepts no more connections now",
     0xC0000388: "the server detected a downgrade attack",
+    0xC0000413: "an authentication policy keeps the account from this server",
+    0xC0000418: "the server allows no NTLM login; try sec=krb5",
 }
+
+
+def refusal_of(status: int, *, at_login: bool) -> Refusal:
+    """What ``status`` means as the answer to a step of connecting: SESSION_SETUP (``at_login``),
+    or the one before or behind it. A login is not risked on a status nobody knows.
+    """
+    if status in _TRANSIENT:
+        return Refusal.TRANSIENT
+    return Refusal.LOGIN if at_login else Refusal.PERMANENT
 
 
 def name_of(status: int) -> str:
@@ -91,9 +150,11 @@ def error_of(status: int, what: str) -> NetfsError:
     """The error for a failed request; ``what`` names the request and its object for the log."""
     known = _TABLE.get(status)
     kind = known[1] if known else errors.ServerError
-    return kind(f"{what}: {name_of(status)}")
+    return kind(f"{what}: {_WORDS.get(status) or name_of(status)}")
 
 
-def login_failure(status: int) -> str:
-    """Why a login failed, in words for the user."""
-    return _LOGIN.get(status, f"the server refuses the login ({name_of(status)})")
+def refusal_words(status: int, *, at_login: bool) -> str:
+    """Why the server lets a mount not in, in words for the user; see ``refusal_of``."""
+    what = "the login" if at_login else "the connection"
+    known = _LOGIN.get(status) or _WORDS.get(status)
+    return known or f"the server refuses {what} ({name_of(status)})"

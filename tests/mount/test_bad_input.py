@@ -1,4 +1,6 @@
-"""What cannot be mounted: one line, exit status 1 (2 for usage), in time, and nothing is left."""
+"""What cannot be mounted: one line, exit status 1 (2 for usage, 77 for a refused login), in time,
+and nothing is left.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ from tests.support.namespace import bare_dev, run_in_namespace
 from tests.support.peers import closed_port, peer
 
 IN_TIME = 15.0
+LOGIN_REFUSED = 77
 BANNERS = {
     "http": b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
     "ssh": b"SSH-2.0-OpenSSH_9.2p1\r\n",
@@ -81,8 +84,9 @@ def test_what_the_server_refuses(
     login = {"password": samba.password}
     user = f"user={samba.username}"
     base = f"//{samba.host}:{samba.port}"
-    assert "wrong user name or password" in attempt(samba.url, user, password="not-it")
-    assert "wrong user name or password" in attempt(samba.url, "user=no-such-user", **login)
+    for who, password in ((user, "not-it"), ("user=no-such-user", samba.password)):
+        line = attempt(samba.url, who, password=password, status=LOGIN_REFUSED)
+        assert line.endswith("wrong user name or password")
     assert attempt(f"{base}/nowhere", user, **login) == "there is no share 'nowhere' on 127.0.0.1"
     assert "there is no folder" in attempt(f"{samba.url}/no/where", user, **login)
     name = folder_and_file.name
@@ -93,7 +97,8 @@ def test_what_the_server_refuses(
 def test_guest_and_anonymous_where_they_may_not_enter(
     samba: PrivateSamba, attempt: Attempt
 ) -> None:
-    assert "wrong user name or password" in attempt(samba.url, "guest")
+    line = attempt(samba.url, "guest", status=LOGIN_REFUSED)
+    assert "wrong user name or password" in line
     assert "denies access" in attempt(samba.url, "sec=none")
 
 
@@ -103,6 +108,7 @@ def test_a_host_that_refuses_or_does_not_exist(attempt: Attempt) -> None:
     assert refused == f"cannot connect to 127.0.0.1:{port}: connection refused"
     unknown = attempt("//no-such-host.invalid/share", "guest")
     assert unknown == "cannot find the host no-such-host.invalid"
+    assert attempt("//nas..local/share", "guest") == "nas..local cannot be the name of a host"
 
 
 @pytest.mark.parametrize("banner", BANNERS)
@@ -170,6 +176,27 @@ def test_what_a_server_cannot_do(samba_factory, attempt: Attempt) -> None:
     user = f"user={old.username}"
     assert "encryption is required" in attempt(old.url, user, "seal", **login)
     assert attempt(old.url, user, "vers=3.1.1", **login) == "127.0.0.1 does not speak SMB 3.1.1"
+
+
+def test_a_wrong_password_makes_nobody_a_guest(samba_factory, attempt: Attempt) -> None:
+    """Where the server would rather let him in unsigned as its guest than turn him away."""
+    options = {"map to guest": "bad password"}
+    open_house = samba_factory(options, share_options={"guest ok": "yes"})
+    for who in (open_house.username, "stranger"):
+        line = attempt(open_house.url, f"user={who}", password="not-it", status=LOGIN_REFUSED)
+        assert f"would let {who} in as a guest" in line
+
+
+def test_what_is_no_folder_of_files(samba: PrivateSamba, attempt: Attempt) -> None:
+    login = {"password": samba.password}
+    pipe = f"//{samba.host}:{samba.port}/IPC$"
+    assert "is a pipe" in attempt(pipe, f"user={samba.username}", **login)
+
+
+def test_a_server_that_speaks_only_smb_2_0_2(samba_factory, attempt: Attempt) -> None:
+    old = samba_factory({"server max protocol": "SMB2_02"})
+    line = attempt(old.url, f"user={old.username}", password=old.password)
+    assert line == "127.0.0.1 does not speak SMB 2.1 or later"
 
 
 def test_sign_and_seal_are_not_given_up_for_a_guest(samba_factory, attempt: Attempt) -> None:

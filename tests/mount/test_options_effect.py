@@ -62,9 +62,10 @@ def test_dialect_signing_and_encryption(
     assert re.fullmatch(seen, session_line(samba)), session_line(samba)
 
 
-@pytest.mark.parametrize("login", ["guest", "sec=none", "sec=none,vers=2.1", "user=stranger"])
+@pytest.mark.parametrize("login", ["guest", "sec=none", "sec=none,vers=2.1", "guest,user=stranger"])
 def test_guest_and_anonymous(samba_factory, mount, login: str) -> None:
-    """Without an account: the server's guest, a null session, and one it maps to guest."""
+    """Without an account: the server's guest, a null session, and one it maps to guest, which was
+    asked for."""
     server = samba_factory({"map to guest": "bad user"}, share_options={"guest ok": "yes"})
     (server.path / "data.bin").write_bytes(b"open house" * 100_000)
     mounted = mount(server, now=False)

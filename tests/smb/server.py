@@ -17,7 +17,7 @@ import trio
 
 from netfsfuse.config import ServerConfig
 from netfsfuse.errors import MountError, NetfsError
-from netfsfuse.smb.established import Established
+from netfsfuse.smb.established import Established, Protection
 from netfsfuse.smb.exchange import Request
 from netfsfuse.smb.session import Session
 from netfsfuse.smb.wire.header import FLAG_RELATED, RELATED_FILE_ID, Command
@@ -79,12 +79,14 @@ class Server:
     handles: dict[bytes, Opened] = field(default_factory=dict)
     standing: list[tuple[int, int, bytes]] = field(default_factory=list)
     dialled: int = 0
+    least: Protection | None = None
     _number: int = 0
     _peers: dict[int, Peer] = field(default_factory=dict)
     _nursery: trio.Nursery | None = None
 
-    def handshaker(self, _config: ServerConfig) -> Handshake:
+    def handshaker(self, _config: ServerConfig, least: Protection | None) -> Handshake:
         """Pass this to Session."""
+        self.least = least
         return Handshake(self)
 
     def accept(self, sock: socket.socket) -> None:
@@ -269,7 +271,7 @@ class Handshake:
 
 @asynccontextmanager
 async def serving(
-    server: Server, *, max_channels: int = 1, closetimeo: float = 0.0
+    server: Server, *, max_channels: int = 1, closetimeo: float = 0.0, within: float = 10.0
 ) -> AsyncIterator[Session]:
     """A connected session. At the end it logs off; then no handle may be left."""
     config = ServerConfig(
@@ -284,7 +286,7 @@ async def serving(
         session = Session(
             config, nursery=nursery, stats=ServerStats(), handshaker=server.handshaker
         )  # type: ignore[arg-type]
-        with trio.fail_after(10):
+        with trio.fail_after(within):
             await session.connect()
             yield session
             if session.live is not None:  # what was closed without a wait has been closed then

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import trio
 import trio.testing
 
-from netfsfuse.errors import AccessDenied, Disconnected, MountError
+from netfsfuse.errors import AccessDenied, Disconnected, LoginRefused, MountError
+from netfsfuse.smb.established import Protection
 from netfsfuse.smb.exchange import Reply
 from netfsfuse.smb.session import Session
 from netfsfuse.smb.wire.header import Command
@@ -138,10 +141,10 @@ async def test_without_a_descriptor_or_a_thread_the_next_attempt_counts(
         monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
         raise RuntimeError("can't start new thread")
 
-    def no_descriptor(config):
+    def no_descriptor(config, least):
         if failures:
             raise failures.pop()
-        return server.handshaker(config)
+        return server.handshaker(config, least)
 
     async with serving(server) as session:
         server.drop()
@@ -153,14 +156,84 @@ async def test_without_a_descriptor_or_a_thread_the_next_attempt_counts(
         assert session.number == 2
 
 
-async def test_a_refused_login_is_access_denied() -> None:
+WRONG = LoginRefused("//host/share: wrong user name or password")
+
+
+async def test_a_refused_login_is_not_tried_again_for_each_request(
+    mock_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A password was changed: what follows must not lock the account. 1,000 requests in a quarter
+    of an hour are told at once; the server hears of five."""
+    server = Server()
+    caplog.set_level("INFO")
+    async with serving(server, within=math.inf) as session:
+        server.drop()
+        server.refuse = WRONG
+        for _ in range(1000):
+            with pytest.raises(AccessDenied, match="wrong user name or password"):
+                await ask(session)
+            mock_clock.jump(0.9)
+        assert server.dialled == 1 + 5
+        assert session._stats.refused == str(WRONG)
+        told = [record for record in caplog.records if str(WRONG) in record.message]
+        assert len(told) == 1
+        server.refuse = None  # the account is as it was
+        mock_clock.jump(600)
+        assert (await ask(session)).status == 0
+        assert session._stats.refused == ""
+
+
+async def test_those_who_waited_for_a_refused_login_are_told_so() -> None:
     server = Server()
     async with serving(server) as session:
         server.drop()
-        server.refuse = MountError("//host/share: wrong user name or password")
-        server.refuse.__cause__ = AccessDenied("LOGON_FAILURE")
-        with pytest.raises(AccessDenied):
+        server.gate, server.refuse = trio.Event(), WRONG
+        denied = []
+
+        async def asker() -> None:
+            with pytest.raises(AccessDenied):
+                await ask(session)
+            denied.append(1)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(asker)
+            while server.dialled < 2:
+                await trio.sleep(0.001)
+            await trio.testing.wait_all_tasks_blocked()
+            server.gate.set()
+        assert len(denied) == 10
+        assert server.dialled == 2
+
+
+async def test_a_share_that_comes_back_later_than_its_server_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Server()
+    async with serving(server) as session:
+        server.drop()
+        server.refuse, server.refusals = MountError("there is no share 'share' on host"), 2
+        assert (await ask(session)).status == 0
+        assert server.dialled == 4
+        server.drop()
+        server.refusals = -1
+        monkeypatch.setattr("netfsfuse.smb.session.OUTAGE_PATIENCE", 0.2)
+        with pytest.raises(Disconnected):
             await ask(session)
+        assert server.dialled > 5
+
+
+async def test_a_new_connection_must_have_what_the_first_one_had() -> None:
+    server = Server()
+    async with serving(server, max_channels=2) as session:
+        assert server.least is None
+        first = session.live.established.protection if session.live else None
+        assert first == Protection(dialect=0x311)
+        server.drop()
+        await ask(session)
+        assert server.least == first
+        await session._for_channel().connect()
+        assert server.least == first
 
 
 async def test_the_first_connection_fails_with_the_line_for_the_user() -> None:

@@ -23,6 +23,7 @@ from netfsfuse.smb.wire.query import (
     parse_query_directory,
 )
 from netfsfuse.smb.wire.read import parse_read
+from netfsfuse.smb.wire.tree import parse_tree_connect, parse_validate_negotiate
 from netfsfuse.types import FileAttr
 from tests.smb import replies
 
@@ -38,6 +39,8 @@ PARSERS: dict[str, Parser] = {
     "all": parse_all,
     "ioctl": parse_ioctl,
     "notify": parse_change_notify,
+    "tree_connect": parse_tree_connect,
+    "validate_negotiate": parse_validate_negotiate,
     "reparse": lambda message: parse_reparse(bytes(message)),
     "mfsymlink": lambda message: parse_mfsymlink(bytes(message)),
 }
