@@ -185,14 +185,13 @@ class Issuer:
         """One request of at most rsize, when it is its turn."""
         length = min(length, self.rsize)
         self.link.limit = self._capacity()
-        if sub.paced:
-            await self.pace.enter(length, sub.demand)
+        era = await self.pace.enter(length, sub.demand) if sub.paced else 0
         try:
             await trio.lowlevel.checkpoint_if_cancelled()  # taken back in the moment of its turn
             return await self._ask_timed(sub, length)
         finally:
             if sub.paced:
-                self.pace.leave(length)
+                self.pace.leave(length, era)
 
     async def _ask_timed(self, sub: Subrequest, length: int) -> int:
         """One request now, timed for the link's sake."""

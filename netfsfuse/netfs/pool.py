@@ -14,8 +14,9 @@ Why nobody waits for ever, whatever the budget
 3. The effective budget is at least one largest buffer.
 4. A store may hang with the disk under it. A waiter gives up after ``ACQUIRE_PATIENCE`` and gets a
    buffer beyond the budget (``overrun``), which its user must neither keep nor store; while no
-   budgeted buffer has come back since, later ones get theirs at once. So memory beyond the budget
-   is bounded by the reads being answered at this moment.
+   budgeted buffer has come back since, later ones get theirs at once. Memory beyond the budget is
+   bounded by ``OVERRUN_MAX``, and where that is out (a server that holds up many reads for long)
+   those who wait get what comes back.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from netfsfuse.types import CACHE_BLOCK
 
 ACQUIRE_PATIENCE = 2.0
 """Seconds a read waits for a budgeted buffer. A store takes milliseconds on a disk that works."""
+
+OVERRUN_MAX = 32 * 1024 * 1024
+"""Bytes of buffers beyond the budget."""
 
 KEEP_WARM = 32 * 1024 * 1024
 """Bytes of free buffers that stay when a file is closed. While files are read all are kept: to
@@ -80,6 +84,8 @@ class BufferPool:
         self.budget = max(budget, _cost(largest))
         self.in_use = 0
         """Bytes of buffers that are out, those beyond the budget not counted."""
+        self.overrun = 0
+        """Bytes of those beyond the budget."""
         self.readahead_limit = self.budget * 3 // 4
         self._largest = largest
         self._stats = stats
@@ -114,12 +120,16 @@ class BufferPool:
         if buffer is not None:
             return buffer
         capacity = size_class(size, self._largest)
-        if self._stuck:
+        if self._stuck and not self._waiters and self._may_overrun(capacity):
             return self._overrun(capacity)
         waiter = _Waiter(capacity)
         self._waiters.append(waiter)
         try:
             with trio.move_on_after(ACQUIRE_PATIENCE):
+                await waiter.granted.wait()
+            if waiter.buffer is None:
+                self._stuck = True
+                self._serve()
                 await waiter.granted.wait()
         except BaseException:
             if waiter.buffer is not None:
@@ -129,10 +139,8 @@ class BufferPool:
             if waiter.buffer is None:
                 self._waiters.remove(waiter)
                 self._serve()  # the one behind may want less
-        if waiter.buffer is not None:
-            return waiter.buffer
-        self._stuck = True
-        return self._overrun(capacity)
+        assert waiter.buffer is not None
+        return waiter.buffer
 
     def register(self, tenant: Tenant) -> None:
         """From now on ``tenant.buffer`` may be evicted whenever it is idle."""
@@ -189,8 +197,12 @@ class BufferPool:
                     return True
         return False
 
+    def _may_overrun(self, capacity: int) -> bool:
+        return not self.overrun or self.overrun + _cost(capacity) <= OVERRUN_MAX
+
     def _overrun(self, capacity: int) -> Buffer:
         buffer = self._allocate(capacity)
+        self.overrun += _cost(capacity)
         buffer.overrun = True
         buffer.references = 1
         return buffer
@@ -217,6 +229,8 @@ class BufferPool:
         cost = _cost(buffer.capacity)
         if buffer.overrun:
             self._account(-cost)
+            self.overrun -= cost
+            self._serve()
             return
         self.in_use -= cost
         self._stuck = False
@@ -238,7 +252,10 @@ class BufferPool:
         self._serving = True
         try:
             while self._waiters:
-                buffer = self._take(self._waiters[0].capacity, self.budget, last_resort=True)
+                capacity = self._waiters[0].capacity
+                buffer = self._take(capacity, self.budget, last_resort=True)
+                if buffer is None and self._stuck and self._may_overrun(capacity):
+                    buffer = self._overrun(capacity)
                 if buffer is None:
                     break
                 waiter = self._waiters.popleft()

@@ -20,13 +20,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM
 from cryptography.hazmat.primitives.cmac import CMAC
 
 from netfsfuse.errors import ProtocolError
-from netfsfuse.smb.wire.header import FLAG_RESPONSE, MAGIC_TRANSFORM, SIGNATURE
+from netfsfuse.smb.wire.header import FLAG_RESPONSE, MAGIC_TRANSFORM, SIGNATURE, Command
 
 _NO_SIGNATURE = bytes(16)
 _TRANSFORM = struct.Struct("<4s16s16sIHHQ")
 TRANSFORM_SIZE = _TRANSFORM.size
 TAG_SIZE = 16
 _BLOCK = 16
+_CANCELS = 0x02
 _CMAC_PIECE = 256 * 1024  # no other thread runs meanwhile: 0.2 ms
 
 
@@ -77,6 +78,8 @@ class Signer:
 
     def _gmac(self, message: memoryview) -> bytes:
         role = struct.unpack_from("<I", message, 16)[0] & FLAG_RESPONSE
+        if message[12] == Command.CANCEL:  # it shares the MessageId of another request
+            role |= _CANCELS
         nonce = bytes(message[24:32]) + struct.pack("<I", role)
         return self._gcm.encrypt(nonce, b"", message)
 

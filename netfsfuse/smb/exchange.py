@@ -97,11 +97,12 @@ class Reply:
 
 @dataclass(slots=True)
 class Exchange:
-    """The requests that one caller waits for together."""
+    """The requests that one caller waits for together. ``failure``: why it shall wait no longer."""
 
     replies: list[Reply | None]
     missing: int
     done: trio.Event = field(default_factory=trio.Event)
+    failure: NetfsError | None = None
 
     @classmethod
     def of(cls, count: int) -> Exchange:
@@ -113,7 +114,10 @@ class Exchange:
 class Pending:
     """An entry of the pending table. ``exchange`` is None once nobody waits any more. ``settled``:
     a standing request's credit has come back. ``together``: most bytes of the answers to all
-    requests that were sent with it, which may come as one; 0 where it was sent alone."""
+    requests that were sent with it, which may come as one; 0 where it was sent alone. ``async_id``:
+    the server's name for it once it is ``interim``. ``cancelled_at``: when the server was told to
+    leave off.
+    """
 
     request: Request
     exchange: Exchange | None
@@ -122,6 +126,8 @@ class Pending:
     interim: bool = False
     settled: bool = False
     together: int = 0
+    async_id: int = 0
+    cancelled_at: float | None = None
 
     @property
     def is_due(self) -> bool:
@@ -161,7 +167,7 @@ class Standing:
         """The answer that is there. Raises Disconnected."""
         (reply,) = self._exchange.replies
         if reply is None:
-            raise self._failure() or Disconnected("the connection ended")
+            raise self._exchange.failure or self._failure() or Disconnected("the connection ended")
         return reply
 
     def abandon(self) -> None:

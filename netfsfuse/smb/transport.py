@@ -8,11 +8,10 @@ affair up to the moment when a reply has proved right.
 Interim replies (STATUS_PENDING) leave the entry in the table and may bring credits. Unsolicited
 messages, lease breaks, go to ``on_break``. A caller that is
 cancelled leaves its entries behind: they hold the buffers until the reply, whose credits then come
-back, or until the connection ends.
+back, or until the connection ends. What the server said to be PENDING is cancelled there, too.
 
 The first fatal error is kept; it ends all waiters and everything that comes later with
-Disconnected. A server that is silent for ``idle_deadline`` seconds while an answer is due counts as
-gone, whether somebody still waits for that answer or not.
+Disconnected. How long an answer may take is ``liveness``'s affair.
 """
 
 from __future__ import annotations
@@ -25,13 +24,14 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
+from netfsfuse.errors import DeadlineExceeded, Disconnected, NetfsError, ProtocolError
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.smb.credit_gate import RESERVE, CreditGate
 from netfsfuse.smb.credits import CREDIT_BYTES, CreditWindow
 from netfsfuse.smb.established import Established
 from netfsfuse.smb.exchange import Exchange, Pending, Reply, Request, Standing
 from netfsfuse.smb.landing import Landings
+from netfsfuse.smb.liveness import Liveness
 from netfsfuse.smb.receive import Receiver
 from netfsfuse.smb.wire.header import (
     FLAG_RELATED,
@@ -40,6 +40,8 @@ from netfsfuse.smb.wire.header import (
     HEADER_SIZE,
     Command,
     Header,
+    async_id_of,
+    pack_cancel,
     pack_frame,
     pack_header,
 )
@@ -73,7 +75,6 @@ class Transport:
         self.established = established
         self.error: NetfsError | None = None
         self.ended = trio.Event()
-        self._idle_deadline = idle_deadline
         self._stats = stats
         self._window = CreditWindow(
             available=established.credits,
@@ -90,7 +91,9 @@ class Transport:
         self._receiver = Receiver(
             established, self._pending, self._deliver, stats, landings or Landings(), on_break
         )
-        self._asked = trio.Event()
+        self._liveness = Liveness(
+            self._pending, self._receiver.intake, idle_deadline, self._give_up
+        )
         self._shown_credits = 0
         self._told_unasked = False
 
@@ -117,7 +120,8 @@ class Transport:
         go first.
 
         Statuses are for the caller to judge. Raises Disconnected or ProtocolError when the
-        connection ended. Cancellation leaves the requests to be answered into the void.
+        connection ended, DeadlineExceeded when one stays PENDING for too long. Cancellation leaves
+        the requests to be answered into the void.
         """
         first_id = await self._gate.take(sum(r.charge for r in requests), demand)
         exchange = Exchange.of(len(requests))
@@ -127,15 +131,12 @@ class Transport:
             if demand is not None:
                 demand.sent = True
             await exchange.done.wait()
-        except trio.Cancelled:
-            if exchange.done.is_set():  # answered in the moment in which we were cancelled
-                for request, answer in zip(requests, exchange.replies, strict=True):
-                    self._undo(request, answer)
-            else:
-                self._abandon(ids)
+        except trio.Cancelled:  # maybe answered in the same moment
+            self._leave(requests, exchange, ids)
             raise
         if exchange.missing:
-            raise self.error or Disconnected("the connection ended")
+            self._leave(requests, exchange, ids)
+            raise exchange.failure or self.error or Disconnected("the connection ended")
         return [reply for reply in exchange.replies if reply is not None]
 
     def _register(
@@ -152,7 +153,7 @@ class Transport:
             ids.append(first_id)
             first_id += request.charge
             self._count(request)
-        self._asked.set()
+        self._liveness.asked()
         return ids
 
     def _count(self, request: Request) -> None:
@@ -168,6 +169,44 @@ class Transport:
         for message_id in ids:
             if entry := self._pending.get(message_id):
                 entry.exchange = None
+
+    def _leave(self, requests: Sequence[Request], exchange: Exchange, ids: list[int]) -> None:
+        """Nobody waits for ``exchange`` any more: take back what it has begun, and have the server
+        leave off what it is at."""
+        for request, answer, message_id in zip(requests, exchange.replies, ids, strict=True):
+            if answer is not None:
+                self._undo(request, answer)
+            elif entry := self._pending.get(message_id):
+                entry.exchange = None
+                if entry.interim:
+                    self._cancel(message_id, entry)
+
+    def _give_up(self, message_id: int, entry: Pending) -> None:
+        """It took too long: tell whoever waits, and cancel it."""
+        log.info("%s was PENDING for too long: given up", entry.request.command.name)
+        exchange, entry.exchange = entry.exchange, None
+        if exchange is not None:
+            exchange.failure = DeadlineExceeded("the server is at it for too long")
+            exchange.done.set()
+        self._cancel(message_id, entry)
+
+    def _cancel(self, message_id: int, entry: Pending) -> None:
+        """Ask the server to end at once what it has answered STATUS_PENDING. It costs no credit and
+        is not answered itself; the request still is. A standing one ends with its handle."""
+        if entry.request.standing or entry.cancelled_at is not None or self.error is not None:
+            return
+        entry.cancelled_at = trio.current_time()
+        established = self.established
+        packed = pack_cancel(
+            message_id,
+            entry.async_id,
+            established.session_id,
+            signed=established.sign_requests,
+        )
+        if established.sign_requests and established.signer is not None:
+            established.signer.sign(packed)
+        self._stats.messages["cancel"] = self._stats.messages.get("cancel", 0) + 1
+        self._transmit(packed)
 
     def _void(self, first_id: int, charge: int) -> None:
         """Use up MessageIds whose caller was cancelled, each with an ECHO nobody waits for."""
@@ -190,6 +229,9 @@ class Transport:
             self._pack(request, ids[index], index, len(requests))
             for index, request in enumerate(requests)
         )
+        self._transmit(message)
+
+    def _transmit(self, message: bytes | bytearray) -> None:
         if self.established.sealer is not None:
             message = self.established.sealer.seal(message)
         frame = memoryview(pack_frame(len(message)) + message)
@@ -250,7 +292,7 @@ class Transport:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write_outbox)
-                nursery.start_soon(self._watch_silence)
+                nursery.start_soon(self._liveness.run)
                 await self._receiver.run(nursery)
         except* (OSError, trio.ClosedResourceError, trio.BrokenResourceError) as failed:
             self.fail(Disconnected(f"connection lost: {failed.exceptions[0]}"))
@@ -267,24 +309,6 @@ class Transport:
             self.ended.set()
             self._show_credits(0)
             self._trio_sock.close()
-
-    async def _watch_silence(self) -> None:
-        while True:
-            await self._asked.wait()
-            due = next((entry for entry in self._pending.values() if entry.is_due), None)
-            if due is None:
-                self._asked = trio.Event()
-                continue
-            intake = self._receiver.intake
-            silent_since = max(due.sent_at, intake.received_at)
-            silence = trio.current_time() - silent_since
-            if silence >= self._idle_deadline:
-                raise Disconnected(f"no word from the server for {self._idle_deadline:g} s")
-            warning = self._idle_deadline / 2
-            if silence >= warning:
-                intake.stir()
-                warning = self._idle_deadline
-            await trio.sleep_until(silent_since + warning)
 
     def fail(self, error: NetfsError) -> None:
         """End the connection: the first error is kept and raised to everybody."""
@@ -315,12 +339,15 @@ class Transport:
         elif header.is_interim:
             if header.credits:  # for the one it cost: it stands for nothing from here on
                 self._settle_standing(entry)
-            entry.interim = True
+            entry.interim, entry.async_id = True, async_id_of(reply.message)
+            if entry.exchange is None:
+                self._cancel(header.message_id, entry)
         else:
             del self._pending[header.message_id]
             self._settle(entry)
             self._stats.bytes += reply.transferred
             self._measure(entry)
+            self._liveness.answered = max(self._liveness.answered, entry.sent_at)
             exchange = entry.exchange
             if exchange is None:
                 self._undo(entry.request, reply)

@@ -38,8 +38,8 @@ async def test_what_fits_passes_at_once_and_something_always_does():
     with trio.testing.assert_no_checkpoints():
         await pace.enter(K, Demand(urgent=False))
         await pace.enter(K, Demand(urgent=True))
-    pace.leave(K)
-    pace.leave(K)
+    pace.leave(K, 0)
+    pace.leave(K, 0)
     with trio.testing.assert_no_checkpoints():
         await pace.enter(100 * K, Demand(urgent=False))  # wider than the window, but alone
     assert pace.under_way == 100 * K
@@ -54,7 +54,7 @@ async def test_who_is_waited_for_goes_first_and_a_raised_one_behind_those(nurser
     await start(nursery, pace, order, "read", K, urgent=True)
     raised.raise_()
     for _ in range(3):
-        pace.leave(K)
+        pace.leave(K, 0)
         await trio.testing.wait_all_tasks_blocked()
     assert order == ["read", "ahead 2", "ahead 1"]
     raised.raise_()
@@ -77,7 +77,7 @@ async def test_who_is_cancelled_just_when_it_is_his_turn_gives_it_back(nursery):
     pace, order = Pace(FakeLink(K)), []
     await pace.enter(K, Demand(urgent=True))
     scope = await start(nursery, pace, order, "late", K)
-    pace.leave(K)
+    pace.leave(K, 0)
     scope.cancel()
     await trio.testing.wait_all_tasks_blocked()
     assert pace.under_way == (K if order else 0)
@@ -107,7 +107,7 @@ def test_never_more_than_the_window_and_all_get_through(window, requests):
                     await trio.sleep(1)
                 finally:
                     inside.remove(length)
-                    pace.leave(length)
+                    pace.leave(length, 0)
 
     async def raise_later(demand, seconds):
         await trio.sleep(seconds)
@@ -121,3 +121,35 @@ def test_never_more_than_the_window_and_all_get_through(window, requests):
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     assert pace.under_way == 0
     assert not inside
+
+
+async def test_what_the_server_holds_up_stops_nobody_for_long(autojump_clock, nursery):
+    pace, order = Pace(FakeLink(2 * K)), []
+    for _ in range(2):
+        await pace.enter(K, Demand(urgent=True))
+    for name in ("third", "fourth", "fifth"):
+        await start(nursery, pace, order, name, K, urgent=True)
+    await trio.sleep(1.9)
+    assert order == []
+    await trio.sleep(0.2)
+    assert sorted(order) == ["fourth", "third"]
+    assert pace.under_way == 2 * K
+    pace.leave(K, 0)  # it came back after all: it counts no more
+    assert pace.under_way == 2 * K
+    pace.leave(K, 1)
+    await trio.testing.wait_all_tasks_blocked()
+    assert order[2:] == ["fifth"]
+
+
+async def test_a_slow_link_on_which_something_comes_back_is_not_stalled(autojump_clock, nursery):
+    pace, order = Pace(FakeLink(2 * K)), []
+    for _ in range(2):
+        await pace.enter(K, Demand(urgent=True))
+    for name in range(5):
+        await start(nursery, pace, order, name, K)
+    for back in range(4):
+        await trio.sleep(1.5)
+        assert order == list(range(back))
+        pace.leave(K, 0)
+        await trio.testing.wait_all_tasks_blocked()
+    assert pace.era == 0

@@ -6,6 +6,7 @@ import pytest
 import trio
 import trio.testing
 
+from netfsfuse.netfs import pool as pools
 from netfsfuse.netfs.buffer import PAGE, Buffer
 from netfsfuse.netfs.pool import ACQUIRE_PATIENCE, KEEP_WARM, BufferPool, size_class
 from netfsfuse.stats import MemoryStats
@@ -269,6 +270,32 @@ async def test_patience_ends_in_a_buffer_beyond_the_budget(autojump_clock):
     assert trio.current_time() - before == pytest.approx(ACQUIRE_PATIENCE)
     late.drop()
     again.drop()
+
+
+async def test_memory_beyond_the_budget_has_a_bound_too(autojump_clock, monkeypatch):
+    monkeypatch.setattr(pools, "OVERRUN_MAX", 2 * COST)
+    pool, stats = make(1, largest=K)
+    held = await pool.acquire(K)
+    got = []
+
+    async def want():
+        got.append(await pool.acquire(K))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(want)
+        await trio.sleep(100)
+        assert [buffer.overrun for buffer in got] == [True, True]
+        assert stats.buffers_bytes == 3 * COST
+        got[0].drop()  # what comes back is given to the next
+        await trio.testing.wait_all_tasks_blocked()
+        assert [buffer.overrun for buffer in got] == [True, True, True]
+        held.drop()
+    assert not got[3].overrun
+    assert stats.buffers_bytes == stats.buffers_bytes_peak == 3 * COST
+    for buffer in got[1:]:
+        buffer.drop()
+    assert (pool.in_use, pool.overrun) == (0, 0)
 
 
 def test_a_buffer_works_without_a_pool():

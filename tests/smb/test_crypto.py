@@ -12,7 +12,7 @@ from smbprotocol.connection import Connection, Dialects, SMB2TransformHeader
 
 from netfsfuse.errors import ProtocolError
 from netfsfuse.smb.crypto import TRANSFORM_SIZE, CipherId, Sealer, Signer, SigningAlgorithm
-from netfsfuse.smb.wire.header import FLAG_RESPONSE, FLAG_SIGNED
+from netfsfuse.smb.wire.header import FLAG_RESPONSE, FLAG_SIGNED, pack_cancel
 from tests.smb import replies
 
 KEY = bytes(range(16))
@@ -47,6 +47,14 @@ def test_signatures_agree(
     Signer(algorithm, KEY).sign(message)
     assert bytes(message[48:64]) == their_signature(algorithm, bytes(message), message_id)
     Signer(algorithm, KEY).verify(memoryview(message))
+
+
+@pytest.mark.parametrize("algorithm", SigningAlgorithm)
+def test_a_cancel_is_signed_in_a_way_of_its_own(algorithm: SigningAlgorithm) -> None:
+    """It has the MessageId of another request: under GMAC that would be one nonce for both."""
+    message = pack_cancel(7, 1 << 40, SESSION, signed=True)
+    Signer(algorithm, KEY).sign(message)
+    assert bytes(message[48:64]) == their_signature(algorithm, bytes(message), 7)
 
 
 @pytest.mark.parametrize("algorithm", SigningAlgorithm)

@@ -15,8 +15,13 @@ from netfsfuse.demo.samba import PrivateSamba
 from netfsfuse.netfs.buffer import Buffer
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.smb import saturation, siblings
+from netfsfuse.smb.exchange import Request
+from netfsfuse.smb.handle import undo_create
 from netfsfuse.smb.namespace import SmbNamespace
 from netfsfuse.smb.session import Session
+from netfsfuse.smb.wire.create import FILE_DIRECTORY_FILE, pack_create
+from netfsfuse.smb.wire.header import RELATED_FILE_ID, Command
+from netfsfuse.smb.wire.notify import pack_change_notify
 from netfsfuse.stats import ServerStats
 from tests.support.proxy import PrivateProxy
 
@@ -132,6 +137,39 @@ async def test_every_dialect_where_the_server_demands_protection(
     async with session_to(server, dialect=dialect) as session:
         got = await read_all(session, "f", SIZE, depth=8, chance=random.Random(1))
         assert got == content
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"sign": True}, {"sign": True, "dialect": "3.0.2"}, {"seal": True}],
+    ids=["plain", "gmac", "cmac", "sealed"],
+)
+async def test_what_is_pending_is_cancelled(
+    samba: PrivateSamba, options: dict[str, object]
+) -> None:
+    """The server answers what it is told to leave off, and goes on talking to us."""
+    async with session_to(samba, **options) as session:
+        transport = await session.transport()
+        requests = [
+            Request(
+                Command.CREATE,
+                pack_create("", access=1, options=FILE_DIRECTORY_FILE),
+                undo=undo_create,
+            ),
+            Request(Command.CHANGE_NOTIFY, pack_change_notify(RELATED_FILE_ID)),
+        ]
+        with trio.move_on_after(10) as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(transport.exchange, requests)
+                while not any(entry.interim for entry in transport._pending.values()):
+                    await trio.sleep(0.01)
+                scope.cancel()
+        with trio.fail_after(10):
+            while transport._pending:
+                await trio.sleep(0.01)
+        assert session._stats.messages["cancel"] == 1
+        await SmbNamespace(session).stat("")
+        assert session.live is transport
 
 
 async def test_credits_for_a_long_link_are_there_after_two_questions(

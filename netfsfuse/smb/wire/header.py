@@ -40,6 +40,7 @@ class Command(enum.IntEnum):
     CLOSE = 6
     READ = 8
     IOCTL = 11
+    CANCEL = 12
     ECHO = 13
     QUERY_DIRECTORY = 14
     CHANGE_NOTIFY = 15
@@ -95,6 +96,37 @@ def pack_header(
         session_id,
         b"",
     )
+
+
+def pack_cancel(
+    message_id: int, async_id: int, session_id: int, *, signed: bool = False
+) -> bytearray:
+    """A whole CANCEL ([MS-SMB2] 2.2.30) of a request that was answered STATUS_PENDING. It takes the
+    request's MessageId, and no credit."""
+    flags = FLAG_ASYNC | (FLAG_SIGNED if signed else 0)
+    low, high = async_id & 0xFFFFFFFF, async_id >> 32
+    header = _HEADER.pack(
+        MAGIC_PLAIN,
+        HEADER_SIZE,
+        0,
+        0,
+        Command.CANCEL,
+        0,
+        flags,
+        0,
+        message_id,
+        low,
+        high,
+        session_id,
+        b"",
+    )
+    return bytearray(header + b"\x04\0\0\0")
+
+
+def async_id_of(message: bytes | memoryview) -> int:
+    """AsyncId of an interim reply, whose header was parsed."""
+    async_id: int = _ASYNC_ID.unpack_from(message, 32)[0]
+    return async_id
 
 
 def parse_header(message: bytes | bytearray | memoryview) -> Header:
