@@ -6,13 +6,14 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import pyfuse3
 import trio
 
 from netfsfuse.config import DEFAULT_RASIZE, MountConfig
 from netfsfuse.errors import MountError
+from netfsfuse.fuse.initflags import DIRECT_IO_ALLOW_MMAP, added
 from netfsfuse.fuse.notifier import Notifier
 from netfsfuse.fuse.operations import Operations
 from netfsfuse.fuse.readable import never_blocking
@@ -123,7 +124,9 @@ async def mounted(
     try:
         # pyfuse3 keeps its descriptor to itself: it is the one that was not there before.
         (descriptor,) = _fuse_descriptors() - before
-        with never_blocking(descriptor):
+        # Without the kernel's pages (FOPEN_DIRECT_IO) it refuses shared mappings if not told so.
+        wanted = DIRECT_IO_ALLOW_MMAP if config.trust.mode == "none" else 0
+        with never_blocking(descriptor), added(descriptor, wanted) if wanted else nullcontext():
             nursery.keep_running(operations.deadlines.run)
             nursery.start_soon(session.serve)
             nursery.start_soon(notifier.run)
