@@ -48,6 +48,10 @@ class NotSupported(NetfsError):
     """The server cannot do this (EOPNOTSUPP)."""
 
 
+class Elsewhere(NetfsError):
+    """The name is a link to another server, which is not followed (EREMOTE)."""
+
+
 class Stale(NetfsError):
     """The handle's or inode's file is no longer what it was (ESTALE)."""
 

@@ -202,7 +202,10 @@ class Handshake:
                 auth_protocol=who.mechanism,
             )
             session.signing_required = False
-        session.connect()
+        try:
+            session.connect()
+        except UnicodeEncodeError:
+            raise MountError("the user name or the domain is not text in this locale") from None
         if session.signing_key is None:
             self._check_keyless(session)
         return session

@@ -116,6 +116,15 @@ def test_shares_that_hold_no_files(server: PrivateSamba) -> None:
         shake_hands(server, share="IPC$")
 
 
+def test_names_that_are_no_text(server: PrivateSamba) -> None:
+    """Bytes of another encoding than the locale's come as surrogates."""
+    for who in (Credentials("b\udce4r", "x"), Credentials("bob", "x", domain="\udcff")):
+        with pytest.raises(MountError, match="is not text"):
+            shake_hands(server, credentials=who)
+    with pytest.raises(MountError, match="ILLEGAL_CHARACTER"):
+        shake_hands(server, share="\udcff")
+
+
 @pytest.mark.parametrize("host", ["nas..local", ".nas", "x" * 64 + ".example", "ä" * 80])
 def test_names_that_no_host_can_have(host: str) -> None:
     for config in (ServerConfig(host, "share"), ServerConfig("nas", "share", address=host)):

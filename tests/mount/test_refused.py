@@ -1,0 +1,30 @@
+"""A server that does not let a mount in again: what programs see, and what it costs the account."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.support.until import until
+
+
+def test_a_changed_password_is_tried_once(samba_factory, mount, proxy) -> None:
+    """Not for each request: the account would be locked. What is refused is EACCES at once; the log
+    says so once, and the counters as long as it lasts. The mount is still there."""
+    server = samba_factory()
+    (server.path / "file").write_text("x")
+    line = proxy(server.port)
+    mounted = mount(server, "nofsc", source=f"//127.0.0.1:{line.port}/{server.share}")
+    assert (mounted.path / "file").read_text() == "x"
+    connections = line.connections
+    server.add_user(server.username, "another")
+    line.cut()
+    until(lambda: "connection ended" in mounted.log_text(), 5, "the connection is lost")
+    for number in range(50):
+        with pytest.raises(PermissionError):
+            os.stat(mounted.path / f"name-{number}")
+    assert line.connections == connections + 1
+    refused = "//127.0.0.1/share: wrong user name or password"
+    assert mounted.stats()["server"]["refused"] == refused
+    assert mounted.log_text().count(refused) == 1
