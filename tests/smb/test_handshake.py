@@ -111,6 +111,12 @@ def test_a_wrong_password_will_not_get_better(server: PrivateSamba) -> None:
         shake_hands(server, credentials=Credentials(server.username, "not-it"))
 
 
+def test_where_ntlm_is_not_allowed(samba_factory: Callable[..., PrivateSamba]) -> None:
+    strict = samba_factory({"ntlm auth": "disabled"})
+    with pytest.raises(LoginRefused, match="allows no NTLM login; try sec=krb5"):
+        shake_hands(strict)
+
+
 def test_shares_that_hold_no_files(server: PrivateSamba) -> None:
     with pytest.raises(Refused, match=r"IPC\$ is a pipe"):
         shake_hands(server, share="IPC$")
