@@ -124,14 +124,15 @@ async def _mount(
                 stats=stats,
                 nursery=service,
             )
+            notifier = Notifier(filesystem.inodes)
             operations = Operations(
                 filesystem,
                 config.shown,
                 stats,
                 lambda: _describe(config, stats),
                 lambda number: _locate(cache, filesystem, number),
+                notifier.absent,
             )
-            notifier = Notifier(filesystem.inodes)
             filesystem.on_change = notifier.changed
             filesystem.on_moved = notifier.drop_entry
             try:

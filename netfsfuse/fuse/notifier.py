@@ -1,8 +1,18 @@
 """Telling the kernel what others have changed, so that it asks again before its time is over.
 
-On the loop changes are only noted (:meth:`Notifier.changed`); a task of its own tells the kernel,
-in a thread, since invalidating an entry or pages waits for requests that we are to answer. What is
-too much is left to the kernel's own timeouts.
+On the loop changes are only noted (:meth:`Notifier.changed`); a task tells the kernel, in threads:
+
+- Attributes first, for everything at once: the kernel never waits for these. It then asks for them
+  at the next ``stat`` or open, and drops a file's pages itself when they show a change.
+- Names, in a :class:`~netfsfuse.fuse.lane.Lane` by directory: the kernel takes its lock, which a
+  look-up in it holds until we answer.
+- Pages, in a lane by file: the kernel waits for reads that are under way.
+
+Where anything may have changed in a directory, or what leads to a changed name is not known, all
+inodes are looked through for what lies in it (*swept*), in steps, and not too often where there are
+many. A name's own entry is dropped only if it came or went: a process whose working directory's
+entry is dropped has lost it. That an entry leads elsewhere by now is found out when its attributes
+are asked for.
 """
 
 from __future__ import annotations
@@ -16,58 +26,96 @@ from typing import NamedTuple
 import pyfuse3
 import trio
 
+from netfsfuse.fuse.absent import Absent
 from netfsfuse.fuse.attrs import encode_name
-from netfsfuse.types import Change
+from netfsfuse.fuse.lane import Lane, in_thread
+from netfsfuse.types import Change, FileKind
 from netfsfuse.vfs.identity import inode_number
 from netfsfuse.vfs.inodes import Inode, InodeTable
 
 log = logging.getLogger(__name__)
 
 PENDING_MAX = 4096
-"""Names; more are not told. The kernel's timeout, a second by default, finds those out."""
+"""Names; when there are more, their directories count as changed in all that they hold."""
 
-BATCH = 64
+BATCH = 256
+SWEEP_STEP = 2000
+"""Inodes looked at in one step of the loop: 1 ms."""
+
+SWEEP_PAUSE = 0.1
+SWEEP_PAUSE_EACH = 2e-6
+"""Seconds between two sweeps, and more for each inode: a fifth of the loop's time at most."""
+
 _STOP_SECONDS = 2.0
 _DROP_SECONDS = 1.0
 _UNKNOWN = (errno.ENOENT, errno.ENOTCONN)
 
 
-class _Told(NamedTuple):
-    """What to tell of one name: in directory number ``parent``, leading to inode ``child`` (0: not
-    known). ``entry``: the name itself has changed; ``pages``: the kernel may have the child's."""
+class _Sweep:
+    """What to look for among all inodes: all in ``directories``, and some ``names``."""
 
-    parent: int
-    name: bytes
-    child: int
-    entry: bool
-    pages: bool
+    def __init__(self) -> None:
+        self.directories: set[Inode] = set()
+        self.names: set[tuple[Inode, str]] = set()
+        self.parents: set[Inode] = set()  # of the names
+
+
+class _Found(NamedTuple):
+    """What to tell of one inode. ``entry``: drop the name that leads to it as well."""
+
+    number: int
+    pages: bool = False
+    entry: tuple[int, bytes] | None = None
 
 
 class Notifier:
-    """See the module. ``changed`` is for the file system's ``on_change``."""
+    """See the module. ``changed`` and ``drop_entry`` are for the file system's hooks, ``absent`` is
+    asked for each name that is not there."""
 
     def __init__(self, inodes: InodeTable) -> None:
         self._inodes = inodes
         self._pending: dict[tuple[Inode, str], bool] = {}
-        self._waiting: dict[tuple[Inode, str], trio.Event] = {}
+        self._sweep = _Sweep()
+        self._absent = Absent()
+        self._waiting: dict[tuple[int, bytes], trio.Event] = {}
         self._news = trio.Event()
+        self._sweeping = trio.Event()
+        self._names: Lane[bytes] = Lane(_drop_entries, self._wake)
+        self._pages: Lane[None] = Lane(_drop_pages)
         self._scope = trio.CancelScope()
         self._ended: trio.Event | None = None
 
     def changed(self, directory: Inode, changes: Sequence[Change]) -> None:
-        """Note what has happened in a directory. Never waits."""
+        """Note what has happened in a directory; nothing stands for anything. Never waits."""
+        if not changes:
+            self._look_for(directory)
         for change in changes:
             key = (directory, change.name)
             if len(self._pending) < PENDING_MAX or key in self._pending:
                 self._pending[key] = self._pending.get(key, False) or change.names
+            else:
+                self._look_for(directory)
         self._news.set()
+
+    def _look_for(self, directory: Inode, name: str | None = None) -> None:
+        """Have it swept for all that is in ``directory``, or for ``name`` in it."""
+        if name is None or len(self._sweep.names) >= PENDING_MAX:
+            self._sweep.directories.add(directory)
+        else:
+            self._sweep.names.add((directory, name))
+            self._sweep.parents.add(directory)
+        self._sweeping.set()
+
+    def absent(self, directory: int, name: bytes, lifetime: float) -> float:
+        """The kernel is told that ``name`` is not there; for how many seconds it may believe it."""
+        return self._absent.told(directory, name, lifetime, trio.current_time())
 
     async def drop_entry(self, directory: Inode, name: str) -> None:
         """Returns when the kernel has dropped the name, after a second at most. A handler may wait
         for it that the kernel does not call under a lock on the directory, such as open."""
-        waited = self._waiting.setdefault((directory, name), trio.Event())
-        self._pending[directory, name] = True
-        self._news.set()
+        key = (directory.number, encode_name(name))
+        waited = self._waiting.setdefault(key, trio.Event())
+        self._names.put(*key)
         with trio.move_on_after(_DROP_SECONDS):
             await waited.wait()
 
@@ -76,19 +124,11 @@ class Notifier:
         self._ended = trio.Event()
         try:
             with self._scope:
-                while True:
-                    await self._news.wait()
-                    self._news = trio.Event()
-                    while self._pending:
-                        keys = list(self._pending)[:BATCH]
-                        batch = self._take(keys)
-                        try:
-                            await trio.to_thread.run_sync(
-                                partial(_tell, batch), abandon_on_cancel=False
-                            )
-                        except RuntimeError as failed:  # no thread: its timeouts tell it then
-                            log.warning("the kernel is not told of changes: %s", failed)
-                        self._wake(keys)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._names.run)
+                    nursery.start_soon(self._pages.run)
+                    nursery.start_soon(self._sweep_often)
+                    await self._tell_often()
         finally:
             self._ended.set()
 
@@ -99,53 +139,108 @@ class Notifier:
             with trio.move_on_after(_STOP_SECONDS, shield=True):
                 await self._ended.wait()
 
-    def _wake(self, keys: Sequence[tuple[Inode, str]]) -> None:
-        for key in keys:
-            if key in self._waiting and key not in self._pending:
-                self._waiting.pop(key).set()
+    async def _tell_often(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news = trio.Event()
+            while self._pending:
+                await self._tell(self._take(list(self._pending)[:BATCH]))
 
-    def _take(self, keys: Sequence[tuple[Inode, str]]) -> list[_Told]:
-        batch = []
+    async def _sweep_often(self) -> None:
+        while True:
+            await self._sweeping.wait()
+            sweep, self._sweep, self._sweeping = self._sweep, _Sweep(), trio.Event()
+            await self._look_through(sweep)
+            await trio.sleep(SWEEP_PAUSE + SWEEP_PAUSE_EACH * len(self._inodes))
+
+    async def _look_through(self, sweep: _Sweep) -> None:
+        directories = [each.number for each in sweep.directories]
+        for number, name in self._absent.take(directories):
+            self._names.put(number, name)
+        await self._tell([_Found(number) for number in directories])
+        numbers = self._inodes.numbers()
+        for start in range(0, len(numbers), SWEEP_STEP):
+            step = numbers[start : start + SWEEP_STEP]
+            found = [each for number in step if (each := self._find(number, sweep)) is not None]
+            if found:
+                await self._tell(found)
+            else:
+                await trio.lowlevel.checkpoint()
+
+    def _find(self, number: int, sweep: _Sweep) -> _Found | None:
+        parent = self._inodes.parent_of(number)
+        if parent is None:
+            return None
+        named = parent in sweep.parents and (parent, self._inodes.name_of(number)) in sweep.names
+        if not named and parent not in sweep.directories:
+            return None
+        inode = self._inodes.in_use(number)
+        return _Found(number) if inode is None else _found(inode)
+
+    def _take(self, keys: Sequence[tuple[Inode, str]]) -> list[_Found]:
+        found = []
         for key in keys:
-            names = self._pending.pop(key)
             directory, name = key
+            names = self._pending.pop(key)
             if self._inodes.find(directory.number) is not directory:
                 continue
-            child = self._child(directory, name)
-            batch.append(
-                _Told(
-                    directory.number,
-                    encode_name(name),
-                    0 if child is None else child.number,
-                    names,
-                    child is not None and child.pages is not None,
-                )
-            )
-        return batch
+            if names:
+                found.append(_Found(directory.number, entry=(directory.number, encode_name(name))))
+            folder = directory.folder
+            attr = None if folder is None else folder.attrs.get(name)
+            if attr is None:
+                if not names:  # or its entry is dropped
+                    self._look_for(directory, name)
+                continue
+            number = inode_number(attr, directory.path_of(name))
+            inode = self._inodes.find(number)
+            if inode is not None and inode.parent is directory:
+                found.append(_found(inode))
+        return found
 
-    def _child(self, directory: Inode, name: str) -> Inode | None:
-        folder = directory.folder
-        attr = None if folder is None else folder.attrs.get(name)
-        if attr is None:
-            return None
-        inode = self._inodes.find(inode_number(attr, directory.path_of(name)))
-        return inode if inode is not None and inode.parent is directory else None
+    async def _tell(self, found: Sequence[_Found]) -> None:
+        """Attributes now, all else in its lane."""
+        for start in range(0, len(found), BATCH):
+            numbers = {each.number: None for each in found[start : start + BATCH]}
+            await in_thread(partial(_drop_attributes, list(numbers)))
+        for each in found:
+            if each.entry is not None:
+                self._names.put(*each.entry)
+            if each.pages:
+                self._pages.put(each.number, None)
+
+    def _wake(self, directory: int, names: Sequence[bytes]) -> None:
+        for name in names:
+            key = (directory, name)
+            if key in self._waiting and not self._names.holds(*key):
+                self._waiting.pop(key).set()
 
 
-def _tell(batch: Sequence[_Told]) -> None:
-    """In a thread: each call may wait for the kernel, and does not hold the interpreter."""
-    directories = {each.parent for each in batch if each.entry}
-    for number in directories:
+def _found(inode: Inode) -> _Found:
+    parent = inode.parent
+    entry = None
+    if parent is not None and inode.kind is FileKind.SYMLINK:
+        # The kernel follows it without asking for its attributes.
+        entry = (parent.number, encode_name(inode.name))
+    return _Found(inode.number, inode.pages is not None, entry)
+
+
+def _drop_attributes(numbers: Sequence[int]) -> None:
+    for number in numbers:
         _quietly(partial(pyfuse3.invalidate_inode, pyfuse3.InodeT(number), attr_only=True))
-    for parent, name, child, entry, pages in batch:
-        if entry:
-            _quietly(partial(pyfuse3.invalidate_entry, pyfuse3.InodeT(parent), name))
-        if child:
-            inode = pyfuse3.InodeT(child)
-            _quietly(partial(pyfuse3.invalidate_inode, inode, attr_only=not pages))
+
+
+def _drop_entries(directory: int, names: Sequence[bytes]) -> None:
+    for name in names:
+        _quietly(partial(pyfuse3.invalidate_entry, pyfuse3.InodeT(directory), name))
+
+
+def _drop_pages(number: int, _once: Sequence[None]) -> None:
+    _quietly(partial(pyfuse3.invalidate_inode, pyfuse3.InodeT(number), attr_only=False))
 
 
 def _quietly(call: partial[None]) -> None:
+    """In a thread: each call may wait for the kernel, and does not hold the interpreter."""
     try:
         call()
     except OSError as failed:

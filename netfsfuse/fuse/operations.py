@@ -36,7 +36,8 @@ _FIRST_ENTRY = 2  # readdir offsets 1 and 2 lie behind "." and ".."
 
 class Operations(pyfuse3.Operations):
     """See the module. ``describe`` returns what ``netfsfuse stats`` shows, ``locate`` where a file
-    of that inode number is cached."""
+    of that inode number is cached, ``absent`` for how long the kernel may believe that a directory
+    does not hold a name, of at most so many seconds."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False
@@ -49,6 +50,7 @@ class Operations(pyfuse3.Operations):
         stats: Stats,
         describe: Callable[[], dict[str, Any]],
         locate: Callable[[int], dict[str, str] | None] = lambda _: None,
+        absent: Callable[[int, bytes, float], float] = lambda _directory, _name, lifetime: lifetime,
     ) -> None:
         super().__init__()
         self.stats = stats
@@ -57,6 +59,7 @@ class Operations(pyfuse3.Operations):
         self._shown = shown
         self._describe = describe
         self._locate = locate
+        self._absent = absent
 
     def _entry(self, inode: Inode) -> pyfuse3.EntryAttributes:
         return entry_of(inode, self._shown, self._filesystem.believed_for(inode))
@@ -70,7 +73,8 @@ class Operations(pyfuse3.Operations):
         try:
             inode = await self._filesystem.lookup(parent_inode, name)
         except NotFound:
-            return negative_entry(self._filesystem.trust.acdirmax)
+            lifetime = self._filesystem.trust.acdirmax
+            return negative_entry(self._absent(parent_inode, name, lifetime))
         try:
             entry = self._entry(inode)
             inode.nlookup += 1

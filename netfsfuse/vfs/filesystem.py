@@ -88,6 +88,7 @@ class FileSystem:
             self._links,
             self._files.open_by,
             self._drop_entry,
+            lambda inode: self._listings.relist(inode),
         )
         self.feeds = Feeds(namespace, nursery)
         self._listings = Listings(

@@ -36,17 +36,21 @@ _DIRTY_MAX = 4096
 
 
 class Watched:
-    """What a watch has told of one directory. ``begun``: when the server was asked to tell."""
+    """What a watch has told of one directory. ``begun``: when the server was asked to tell;
+    ``before``: what another watch had told of it until then."""
 
     __slots__ = ("_all", "_begun", "_dirty", "_ended", "_names", "_told_at")
 
-    def __init__(self, begun: float) -> None:
+    def __init__(self, begun: float, before: Watched | None = None) -> None:
         self._begun = begun
         self._told_at = -math.inf  # when something was told last
         self._all = -math.inf  # when anything may have changed
         self._names = -math.inf  # when a name came or went
         self._dirty: dict[str, float] = {}  # when something of that name changed
         self._ended = False
+        if before is not None:
+            self._told_at, self._all = before._told_at, before._all
+            self._names, self._dirty = before._names, before._dirty
 
     def told(self, changes: Iterable[Change], now: float) -> None:
         """The server has told ``changes``; none means that there were too many to tell."""
@@ -62,8 +66,12 @@ class Watched:
             self._dirty.clear()
 
     def end(self) -> None:
-        """Nothing is told any more."""
+        """Nothing is told any more. What was told stays true."""
         self._ended = True
+
+    def all_changed(self, asked: float) -> bool:
+        """Whether anything in the directory may have changed since ``asked``."""
+        return asked <= self._all
 
     @property
     def lives(self) -> bool:
@@ -127,7 +135,7 @@ def is_listing_believed(
     folder: Folder, watched: Watched | None, now: float, lifetime: float
 ) -> bool:
     """Whether ``folder`` may be shown to who lists the directory now."""
-    if watched is not None and watched.lives:
+    if watched is not None:
         if not watched.names_unchanged(folder.asked):
             return False
         if watched.speaks_for(folder.asked, now):
@@ -148,7 +156,7 @@ def find(
             return None
         missing = watched.names_unchanged(folder.asked) and not folder.holds(name)
         return Missing() if missing else None
-    if watched is not None and watched.lives:
+    if watched is not None:
         if not watched.unchanged(name, folder.asked):
             return None
         if watched.speaks_for(folder.asked, now):

@@ -184,6 +184,27 @@ class InodeTable:
         inode = self._inodes[number] = self._just_thawed = _thaw(number, known)
         return inode
 
+    def numbers(self) -> list[int]:
+        """Of all inodes."""
+        return list(self._inodes)
+
+    def parent_of(self, number: int) -> Inode | None:
+        """The directory in which it is; None for the root, or where it is not known any more."""
+        known = self._inodes.get(number)
+        return known[0] if isinstance(known, tuple) else known.parent if known else None
+
+    def name_of(self, number: int) -> str:
+        """Its name there, "" where it is not known any more."""
+        known = self._inodes.get(number)
+        if isinstance(known, tuple):
+            return known[1][_FROZEN.size :].decode("utf-8", "surrogatepass")
+        return known.name if known else ""
+
+    def in_use(self, number: int) -> Inode | None:
+        """The inode, unless it is one that nobody has used since a listing told of it."""
+        known = self._inodes.get(number)
+        return None if isinstance(known, tuple) else known
+
     def find(self, number: int) -> Inode | None:
         """The inode, None when the kernel does not know it."""
         return self._alive(number) if number in self._inodes else None

@@ -109,6 +109,13 @@ class Listings:
             del self._filling[inode]
             over.set()
 
+    async def relist(self, inode: Inode) -> None:
+        """List the directory anew, or wait for whoever does so already. As :meth:`fill`."""
+        if (filling := self._filling.get(inode)) is not None:
+            await filling.wait()
+        else:
+            await self.fill(inode)
+
     def _learn_own(self, inode: Inode, listing: Listing, asked: float) -> None:
         """What the listing says of the directory itself, which its parent's watch is not told."""
         own = listing.own

@@ -32,6 +32,7 @@ from netfsfuse.vfs.inodes import Inode, InodeTable
 from netfsfuse.vfs.links import NOTHING, Answers, Links
 from netfsfuse.vfs.moves import Moves
 from netfsfuse.vfs.ops import Namespace, OpenFile
+from netfsfuse.vfs.relisting import Relisting
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ REST = 5.0
 
 class Names:
     """See the module. ``open_files``: the files that are open by an inode, to ask them.
-    ``drop_entry``: see ``Moves``."""
+    ``drop_entry``: see ``Moves``, ``relist``: see ``Relisting``."""
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class Names:
         links: Links,
         open_files: Callable[[Inode], Iterable[OpenFile]],
         drop_entry: Callable[[Inode, str], Awaitable[None]],
+        relist: Callable[[Inode], Awaitable[None]],
     ) -> None:
         self._trust = trust
         self._namespace = namespace
@@ -62,6 +64,7 @@ class Names:
         self._inodes = inodes
         self._links = links
         self._open_files = open_files
+        self._relisting = Relisting(relist)
         self.moves = Moves(namespace, drop_entry, unasked=trust.unasked)
 
     # -- what is believed ---------------------------------------------------------------------
@@ -105,7 +108,7 @@ class Names:
     def believed_for(self, inode: Inode) -> float:
         """Seconds for which the inode's attributes are believed from now on, 0 for none."""
         parent = inode.parent
-        if parent is not None and (watched := parent.watched) is not None and watched.lives:
+        if parent is not None and (watched := parent.watched) is not None:
             if not watched.unchanged(inode.name, inode.known_at):
                 return 0.0
             if self.is_watched(inode, inode.known_at):
@@ -284,9 +287,13 @@ class Names:
             return inode
         if inode.astray and await self._ask_open_files(inode):
             return inode
-        asked = trio.current_time()
         try:
-            await self.accept(inode, await self._namespace.stat(inode.path), asked)
+            listed = await self._relisting.newer(inode, self._lifetime(inode.attr))
+            if listed is not None:
+                await self.accept(inode, listed.attr, listed.asked)
+            else:
+                asked = trio.current_time()
+                await self.accept(inode, await self._namespace.stat(inode.path), asked)
         except (NotFound, NotADirectory, AccessDenied, Stale) as elsewhere:
             if not await self._ask_open_files(inode):
                 if isinstance(elsewhere, NotFound):

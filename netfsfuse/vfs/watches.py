@@ -42,7 +42,7 @@ class _Entry:
     def __init__(self, inode: Inode, watch: Watch, now: float) -> None:
         self.inode = inode
         self.watch = watch
-        self.watched = Watched(now)
+        self.watched = Watched(now, inode.watched)
         self.scope = trio.CancelScope()
         self.used = now
 
@@ -100,10 +100,12 @@ class Watches:
 
     async def _follow(self, entry: _Entry) -> None:
         """Hear of changes until the watch ends; whatever ends it ends the trust in it."""
+        heard = False
         try:
             with entry.scope:
                 while True:
                     changes = await entry.watch.changes()
+                    heard = True
                     entry.watched.told(changes, trio.current_time())
                     self._stats.notifications += max(1, len(changes))
                     self._told(entry.inode, changes)
@@ -112,12 +114,22 @@ class Watches:
             self._most = 0
         except NetfsError as failed:
             log.debug("watching %r: %s", entry.inode.path, failed)
+            if heard or isinstance(failed, Disconnected):
+                self._lost(entry)
             if not isinstance(failed, Disconnected):
                 if len(self._refused) >= WATCHES_MAX:
                     self._refused.clear()
                 self._refused[entry.inode] = trio.current_time() + REFUSED
+        except Exception:
+            self._lost(entry)
+            raise
         finally:
             self._end(entry)
+
+    def _lost(self, entry: _Entry) -> None:
+        """Of what happens until the directory is watched again nobody is told."""
+        entry.watched.told([], trio.current_time())
+        self._told(entry.inode, [])
 
     def _end(self, entry: _Entry) -> None:
         if entry.watched.lives:
@@ -126,8 +138,6 @@ class Watches:
             entry.scope.cancel()
         if self._entries.get(entry.inode) is entry:
             del self._entries[entry.inode]
-        if entry.inode.watched is entry.watched:
-            entry.inode.watched = None
         entry.watch.close()
 
     def forget(self, inode: Inode) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from netfsfuse.demo.samba import PrivateSamba
 from tests.support.mounted import Mounted
+from tests.support.proxy import PrivateProxy
 from tests.support.second_client import SecondClient, second_client
 from tests.support.until import until
 
@@ -101,6 +102,38 @@ def test_a_new_file(somebody: Local | SecondClient, here: Path, folder: Path) ->
     until((here / "new").exists, PROMISED, "the name is found")
     assert "new" in os.listdir(here)
     assert (here / "new").read_bytes() == b"here"
+
+
+def test_a_file_in_a_directory_that_was_never_listed(
+    samba: PrivateSamba, folder: Path, mount: Mount
+) -> None:
+    (folder / "f").write_bytes(b"old")
+    time.sleep(0.1)
+    here = mount(samba, "actimeo=60").path / folder.name / "f"
+    assert here.read_bytes() == b"old"
+    (folder / "f").write_bytes(b"newer")
+    until(lambda: here.stat().st_size == 5, PROMISED, "stat shows the new size")
+
+
+def test_more_changes_than_the_server_tells(
+    samba: PrivateSamba, folder: Path, mount: Mount, proxy: Callable[..., PrivateProxy]
+) -> None:
+    """Of everything in the directory the kernel's idea is out of date, and of what is not there."""
+    files = [folder / f"a file with a rather long name, {n:05}" for n in range(1200)]
+    for file in files:
+        file.write_bytes(b"old")
+    time.sleep(0.1)
+    far = proxy(samba.port, delay=0.1)
+    source = f"//{samba.host}:{far.port}/{samba.share}"
+    here = mount(samba, "actimeo=60,nofsc", source=source).path / folder.name
+    assert {entry.stat().st_size for entry in os.scandir(here)} == {3}
+    assert not (here / "new").exists()
+    for file in files:
+        file.write_bytes(b"newer")
+    (folder / "new").write_bytes(b"here")
+    time.sleep(1.5 * PROMISED)  # writing took some round trips
+    assert (here / "new").exists()
+    assert {os.stat(here / file.name).st_size for file in files} == {5}
 
 
 def test_a_listing_alone(somebody: Local | SecondClient, here: Path, folder: Path) -> None:

@@ -8,6 +8,7 @@ import trio.testing
 
 from netfsfuse.errors import AccessDenied, NotSupported
 from netfsfuse.types import Change, ChangeKind
+from netfsfuse.vfs.relisting import FROM
 from netfsfuse.vfs.watches import KEPT, REFUSED, WATCHES_MAX
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
@@ -39,7 +40,9 @@ async def test_as_many_as_there_may_be(autojump_clock: Clock) -> None:
         assert len(paths) == WATCHES_MAX
         assert {"d0", f"d{WATCHES_MAX + 1}"} <= paths
         assert "d1" not in paths
-        assert vfs.fs.inodes.get(101).watched is None
+        given_up = vfs.fs.inodes.get(101).watched
+        assert given_up is not None
+        assert not given_up.lives
 
 
 async def test_forgotten_with_its_directory(autojump_clock: Clock) -> None:
@@ -59,9 +62,71 @@ async def test_an_ended_one_is_begun_again(autojump_clock: Clock) -> None:
         await use(vfs, 100)
         vfs.names.watches[0].send.send_nowait(None)
         await trio.testing.wait_all_tasks_blocked()
-        assert vfs.fs.inodes.get(100).watched is None
+        ended = vfs.fs.inodes.get(100).watched
+        assert ended is not None
+        assert not ended.lives
         await use(vfs, 100)
         assert len(vfs.names.watches) == 1
+
+
+async def test_what_a_lost_one_did_not_tell_is_believed_no_longer(autojump_clock: Clock) -> None:
+    """Also where attributes are believed for a minute. The kernel is told."""
+    tree = many(1) | {"d0/f": Node(file_attr(7))}
+    async with mounted(tree, actimeo=60.0, watching=True) as vfs:
+        told: list[tuple[int, list[Change]]] = []
+        vfs.fs.on_change = lambda inode, changes: told.append((inode.number, list(changes)))
+        await vfs.lookup("d0")
+        await use(vfs, 100)
+        await vfs.lookup("f", 100)
+        await trio.sleep(1)
+        assert (await vfs.fs.getattr(7)).attr.size == 0
+        vfs.names.watches[0].send.send_nowait(None)
+        await trio.testing.wait_all_tasks_blocked()
+        assert told == [(100, [])]
+        vfs.names.tree["d0/f"] = Node(tree["d0/f"].attr._replace(size=5))
+        await trio.sleep(0.01)
+        assert (await vfs.fs.getattr(7)).attr.size == 5
+        assert vfs.fs.believed_for(vfs.fs.inodes.get(7)) > 0
+
+
+async def test_what_one_told_is_still_true_when_it_was_given_up(autojump_clock: Clock) -> None:
+    async with mounted(many(1) | {"d0/f": Node(file_attr(7))}, actimeo=60.0, watching=True) as vfs:
+        await vfs.lookup("d0")
+        await use(vfs, 100)
+        await vfs.lookup("f", 100)
+        await trio.sleep(1)
+        vfs.names.watches[0].send.send_nowait([Change("f", ChangeKind.MODIFIED)])
+        await trio.testing.wait_all_tasks_blocked()
+        vfs.fs._watches.forget(vfs.fs.inodes.get(100))
+        assert vfs.fs.believed_for(vfs.fs.inodes.get(7)) == 0.0
+        await use(vfs, 100)
+        assert vfs.fs.believed_for(vfs.fs.inodes.get(7)) == 0.0
+        await trio.sleep(0.01)
+        await vfs.fs.getattr(7)
+        assert vfs.fs.believed_for(vfs.fs.inodes.get(7)) == 60.0
+
+
+async def test_too_many_changes_are_found_out_by_one_listing(autojump_clock: Clock) -> None:
+    files = {f"d0/f{n}": Node(file_attr(1000 + n)) for n in range(50)}
+    async with mounted(many(1) | files, actimeo=60.0, watching=True) as vfs:
+        await vfs.lookup("d0")
+        fh, position = await vfs.fs.opendir(100), 0
+        while batch := await vfs.fs.readdir(fh, position):
+            for entry, position in batch:
+                (await vfs.fs.bind_entry(fh, entry, position)).nlookup += 1
+        await vfs.fs.releasedir(fh)
+        await trio.sleep(1)
+        for path, node in files.items():
+            vfs.names.tree[path] = Node(node.attr._replace(size=3))
+        vfs.names.watches[0].send.send_nowait([])
+        await trio.testing.wait_all_tasks_blocked()
+        vfs.names.asked.clear()
+        await trio.sleep(1)
+        for number in range(50):
+            assert (await vfs.fs.getattr(1000 + number)).attr.size == 3
+        asked = [what for what, _ in vfs.names.asked]
+        assert asked.count("stat") == FROM - 1
+        assert asked.count("list") == 1
 
 
 @pytest.mark.parametrize("error", [AccessDenied, NotSupported])
