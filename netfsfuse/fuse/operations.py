@@ -14,7 +14,7 @@ import pyfuse3
 from pyfuse3 import FileHandleT, FileInfo, FileNameT, FlagT, InodeT, RequestContext
 
 from netfsfuse.config import ShownConfig
-from netfsfuse.errors import NotFound, ReadOnly, Shrunk
+from netfsfuse.errors import NameTooLong, NotFound, ReadOnly, Shrunk
 from netfsfuse.fuse.attrs import (
     encode_name,
     encode_target,
@@ -31,6 +31,7 @@ from netfsfuse.vfs.inodes import Inode
 
 log = logging.getLogger(__name__)
 
+_PATH_MAX = 4096
 _FIRST_ENTRY = 2  # readdir offsets 1 and 2 lie behind "." and ".."
 
 
@@ -93,7 +94,10 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
-        return FileNameT(encode_target(self._filesystem.readlink(inode)))
+        target = encode_target(self._filesystem.readlink(inode))
+        if len(target) >= _PATH_MAX:  # the kernel has no room for it
+            raise NameTooLong(f"a link to {len(target)} bytes")
+        return FileNameT(target)
 
     @guarded
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:

@@ -37,7 +37,7 @@ async def ask(
     replies = await session.exchange(lambda _: requests)
     for request, reply in zip(requests[:-1], replies, strict=False):
         if reply.status not in _ANSWERS:
-            raise status.error_of(reply.status, f"{request.command.name} {name!r}")
+            raise status.error_of(reply.status, f"{request.command.name} {name!r}", name)
     return replies
 
 

@@ -24,7 +24,7 @@ from netfsfuse.smb import status
 from netfsfuse.smb.compound import stat
 from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.handle import undo_create
-from netfsfuse.smb.names import is_sound_name, name_to_local
+from netfsfuse.smb.names import is_sound_name, is_too_long, name_to_local
 from netfsfuse.smb.session import Session
 from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.wire.create import (
@@ -207,7 +207,7 @@ class SmbListing:
 
         created, *pages = await self._session.exchange(build)
         if created.status:
-            raise status.error_of(created.status, f"CREATE {self._name!r}")
+            raise status.error_of(created.status, f"CREATE {self._name!r}", self._name)
         self._handle, self._number = parse_create(created.message).handle, number
         self._unsure = True
         if self._ended:  # closed meanwhile
@@ -243,7 +243,7 @@ class SmbListing:
                 if not is_sound_name(entry.name):
                     self._odd(entry.name)
                 entry = DirEntry(name, entry.attr)
-            if not name or entry.attr.size >= _SIZE_END:
+            if not name or entry.attr.size >= _SIZE_END or is_too_long(name):
                 self._odd(entry.name)
             elif name not in _DOTS:
                 sound.append(entry)
@@ -275,4 +275,6 @@ class SmbListing:
     def _odd(self, name: str) -> None:
         if not self._told:
             self._told = True
-            log.warning("%r holds entries that no file system has: %r, for one", self._name, name)
+            log.warning(
+                "%r holds entries that no file system has: %.80r, for one", self._name, name
+            )

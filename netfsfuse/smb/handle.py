@@ -126,7 +126,7 @@ class ServerHandle:
         try:
             replies = await session.exchange(build)
             if replies[0].status:
-                raise status.error_of(replies[0].status, f"CREATE {name!r}")
+                raise status.error_of(replies[0].status, f"CREATE {name!r}", name)
             created = parse_create(replies[0].message)
             opened = cls(
                 created.handle,

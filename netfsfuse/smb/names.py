@@ -59,6 +59,14 @@ def is_sound_name(name: str) -> bool:
     return "/" not in name and "\0" not in name
 
 
+def is_too_long(name: str) -> bool:
+    """Whether SMB has no room for a name. The kernel takes four times as much (FUSE_NAME_MAX), and
+    fails the whole listing for one name that is longer."""
+    if len(name) <= NAME_MAX // 2:
+        return False
+    return len(name.encode("utf-16-le", "surrogatepass")) > 2 * NAME_MAX
+
+
 def path_to_server(path: str) -> str:
     """A local path below the share, "/" between components, as a CREATE wants it."""
     return "\\".join(name_to_server(name) for name in path.split("/") if name)
@@ -72,6 +80,6 @@ def decode_name(raw: bytes) -> str:
         name = raw.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         raise InvalidName("the name is not UTF-8") from None
-    if len(raw) > NAME_MAX and len(name.encode("utf-16-le", "surrogatepass")) > 2 * NAME_MAX:
+    if is_too_long(name):
         raise NameTooLong(f"a name of {len(name)} characters")
     return name

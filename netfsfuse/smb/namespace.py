@@ -143,7 +143,7 @@ class SmbNamespace:
         requests = [Request(Command.CREATE, create), *([read] if size else ()), compound.CLOSE]
         replies = await self._session.exchange(lambda _: requests)
         if replies[0].status:
-            raise status.error_of(replies[0].status, f"CREATE {name!r}")
+            raise status.error_of(replies[0].status, f"CREATE {name!r}", name)
         created = parse_create(replies[0].message)
         attr = self._session.file_ids.seen(created.attr)
         if self._files.holds((attr.file_id, created.volume_id)):

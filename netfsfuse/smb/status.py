@@ -67,6 +67,9 @@ _TABLE: dict[int, tuple[str, type[NetfsError]]] = {
     0xC0000466: ("SERVER_UNAVAILABLE", errors.ServerBusy),
 }
 
+_PATH_MAX = 4096
+_MISSING_ON_THE_WAY = frozenset({0xC0000033, 0xC0000039, 0xC000003A, 0xC000003B})
+
 _WORDS = {
     PATH_NOT_COVERED: "it lies on another server (DFS), and such links are not followed",
 }
@@ -147,9 +150,15 @@ def name_of(status: int) -> str:
     return f"STATUS_{known[0]}" if known else f"NTSTATUS 0x{status:08X}"
 
 
-def error_of(status: int, what: str) -> NetfsError:
-    """The error for a failed request; ``what`` names the request and its object for the log."""
+def error_of(status: int, what: str, path: str = "") -> NetfsError:
+    """The error for a failed request; ``what`` names the request and its object for the log.
+
+    A Samba that cannot reach a ``path``, for it is longer than its own system allows, says that
+    something on the way is missing.
+    """
     known = _TABLE.get(status)
+    if status in _MISSING_ON_THE_WAY and len(path.encode("utf-8", "surrogatepass")) >= _PATH_MAX:
+        return errors.NameTooLong(f"{what}: {name_of(status)}")
     kind = known[1] if known else errors.ServerError
     return kind(f"{what}: {_WORDS.get(status) or name_of(status)}")
 

@@ -217,11 +217,12 @@ async def test_a_listing_of_ever_new_names_is_ended(monkeypatch: pytest.MonkeyPa
 
 
 async def test_entries_that_no_file_system_has(caplog: pytest.LogCaptureFixture) -> None:
-    server = directory(["", "a/b", "a\0b", "twice", "twice", "good"])
+    long, longer = "l" * 255, "\U0001f600" * 128
+    server = directory(["", "a/b", "a\0b", "twice", "twice", long, long + "l", longer, "good"])
     server.nodes["d"].entries.append(DirEntry("huge", attr_of(9, 1 << 63)))  # type: ignore[union-attr]
     async with serving(server) as session:
         listing = await SmbListing.open(session, "d")
-        assert await all_of(listing) == ["a\ufffdb", "twice", "good"]
+        assert await all_of(listing) == ["a\ufffdb", "twice", long, "good"]
         assert caplog.text.count("no file system has") == 1
         await listing.aclose()
 

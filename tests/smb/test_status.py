@@ -37,6 +37,13 @@ def test_class_of_a_status(code: int, kind: type[errors.NetfsError]) -> None:
     assert status.name_of(code) in str(error)
 
 
+def test_a_path_that_is_too_long_for_samba() -> None:
+    """It says that something on the way is missing; a name that is missing at its end may be so."""
+    assert type(status.error_of(0xC000003A, "CREATE", "ä" * 2048)) is errors.NameTooLong
+    assert type(status.error_of(0xC000003A, "CREATE", "a" * 4095)) is errors.NotFound
+    assert type(status.error_of(0xC0000034, "CREATE", "a" * 5000)) is errors.NotFound
+
+
 def test_names_agree_with_smbprotocol() -> None:
     """Both tables come from [MS-ERREF]; a slip of a digit shows where they overlap."""
     theirs = {value: name for name, value in vars(NtStatus).items() if name.startswith("STATUS_")}

@@ -14,7 +14,7 @@ from smbprotocol import ioctl as their_ioctl
 from smbprotocol import open as theirs
 from smbprotocol.header import SMB2HeaderRequest
 
-from netfsfuse.errors import ProtocolError
+from netfsfuse.errors import NameTooLong, ProtocolError
 from netfsfuse.smb.wire import create, header, query, read
 from netfsfuse.smb.wire.header import HEADER_SIZE, Command
 from netfsfuse.types import DirEntry, FileAttr, VolumeStat
@@ -148,6 +148,12 @@ def test_read_reply(payload: bytes, gap: int) -> None:
     message = memoryview(replies.reply(8, 1, body))
     offset, length = read.parse_read(message)
     assert message[offset : offset + length] == payload
+
+
+def test_a_path_longer_than_the_wire_can_say() -> None:
+    assert create.pack_create("a" * 32_767, access=1, options=0)
+    with pytest.raises(NameTooLong):
+        create.pack_create("a" * 32_768, access=1, options=0)
 
 
 @given(st.lists(st.builds(DirEntry, NAMES, ATTRS), max_size=12))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from netfsfuse.errors import ProtocolError
+from netfsfuse.errors import NameTooLong, ProtocolError
 from netfsfuse.smb.wire.header import HEADER_SIZE
 from netfsfuse.smb.wire.lease import OPLOCK_LEVEL_LEASE, parse_lease_context
 from netfsfuse.smb.wire.query import file_id_of
@@ -44,10 +44,16 @@ class Created(NamedTuple):
     lease: int
 
 
+_NAME_END = 0xFFFE
+"""Bytes: what the field for a path's length can say."""
+
+
 def pack_create(name: str, *, access: int, options: int, lease: bytes = b"") -> bytes:
     """Body of a CREATE that opens what exists. ``name`` is the server's: ``a\\b``, "" the root.
-    ``lease``: a create context that asks for one."""
+    ``lease``: a create context that asks for one. Raises NameTooLong."""
     encoded = name.encode("utf-16-le", "surrogatepass")
+    if len(encoded) > _NAME_END:
+        raise NameTooLong(f"a path of {len(encoded) // 2} characters")
     end = _NAME_OFFSET + len(encoded)
     padding = -end % 8
     contexts = _QFID_AND_MORE + lease if lease else _QFID
