@@ -112,7 +112,7 @@ async def _mount(
                 nursery=service,
                 config=config.read,
                 stats=stats,
-                rsize=min(wanted, established.max_read) // CACHE_BLOCK * CACHE_BLOCK,
+                rsize=max(min(wanted, established.max_read) // CACHE_BLOCK, 1) * CACHE_BLOCK,
                 capacity=session.read_capacity,
             )
             filesystem = FileSystem(

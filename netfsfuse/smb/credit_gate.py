@@ -4,6 +4,9 @@ Within each class it goes by order of arrival; a read that somebody begins to wa
 queues changes its class and goes behind those that are in it. The arithmetic is
 :class:`~netfsfuse.smb.credits.CreditWindow`'s. A large request at the head of its queue is not
 overtaken by smaller ones of its class, or it would wait for ever; by questions, only so often.
+
+The server may take credits back: it gives fewer than a request has cost. What costs more than there
+is while nothing is under way is refused, and has to be asked for in smaller pieces.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from netfsfuse.errors import NetfsError
+from netfsfuse.errors import NetfsError, ServerBusy
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.smb.credits import CreditWindow
 
@@ -29,12 +32,17 @@ OVERTAKEN = 16
 that it saves up for, and a stream of them must not hold it up for ever."""
 
 
+class Unaffordable(ServerBusy):
+    """It costs more credits than the server lets us hold now; a smaller request may go."""
+
+
 @dataclass(slots=True, eq=False)
 class _Waiter:
     charge: int
     served: trio.Event = field(default_factory=trio.Event)
     first_id: int = -1
     overtaken: int = 0
+    refused: bool = False
 
 
 class CreditGate:
@@ -42,11 +50,19 @@ class CreditGate:
 
     ``on_unused(first_id, charge)`` is called when MessageIds were given to a caller that is
     cancelled already: an id that is never sent would stall the server's window for ever.
+    ``on_starved()`` is called when somebody waits, there is no credit, and nothing is under way of
+    which the window knows.
     """
 
-    def __init__(self, window: CreditWindow, on_unused: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        window: CreditWindow,
+        on_unused: Callable[[int, int], None],
+        on_starved: Callable[[], None] = lambda: None,
+    ) -> None:
         self.window = window
         self._on_unused = on_unused
+        self._on_starved = on_starved
         self._questions: deque[_Waiter] = deque()
         self._urgent: deque[_Waiter] = deque()
         self._patient: deque[_Waiter] = deque()
@@ -58,7 +74,8 @@ class CreditGate:
         return max(1, self.window.usable - RESERVE)
 
     async def take(self, charge: int, demand: Demand | None = None) -> int:
-        """First of ``charge`` consecutive MessageIds. Raises the error given to ``fail``.
+        """First of ``charge`` consecutive MessageIds. Raises the error given to ``fail``, and
+        Unaffordable.
 
         ``demand`` is that of a read, and may be raised meanwhile; None: a question.
         """
@@ -73,6 +90,8 @@ class CreditGate:
         await self._wait(waiter, demand)
         if self._error is not None:
             raise self._error
+        if waiter.refused:
+            raise Unaffordable(f"{charge} credits: the server gives {self.window.available}")
         return waiter.first_id
 
     def _queue(self, demand: Demand | None) -> deque[_Waiter]:
@@ -116,12 +135,23 @@ class CreditGate:
 
     def serve(self) -> None:
         """Wake whom the credits on hand allow. Call after every grant."""
-        while (queue := self._next()) and self._affords(queue[0].charge, queue):
-            waiter = queue.popleft()
-            waiter.first_id = self.window.take(waiter.charge)
-            waiter.served.set()
-            if queue is self._questions and self._urgent:
-                self._urgent[0].overtaken += 1
+        window = self.window
+        while queue := self._next():
+            if self._affords(queue[0].charge, queue):
+                waiter = queue.popleft()
+                waiter.first_id = window.take(waiter.charge)
+                waiter.served.set()
+                if queue is self._questions and self._urgent:
+                    self._urgent[0].overtaken += 1
+            elif not window.idle:
+                return
+            elif window.available <= 0:
+                self._on_starved()
+                return
+            else:
+                waiter = queue.popleft()
+                waiter.refused = True
+                waiter.served.set()
 
     def _next(self) -> deque[_Waiter]:
         """Whose turn it is; an empty queue if nobody waits."""

@@ -42,6 +42,11 @@ class CreditWindow:
         """What may be under way at once."""
         return min(self.held, self.ceiling) - self.standing
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way whose answer would bring credits."""
+        return self.spent == self.standing
+
     def affords(self, charge: int, reserve: int = 0) -> bool:
         """Whether ``charge`` can be spent now, leaving ``reserve`` for more important requests.
 
@@ -49,7 +54,7 @@ class CreditWindow:
         more than the ceiling is under way, for Samba grants in the handshake, and gives back with
         each reply, more than it was asked for.
         """
-        if self.spent == self.standing:
+        if self.idle:
             return self.available >= charge
         return min(self.available, self.ceiling - self.spent) >= charge + reserve
 

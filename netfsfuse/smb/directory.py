@@ -1,11 +1,11 @@
 """One listing: an open directory handle and its pages.
 
-A page is at most 64 KiB, one credit: about 500 entries, 2 ms of CPU to parse (measured), so that
-no page holds up the loop. The compound that opens the directory asks for two: the second says of a
-small directory that there is no more, which is then listed in one round trip. While pages are given
-out the next ones are on their way, in bursts that double up to ``BURST_MAX``: one round trip for
-each burst, however long the directory is. The handle is closed, without a wait, when the last page
-has come.
+A page is at most 64 KiB, or what the server sends at once, and costs one credit: about 500 entries,
+2 ms of CPU to parse (measured), so that no page holds up the loop. The compound that opens the
+directory asks for two: the second says of a small directory that there is no more, which is then
+listed in one round trip. While pages are given out the next ones are on their way, in bursts that
+double up to ``BURST_MAX``: one round trip for each burst, however long the directory is. The handle
+is closed, without a wait, when the last page has come.
 
 When the connection is lost in mid-listing, the directory is opened again and what was given out
 already is passed over, by name.
@@ -21,9 +21,9 @@ import trio
 
 from netfsfuse.errors import Disconnected, NetfsError, ProtocolError, ServerError
 from netfsfuse.smb import status
+from netfsfuse.smb.apart import undo_create
 from netfsfuse.smb.compound import stat
 from netfsfuse.smb.exchange import Reply, Request
-from netfsfuse.smb.handle import undo_create
 from netfsfuse.smb.names import is_sound_name, is_too_long, name_to_local
 from netfsfuse.smb.session import Session
 from netfsfuse.smb.transport import Transport
@@ -162,15 +162,16 @@ class SmbListing:
             return
         # The server's place in the listing is lost with pages that were cancelled: from the start.
         burst = min(max(_FIRST, self._taken // 8), BURST_MAX, max(1, transport.largest_charge))
+        room = min(_PAGE, transport.established.max_transact)
         requests = [
             Request(
                 Command.QUERY_DIRECTORY,
                 pack_query_directory(
                     RELATED_FILE_ID if index else self._handle,
-                    _PAGE,
+                    room,
                     restart=self._unsure and not index,
                 ),
-                room=_PAGE,
+                room=room,
             )
             for index in range(burst)
         ]
@@ -189,8 +190,9 @@ class SmbListing:
     async def _open(self) -> None:
         number, asked = -1, 0.0
 
-        def build(_transport: Transport) -> list[Request]:
+        def build(transport: Transport) -> list[Request]:
             nonlocal number, asked
+            room = min(_PAGE, transport.established.max_transact)
             number, asked = self._session.number, trio.current_time()
             create = pack_create(self._name, access=_LIST_ACCESS, options=FILE_DIRECTORY_FILE)
             return [
@@ -198,8 +200,8 @@ class SmbListing:
                 *(
                     Request(
                         Command.QUERY_DIRECTORY,
-                        pack_query_directory(RELATED_FILE_ID, _PAGE, restart=not index),
-                        room=_PAGE,
+                        pack_query_directory(RELATED_FILE_ID, room, restart=not index),
+                        room=room,
                     )
                     for index in range(_FIRST)
                 ),

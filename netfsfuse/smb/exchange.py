@@ -113,7 +113,7 @@ class Exchange:
 @dataclass(slots=True)
 class Pending:
     """An entry of the pending table. ``exchange`` is None once nobody waits any more. ``settled``:
-    a standing request's credit has come back. ``together``: most bytes of the answers to all
+    its credits have come back. ``together``: most bytes of the answers to all
     requests that were sent with it, which may come as one; 0 where it was sent alone. ``async_id``:
     the server's name for it once it is ``interim``. ``cancelled_at``: when the server was told to
     leave off.
@@ -169,6 +169,13 @@ class Standing:
         if reply is None:
             raise self._exchange.failure or self._failure() or Disconnected("the connection ended")
         return reply
+
+    def fail(self, error: NetfsError) -> None:
+        """Whoever waits for it is told ``error``, and its answer goes nowhere."""
+        if not self.done:
+            self._pending.exchange = None
+            self._exchange.failure = error
+            self._exchange.done.set()
 
     def abandon(self) -> None:
         """Nobody waits for it any more: what it has begun is taken back when it is answered."""

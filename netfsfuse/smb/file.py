@@ -20,7 +20,8 @@ from netfsfuse.netfs.buffer import Buffer
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.smb import status
 from netfsfuse.smb.channels import Channels
-from netfsfuse.smb.credits import CREDIT_BYTES, charge_for
+from netfsfuse.smb.credit_gate import Unaffordable
+from netfsfuse.smb.credits import charge_for
 from netfsfuse.smb.exchange import Reply, Request, Sink
 from netfsfuse.smb.handle import ServerHandle
 from netfsfuse.smb.session import Session
@@ -115,7 +116,7 @@ class SmbFile:
         """See ``ServerFile.read``. Reads no more at once than the credits we hold allow."""
 
         def build(handle: bytes, transport: Transport) -> Request:
-            fitting = min(length, transport.largest_charge * CREDIT_BYTES)
+            fitting = min(length, transport.largest_read)
             body = pack_read(handle, start, fitting)
             return Request(Command.READ, body, charge_for(fitting), Sink(buffer, at, fitting))
 
@@ -152,7 +153,7 @@ class SmbFile:
     ) -> Reply | None:
         try:
             (reply,) = await transport.exchange([build(handle.raw, transport)], demand)
-        except (Disconnected, ProtocolError):
+        except (Disconnected, ProtocolError, Unaffordable):
             return None
         if reply.status in (status.SUCCESS, status.END_OF_FILE):
             return reply
@@ -202,6 +203,9 @@ class SmbFile:
             attempts -= 1
             try:
                 (reply,) = await transport.exchange([request], demand)
+            except Unaffordable:  # it has taken credits back since: less at a time
+                attempts += 1
+                continue
             except (Disconnected, ProtocolError):
                 if not attempts:
                     raise

@@ -11,7 +11,8 @@ import trio
 
 from netfsfuse.errors import NetfsError
 from netfsfuse.smb import status
-from netfsfuse.smb.exchange import Reply, Request
+from netfsfuse.smb.apart import undo_create
+from netfsfuse.smb.exchange import Request
 from netfsfuse.smb.lease import Lease
 from netfsfuse.smb.session import Session
 from netfsfuse.smb.transport import Transport
@@ -36,11 +37,6 @@ log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 5.0
 READ_ACCESS = FILE_READ_DATA | FILE_READ_ATTRIBUTES
 _CLOSED = -1
-
-
-def undo_create(reply: Reply) -> Request:
-    """The CLOSE for a CREATE that was answered when nobody waited any more."""
-    return Request(Command.CLOSE, pack_close(parse_create(reply.message).handle))
 
 
 class ServerHandle:
@@ -98,15 +94,17 @@ class ServerHandle:
         head: int = 0,
         on_break: Callable[[ServerHandle], None] | None = None,
     ) -> tuple[ServerHandle, FileAttr]:
-        """Open ``name`` for reading, and read its first ``head`` bytes (64 KiB at most) in the same
-        round trip. Raises the server's refusal as a NetfsError. With ``on_break``, which hears of
-        breaks, a lease is asked for."""
+        """Open ``name`` for reading, and read its first ``head`` bytes (64 KiB at most, or what
+        the server sends at once) in the same round trip. Raises the server's refusal as a
+        NetfsError. With ``on_break``, which hears of breaks, a lease is asked for."""
         number, asked = _CLOSED, 0.0
         lease: Lease | None = None
 
-        def build(_transport: Transport) -> list[Request]:
+        def build(transport: Transport) -> list[Request]:
             nonlocal number, asked, lease
             number, asked = session.number, trio.current_time()
+            if lease is not None:  # of an attempt that failed
+                lease.end()
             if on_break is not None:
                 lease = session.leases.begin()
             body = pack_create(
@@ -117,8 +115,9 @@ class ServerHandle:
             )
             requests = [Request(Command.CREATE, body, undo=undo_create)]
             if head:
+                room = min(head, transport.established.max_read)
                 requests.append(
-                    Request(Command.READ, pack_read(RELATED_FILE_ID, 0, head), room=head)
+                    Request(Command.READ, pack_read(RELATED_FILE_ID, 0, room), room=room)
                 )
             return requests
 

@@ -20,6 +20,7 @@ from netfsfuse.smb.reparse import (
     parse_reparse,
 )
 from netfsfuse.smb.session import Session
+from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.watch import SmbWatch
 from netfsfuse.smb.wire.create import (
     FILE_NON_DIRECTORY_FILE,
@@ -93,9 +94,10 @@ class SmbNamespace:
     async def read_link(self, path: str, attr: FileAttr) -> str | None:
         """See ``Namespace.read_link``."""
         if attr.is_reparse:
-            ioctl = pack_ioctl(RELATED_FILE_ID, FSCTL_GET_REPARSE_POINT, _REPARSE_ROOM)
+            room = min(_REPARSE_ROOM, self._session.max_transact)
+            ioctl = pack_ioctl(RELATED_FILE_ID, FSCTL_GET_REPARSE_POINT, room)
             try:
-                replies = await self._ask(path, Request(Command.IOCTL, ioctl, room=_REPARSE_ROOM))
+                replies = await self._ask(path, Request(Command.IOCTL, ioctl, room=room))
             except (InvalidArgument, NotSupported):
                 return None
             return parse_reparse(parse_ioctl(replies[1].message))
@@ -139,9 +141,15 @@ class SmbNamespace:
         name = self._server_path(path)
         self._files.give_way(name)
         create = pack_create(name, access=READ_ACCESS, options=FILE_NON_DIRECTORY_FILE)
-        read = Request(Command.READ, pack_read(RELATED_FILE_ID, 0, size), room=size)
-        requests = [Request(Command.CREATE, create), *([read] if size else ()), compound.CLOSE]
-        replies = await self._session.exchange(lambda _: requests)
+
+        def build(transport: Transport) -> list[Request]:
+            requests = [Request(Command.CREATE, create), compound.CLOSE]
+            if room := min(size, transport.established.max_read):
+                read = Request(Command.READ, pack_read(RELATED_FILE_ID, 0, room), room=room)
+                requests.insert(1, read)
+            return requests
+
+        replies = await self._session.exchange(build)
         if replies[0].status:
             raise status.error_of(replies[0].status, f"CREATE {name!r}", name)
         created = parse_create(replies[0].message)

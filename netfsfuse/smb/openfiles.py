@@ -62,6 +62,7 @@ class OpenFiles:
         self._parked: dict[ServerHandle, float] = {}  # until when; the first to go first
         self._hooks: dict[ServerHandle, Callable[[], None]] = {}
         self._closing = trio.CancelScope()
+        session.scarcity.close_parked.append(self._close_all_parked)
 
     @property
     def leasing(self) -> bool:
@@ -142,6 +143,7 @@ class OpenFiles:
         seconds = self._session.config.closetimeo
         if (
             seconds <= 0
+            or self._session.scarcity.lasts
             or handle.attr.size < PARKED_SIZE_MIN
             or handle.lease is None
             or not handle.lease.keeps_handle
@@ -182,6 +184,12 @@ class OpenFiles:
         self._forget(handle)
         handle.lose()
         self._session.close_later(raw, number)
+
+    def _close_all_parked(self) -> int:
+        parked = list(self._parked)
+        for handle in parked:
+            self._close_parked(handle)
+        return len(parked)
 
     def give_way(self, name: str) -> None:
         """Something is asked about the file that a parked handle might hide."""

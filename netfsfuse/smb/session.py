@@ -31,7 +31,8 @@ from netfsfuse.smb.fileids import FileIds
 from netfsfuse.smb.landing import Landings
 from netfsfuse.smb.lease import Leases
 from netfsfuse.smb.refusals import Refusals
-from netfsfuse.smb.status import error_of
+from netfsfuse.smb.scarcity import Scarcity
+from netfsfuse.smb.status import SHORT_OF_HANDLES, error_of
 from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.wire.create import pack_close
 from netfsfuse.smb.wire.header import Command
@@ -49,6 +50,9 @@ OUTAGE_PATIENCE = 5.0
 restart of smbd takes it away for 0.1 to 2 s, and who reads meanwhile shall not notice. In an outage
 that lasts longer each request makes one attempt, and fails at once."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+
+SMALLEST = 4096
+"""Bytes that a server must be ready to send at once, of a file and of a listing."""
 
 _SMB3 = 0x0300
 _MAX_WAITING = 64
@@ -82,6 +86,7 @@ class Session:
         self.clock = clock or ServerClock()
         self.file_ids = FileIds()
         self.leases = Leases()
+        self.scarcity = Scarcity()
         self._nursery = nursery
         self._stats = stats
         self._handshaker = handshaker
@@ -115,6 +120,11 @@ class Session:
         """The connection as it is now."""
         current = self._transport
         return current if current is not None and current.error is None else None
+
+    @property
+    def max_transact(self) -> int:
+        """Bytes that the server sends at once of all but files."""
+        return SMALLEST if self._transport is None else self._transport.established.max_transact
 
     def read_capacity(self) -> int:
         """See ``Channels.read_capacity``. Changes as the server grants credits; at least 64 KiB."""
@@ -176,6 +186,9 @@ class Session:
 
     async def _dial(self) -> Transport:
         established = await self._shake_hands()
+        if min(established.max_read, established.max_transact) < SMALLEST:
+            established.sock.close()
+            raise MountError(f"{self.config.host} sends less than {SMALLEST} bytes at once")
         self.clock.read(established.clock)
         self._least = self._least or established.protection
         transport = Transport(
@@ -240,8 +253,15 @@ class Session:
         """``Transport.exchange`` on the live connection, once more on a new one if that one died.
 
         ``requests`` is called for each attempt. A reply that says that the session is gone counts
-        as a dead connection.
+        as a dead connection. An open that is refused for want of handles is tried once more when
+        ours have given way.
         """
+        replies = await self._exchange(requests)
+        if replies[0].status in SHORT_OF_HANDLES and self.scarcity.give_way():
+            replies = await self._exchange(requests)
+        return replies
+
+    async def _exchange(self, requests: Callable[[Transport], Sequence[Request]]) -> list[Reply]:
         for last in (False, True):
             transport = await self.transport()
             try:

@@ -21,8 +21,12 @@ LOGON_FAILURE = 0xC000006D
 NOT_SUPPORTED = 0xC00000BB
 PATH_NOT_COVERED = 0xC0000257
 BAD_NETWORK_NAME = 0xC00000CC
+TOO_MANY_OPENED_FILES = 0xC000011F
 FILE_CLOSED = 0xC0000128
 USER_SESSION_DELETED = 0xC0000203
+
+SHORT_OF_HANDLES = frozenset({TOO_MANY_OPENED_FILES, 0xC000009A, 0xC0000205})
+"""With which an open is refused that may succeed when others are closed."""
 
 _TABLE: dict[int, tuple[str, type[NetfsError]]] = {
     NOTIFY_CLEANUP: ("NOTIFY_CLEANUP", errors.Stale),
@@ -52,6 +56,7 @@ _TABLE: dict[int, tuple[str, type[NetfsError]]] = {
     BAD_NETWORK_NAME: ("BAD_NETWORK_NAME", errors.NotFound),
     0xC0000103: ("NOT_A_DIRECTORY", errors.NotADirectory),
     0xC0000106: ("NAME_TOO_LONG", errors.NameTooLong),
+    TOO_MANY_OPENED_FILES: ("TOO_MANY_OPENED_FILES", errors.ServerBusy),
     0xC0000120: ("CANCELLED", errors.ServerError),
     0xC0000123: ("FILE_DELETED", errors.Stale),
     FILE_CLOSED: ("FILE_CLOSED", errors.Stale),
@@ -99,6 +104,7 @@ _TRANSIENT = frozenset(
         0xC00000CF,  # SHARING_PAUSED
         0xC00000D0,  # REQUEST_NOT_ACCEPTED
         0xC00000DC,  # INVALID_SERVER_STATE
+        TOO_MANY_OPENED_FILES,
         0xC0000133,  # TIME_DIFFERENCE_AT_DC
         0xC0000192,  # NETLOGON_NOT_STARTED
         USER_SESSION_DELETED,

@@ -26,7 +26,8 @@ import trio
 
 from netfsfuse.errors import DeadlineExceeded, Disconnected, NetfsError, ProtocolError
 from netfsfuse.netfs.demand import Demand
-from netfsfuse.smb.credit_gate import RESERVE, CreditGate
+from netfsfuse.smb.apart import exchange_apart
+from netfsfuse.smb.credit_gate import RESERVE, CreditGate, Unaffordable
 from netfsfuse.smb.credits import CREDIT_BYTES, CreditWindow
 from netfsfuse.smb.established import Established
 from netfsfuse.smb.exchange import Exchange, Pending, Reply, Request, Standing
@@ -82,7 +83,8 @@ class Transport:
             ceiling=ceiling,
         )
         self._pending: dict[int, Pending] = {}
-        self._gate = CreditGate(self._window, self._void)
+        self._gate = CreditGate(self._window, self._void, self._starve)
+        self._owed: deque[Request] = deque()  # that nobody waits for, and no credit was at hand for
         self._outbox: deque[memoryview] = deque()
         self._outbox_filled = trio.Event()
         established.sock.setblocking(False)
@@ -107,6 +109,11 @@ class Transport:
         return self._gate.largest_charge
 
     @property
+    def largest_read(self) -> int:
+        """Bytes that one READ may ask for: what credits allow, and the server at all."""
+        return min(self._gate.largest_charge * CREDIT_BYTES, self.established.max_read)
+
+    @property
     def read_capacity(self) -> int:
         """Bytes of reads that the credits now held allow at once."""
         return self._gate.largest_charge * CREDIT_BYTES
@@ -122,8 +129,16 @@ class Transport:
         Statuses are for the caller to judge. Raises Disconnected or ProtocolError when the
         connection ended, DeadlineExceeded when one stays PENDING for too long. Cancellation leaves
         the requests to be answered into the void.
+
+        A compound that costs more credits than the server lets us hold is sent request by request.
+        A single request that does raises Unaffordable: ask for less.
         """
-        first_id = await self._gate.take(sum(r.charge for r in requests), demand)
+        try:
+            first_id = await self._gate.take(sum(r.charge for r in requests), demand)
+        except Unaffordable:
+            if len(requests) == 1:
+                raise
+            return await exchange_apart(requests, self._exchange_one, self._undo)
         exchange = Exchange.of(len(requests))
         ids = self._register(requests, exchange, first_id)
         try:
@@ -138,6 +153,15 @@ class Transport:
             self._leave(requests, exchange, ids)
             raise exchange.failure or self.error or Disconnected("the connection ended")
         return [reply for reply in exchange.replies if reply is not None]
+
+    async def _exchange_one(self, request: Request) -> Reply:
+        (reply,) = await self.exchange([request])
+        return reply
+
+    def _starve(self) -> None:
+        """Somebody waits for a credit that nothing will bring, for all that the window knows."""
+        if all(entry.request.standing for entry in self._pending.values()):
+            self.fail(Disconnected("the server has taken back all credits"))
 
     def _register(
         self, requests: Sequence[Request], exchange: Exchange, first_id: int
@@ -337,8 +361,8 @@ class Transport:
                 self._told_unasked = True
                 log.warning("reply to MessageId %d, which nobody asked", header.message_id)
         elif header.is_interim:
-            if header.credits:  # for the one it cost: it stands for nothing from here on
-                self._settle_standing(entry)
+            if header.credits:  # for those it cost: it stands for nothing from here on
+                self._settle_credits(entry)
             entry.interim, entry.async_id = True, async_id_of(reply.message)
             if entry.exchange is None:
                 self._cancel(header.message_id, entry)
@@ -356,6 +380,8 @@ class Transport:
                 exchange.missing -= 1
                 if not exchange.missing:
                     exchange.done.set()
+        while self._owed and self.post(self._owed[0]):
+            self._owed.popleft()
         self._gate.serve()
         self._show_credits(self._window.available)
 
@@ -395,28 +421,28 @@ class Transport:
         return standing
 
     def _undo(self, request: Request, reply: Reply | None) -> None:
-        """Take back what a cancelled caller had begun, if a credit is at hand for it."""
+        """Take back what a cancelled caller had begun, as soon as a credit is at hand for it."""
         if request.undo is None or reply is None or reply.status or self.error is not None:
             return
-        self.post(request.undo(reply))
+        undoing = request.undo(reply)
+        if not self.post(undoing):
+            self._owed.append(undoing)
 
     def _settle(self, entry: Pending) -> None:
         """The entry has left the table: its credits are settled and its buffer is let go."""
         request = entry.request
-        if request.standing:
-            self._settle_standing(entry)
-        else:
-            self._window.settle(request.charge)
+        self._settle_credits(entry)
         if request.command is Command.READ:
             self._stats.in_flight -= 1
         if request.sink is not None:
             request.sink.buffer.drop()
 
-    def _settle_standing(self, entry: Pending) -> None:
-        """A standing request's credit is back, with its interim or with its final reply."""
-        if entry.request.standing and not entry.settled:
+    def _settle_credits(self, entry: Pending) -> None:
+        """What a request has cost is back, with its interim or with its final reply."""
+        if not entry.settled:
             entry.settled = True
-            self._window.standing -= 1
+            if entry.request.standing:
+                self._window.standing -= 1
             self._window.settle(entry.request.charge)
 
     def _measure(self, entry: Pending) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import logging
 
-from netfsfuse.errors import Disconnected, NetfsError
+from netfsfuse.errors import Disconnected, NetfsError, ServerBusy
 from netfsfuse.smb import status
+from netfsfuse.smb.apart import undo_create
 from netfsfuse.smb.exchange import Request, Standing
-from netfsfuse.smb.handle import undo_create
 from netfsfuse.smb.names import name_to_local
 from netfsfuse.smb.session import Session
+from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.wire.create import (
     FILE_DIRECTORY_FILE,
     FILE_READ_DATA,
@@ -67,20 +68,19 @@ class SmbWatch:
         and nothing sent, when there is no connection or no credit at hand. Never waits; refusals
         come with :meth:`begun` and :meth:`changes`."""
         transport = session.live
-        if transport is None:
+        if transport is None or session.scarcity.lasts:
             return None
         create = pack_create(name, access=FILE_READ_DATA, options=FILE_DIRECTORY_FILE)
         requests = [
             Request(Command.CREATE, create, undo=undo_create),
-            Request(
-                Command.CHANGE_NOTIFY,
-                pack_change_notify(RELATED_FILE_ID, tree=tree),
-                standing=True,
-                room=ROOM,
-            ),
+            _notify(RELATED_FILE_ID, transport, tree=tree),
         ]
         standing = transport.stand(requests)
-        return None if standing is None else cls(session, name, *standing, tree=tree)
+        if standing is None:
+            return None
+        watch = cls(session, name, *standing, tree=tree)
+        session.scarcity.watches.add(watch)
+        return watch
 
     async def begun(self) -> None:
         """See ``Watch.begun``."""
@@ -109,15 +109,21 @@ class SmbWatch:
         transport = self._session.live
         if self._closed or transport is None or self._number != self._session.number:
             raise Disconnected("the watch's connection is gone")
-        body = pack_change_notify(self._handle, tree=self._tree)
-        again = transport.stand([Request(Command.CHANGE_NOTIFY, body, standing=True, room=ROOM)])
+        again = transport.stand([_notify(self._handle, transport, tree=self._tree)])
         if again is None:
             raise Disconnected("no credit for a watch")
         (self._notify,) = again
         return changes
 
+    def give_way(self) -> None:
+        """See ``Watching.give_way``: :meth:`changes` raises ServerBusy."""
+        self.close()
+        for standing in (self._created, self._notify):
+            standing.fail(ServerBusy(f"{self._name!r} is not watched any more: handles are short"))
+
     def close(self) -> None:
         """End it: the server forgets it soon. Idempotent, waits for nothing."""
+        self._session.scarcity.watches.discard(self)
         if not self._closed:
             self._closed = True
             self._close()
@@ -134,6 +140,12 @@ class SmbWatch:
         else:
             self._created.abandon()
         self._notify.abandon()
+
+
+def _notify(handle: bytes, transport: Transport, *, tree: bool) -> Request:
+    room = min(ROOM, transport.established.max_transact)
+    body = pack_change_notify(handle, tree=tree, room=room)
+    return Request(Command.CHANGE_NOTIFY, body, standing=True, room=room)
 
 
 def _path_to_local(name: str) -> str:

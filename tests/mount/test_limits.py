@@ -305,3 +305,20 @@ def test_telldir_and_seekdir(samba: PrivateSamba, folder: Path, mount) -> None:
         assert len(set(whole)) == len(whole)
     finally:
         libc.closedir(stream)
+
+
+def test_a_server_that_gives_one_credit_and_8_kib_at_once(
+    samba_factory: Callable[..., PrivateSamba], mount: Callable[..., Mounted]
+) -> None:
+    """Everything works, one small request after another."""
+    server = samba_factory(
+        {"smb2 max credits": "1", "smb2 max read": "8192", "smb2 max trans": "8192"}
+    )
+    content = os.urandom(MIB + 12345)
+    (server.path / "large").write_bytes(content)
+    names = fill(server.path / "many", 300)
+    (server.path / "small").write_bytes(content[:50_000])
+    mounted = mount(server, "nofsc")
+    assert sorted(os.listdir(mounted.path / "many")) == names
+    assert (mounted.path / "large").read_bytes() == content
+    assert (mounted.path / "small").read_bytes() == content[:50_000]

@@ -27,8 +27,10 @@ from tests.smb import replies
 from tests.smb.peer import Asked, Peer, established
 
 NOT_FOUND = 0xC0000034
+INVALID_PARAMETER = 0xC000000D
 IS_DIRECTORY = 0xC00000BA
 NOT_DIRECTORY = 0xC0000103
+TOO_MANY_OPENED_FILES = 0xC000011F
 FILE_CLOSED = 0xC0000128
 END_OF_FILE = 0xC0000011
 SESSION_DELETED = 0xC0000203
@@ -64,7 +66,9 @@ class Opened:
 class Server:
     """``nodes`` by path. ``hook(asked)`` may answer a request itself: bytes are the reply,
     ``False`` drops the connection, ``None`` leaves it to the server. ``lease_state`` is what it
-    grants of a lease that is asked for.
+    grants of a lease that is asked for. ``keep``: the credits that it lets a client hold, if not
+    all that it spends. ``max_handles``: opens beyond that many are refused. ``max_read``,
+    ``max_transact``: as in NEGOTIATE; who asks for more is refused.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -72,6 +76,10 @@ class Server:
     credits: int = 64
     hook: Callable[[Asked], bytes | bool | None] = lambda asked: None
     lease_state: int = 0
+    keep: int | None = None
+    max_handles: int | None = None
+    max_read: int = 8 << 20
+    max_transact: int = 8 << 20
     refuse: MountError | None = None
     refusals: int = -1
     gate: trio.Event | None = None
@@ -115,6 +123,7 @@ class Server:
 
     async def _serve(self, number: int) -> None:
         peer = self._peers[number]
+        held = self.credits
         try:
             while True:
                 requests = [await peer.request()]
@@ -136,11 +145,24 @@ class Server:
                         continue
                     handle, answer = self._answer(number, asked, handle, answers)
                     answers.append(answer)
+                held -= sum(asked.charge for asked in requests)
+                answers, held = self._grant(answers, held)
                 await peer.answer(*answers)
         except (EOFError, OSError, trio.ClosedResourceError):
             return
         finally:
             self._forget(number)
+
+    def _grant(self, answers: list[bytes], held: int) -> tuple[list[bytes], int]:
+        """The answers with their credits, and what the client holds then."""
+        granted = []
+        for answer in answers:
+            credits = struct.unpack_from("<H", answer, 14)[0]
+            if self.keep is not None:
+                credits = min(credits, max(0, self.keep - held))
+            held += credits
+            granted.append(answer[:14] + struct.pack("<H", credits) + answer[16:])
+        return granted, held
 
     def _answer(
         self, number: int, asked: Asked, before: bytes, answers: list[bytes]
@@ -186,6 +208,8 @@ class Server:
             return done(handle, replies.output_body(replies.all_information(opened.node.attr)))
         if asked.command == Command.READ:
             length, start = struct.unpack_from("<IQ", asked.body, 4)
+            if length > self.max_read:
+                return failed(INVALID_PARAMETER)
             content = opened.node.content[start : start + length]
             return done(handle, replies.read_body(content)) if content else failed(END_OF_FILE)
         return self._list(asked, handle, opened, done, failed)
@@ -193,6 +217,7 @@ class Server:
     def _stand(self, number: int, asked: Asked, before: bytes) -> bytes:
         handle = asked.body[8:24]
         handle = before if handle == RELATED_FILE_ID else handle
+        assert struct.unpack_from("<I", asked.body, 4)[0] <= self.max_transact
         self.standing.append((number, asked.message_id, handle))
         return handle
 
@@ -209,6 +234,8 @@ class Server:
         node = self.nodes.get(asked.raw[name_at : name_at + length].decode("utf-16-le"))
         if node is None:
             return NOT_FOUND, b""
+        if self.max_handles is not None and len(self.handles) >= self.max_handles:
+            return TOO_MANY_OPENED_FILES, b""
         if options & 0x40 and node.entries is not None:
             return IS_DIRECTORY, b""
         if options & 0x01 and node.entries is None:
@@ -232,6 +259,8 @@ class Server:
         done: Callable[[bytes, bytes], tuple[bytes, bytes]],
         failed: Callable[[int], tuple[bytes, bytes]],
     ) -> tuple[bytes, bytes]:
+        if struct.unpack_from("<I", asked.body, 28)[0] > self.max_transact:
+            return failed(INVALID_PARAMETER)
         if asked.body[3] & 1:
             opened.listed = 0
         dots = [DirEntry(name, opened.node.attr) for name in (".", "..")]
@@ -262,7 +291,13 @@ class Handshake:
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         trio.from_thread.run_sync(server.accept, theirs)
-        return established(ours, credits=server.credits, leasing=bool(server.lease_state))
+        return established(
+            ours,
+            credits=server.credits,
+            leasing=bool(server.lease_state),
+            max_read=server.max_read,
+            max_transact=server.max_transact,
+        )
 
     def abandon(self) -> None:
         """Whoever asked has gone."""

@@ -10,7 +10,7 @@ import trio.testing
 
 from netfsfuse.errors import Disconnected
 from netfsfuse.netfs.demand import Demand
-from netfsfuse.smb.credit_gate import OVERTAKEN, QUESTIONS, RESERVE, CreditGate
+from netfsfuse.smb.credit_gate import OVERTAKEN, QUESTIONS, RESERVE, CreditGate, Unaffordable
 from netfsfuse.smb.credits import CreditWindow
 
 
@@ -272,3 +272,24 @@ async def test_random_schedules_lose_no_credit(seed: int, autojump_clock: object
             )
     assert sorted(used) == list(range(100, bench.window.next_message_id))
     assert (bench.window.available, bench.window.spent) == (4, 0)
+
+
+async def test_what_costs_more_than_there_is_waits_while_something_is_under_way() -> None:
+    """Its answer may bring more; once nothing is, who asks is told, and smaller ones go."""
+    bench = Bench(1)
+    async with trio.open_nursery() as nursery:
+
+        async def refused() -> None:
+            with pytest.raises(Unaffordable):
+                await bench.take("large", 3, urgent=True)
+
+        nursery.start_soon(refused)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(lambda: bench.take("small", 1, urgent=True))
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.served == []
+        bench.window.settle(1)
+        bench.grant(1)
+    assert bench.served == ["small"]
+    with pytest.raises(Unaffordable):
+        await Bench(2, busy=False).gate.take(3)

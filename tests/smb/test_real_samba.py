@@ -15,8 +15,8 @@ from netfsfuse.demo.samba import PrivateSamba
 from netfsfuse.netfs.buffer import Buffer
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.smb import saturation, siblings
+from netfsfuse.smb.apart import undo_create
 from netfsfuse.smb.exchange import Request
-from netfsfuse.smb.handle import undo_create
 from netfsfuse.smb.namespace import SmbNamespace
 from netfsfuse.smb.session import Session
 from netfsfuse.smb.wire.create import FILE_DIRECTORY_FILE, pack_create
@@ -170,6 +170,44 @@ async def test_what_is_pending_is_cancelled(
         assert session._stats.messages["cancel"] == 1
         await SmbNamespace(session).stat("")
         assert session.live is transport
+
+
+@pytest.mark.parametrize(
+    "most",
+    [
+        {"smb2 max credits": "1"},
+        {"smb2 max credits": "2"},
+        {"smb2 max read": "8192", "smb2 max trans": "8192"},
+        {"max open files": "110"},
+    ],
+    ids=["1 credit", "2 credits", "8 KiB", "110 files"],
+)
+async def test_a_server_that_gives_little(
+    samba_factory: Callable[..., PrivateSamba], most: dict[str, str]
+) -> None:
+    server = samba_factory(most)
+    content = content_of(server, "f")[: 3 * MIB]
+    (server.path / "f").write_bytes(content)
+    names = {f"f{n:03}" for n in range(150)}
+    for name in names:
+        (server.path / name).write_bytes(name.encode() * 20_000)
+    async with session_to(server) as session:
+        namespace = SmbNamespace(session, lease_trust=1.0)
+        assert (await namespace.stat("f")).size == len(content)
+        got = await read_all(session, "f", len(content), depth=8, chance=random.Random(1))
+        assert got == content
+        listing, listed = await namespace.list(""), set()
+        while page := await listing.next_page():
+            listed |= {entry.name for entry in page}
+        assert listed == names | {"f"}
+        await listing.aclose()
+        for name in sorted(names):
+            file = await namespace.open(name)
+            buffer = Buffer(MIB, lambda _: None)
+            assert await file.read(0, 4096, buffer, 0, demand=Demand(urgent=True)) == 4096
+            assert bytes(buffer.payload[:4]) == name.encode()
+            await file.aclose()
+        assert session.number == 1
 
 
 async def test_credits_for_a_long_link_are_there_after_two_questions(

@@ -9,7 +9,7 @@ from netfsfuse.errors import ProtocolError
 from netfsfuse.smb.wire.header import HEADER_SIZE
 
 ROOM = 64 * 1024
-"""Bytes of changes the server may keep for us: one credit, some 1,000 names."""
+"""Bytes of changes the server may keep for us at most: one credit, some 1,000 names."""
 
 ADDED = 1
 REMOVED = 2
@@ -34,9 +34,10 @@ class Notified(NamedTuple):
     name: str
 
 
-def pack_change_notify(handle: bytes, *, tree: bool = False) -> bytes:
-    """Body asking to be told of changes in the directory itself, or with ``tree`` in all below."""
-    return _REQUEST.pack(32, _WATCH_TREE if tree else 0, ROOM, handle, _FILTER, 0)
+def pack_change_notify(handle: bytes, *, tree: bool = False, room: int = ROOM) -> bytes:
+    """Body asking to be told of changes in the directory itself, or with ``tree`` in all below, in
+    at most ``room`` bytes at a time."""
+    return _REQUEST.pack(32, _WATCH_TREE if tree else 0, room, handle, _FILTER, 0)
 
 
 def parse_change_notify(message: memoryview) -> list[Notified]:
