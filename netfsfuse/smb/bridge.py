@@ -131,7 +131,8 @@ class Handshake:
             return MountError(f"//{config.host}/{config.share}: {text}")
         if isinstance(failed, ImportError):  # pyspnego loads Kerberos only when it is asked for
             return MountError(f"{text}; sec=krb5 needs the extra netfsfuse[kerberos]")
-        if self._stage is Command.NEGOTIATE and self._speaks_smb1():
+        silent = self._stage is Command.NEGOTIATE and not self._transport.last
+        if silent and self._speaks_smb1():
             return MountError(f"{config.host} speaks only SMB1, which is not supported")
         if self._transport.hung_up or isinstance(failed, (SMBConnectionClosed, Disconnected)):
             return MountError(f"{config.host}:{config.port} closed the connection")

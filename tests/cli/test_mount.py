@@ -153,14 +153,20 @@ def test_in_the_foreground_passwd_leaves_the_environment(cli: Command):
 
 @pytest.mark.parametrize("extra", [[], ["-f"]])
 @pytest.mark.parametrize(
-    ("behaviour", "said"),
-    [("refuse", "wrong password for bob"), ("refuse_in_a_group", "wrong password")],
+    ("behaviour", "said", "status"),
+    [
+        ("refuse", "wrong password for bob", 1),
+        ("refuse_in_a_group", "wrong password", 1),
+        ("refuse_login", "wrong user name or password", 77),
+    ],
 )
-def test_a_refusal_is_one_line(cli: Command, behaviour: str, said: str, extra: list[str]):
+def test_a_refusal_is_one_line(
+    cli: Command, behaviour: str, said: str, status: int, extra: list[str]
+):
     words = [SOURCE, "mnt", "-o", f"rw,user=bob,pass={SECRET}", *extra]
     result = cli.run(*words, behaviour=behaviour)
     assert line_of(result) == said
-    assert result.returncode == 1
+    assert result.returncode == status
 
 
 @pytest.mark.parametrize("extra", [[], ["-f"]])

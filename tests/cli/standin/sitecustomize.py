@@ -11,7 +11,7 @@ import sys
 import types
 
 
-def _run(config: object, announce: object) -> None:
+def _run(config: object, announce: object, _hang_up: object = None) -> None:
     import standin_mount  # type: ignore[import-not-found]
 
     standin_mount.BEHAVIOURS[os.environ["NETFSFUSE_STANDIN"]](config, announce)

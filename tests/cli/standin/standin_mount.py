@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from netfsfuse.config import MountConfig
-from netfsfuse.errors import MountError
+from netfsfuse.errors import LoginRefused, MountError
 
 Announce = Callable[[list[str]], None]
 
@@ -60,6 +60,11 @@ def refuse(config: MountConfig, announce: Announce) -> None:
 def refuse_in_a_group(config: MountConfig, announce: Announce) -> None:
     """The server says no, inside of a nursery."""
     raise ExceptionGroup("nursery", [ExceptionGroup("inner", [MountError("wrong password")])])
+
+
+def refuse_login(config: MountConfig, announce: Announce) -> None:
+    """The server does not know him."""
+    raise ExceptionGroup("nursery", [LoginRefused("wrong user name or password")])
 
 
 def crash(config: MountConfig, announce: Announce) -> None:
@@ -121,5 +126,15 @@ def empty(config: MountConfig, announce: Announce) -> None:
 
 BEHAVIOURS = {
     name: globals()[name]
-    for name in ("stay", "brief", "refuse", "refuse_in_a_group", "crash", "die", "hang", "empty")
+    for name in (
+        "stay",
+        "brief",
+        "refuse",
+        "refuse_in_a_group",
+        "refuse_login",
+        "crash",
+        "die",
+        "hang",
+        "empty",
+    )
 }
