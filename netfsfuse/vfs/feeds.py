@@ -7,6 +7,7 @@ is too slow is told that changes were lost, and so is everybody after an outage.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections import deque
@@ -28,7 +29,14 @@ REMEMBERED = 4096
 """Changes of a feed."""
 
 PAGE = 100
-"""Changes of one answer: with paths of 255 characters they still fit in an attribute's 64 KiB."""
+"""Changes of one answer."""
+
+PAGE_BYTES = 60 * 1024
+"""Bytes of one answer as JSON: an attribute holds 64 KiB."""
+
+PATH_MAX = 4096
+"""Bytes of a path that can be told: no program here could use a longer one. Two of them, each byte
+written as six, are less than a page."""
 
 FEEDS_MAX = 2
 DIRECTORIES_MAX = 96
@@ -37,6 +45,7 @@ DIRECTORIES_MAX = 96
 IDLE = 10.0
 _AGAIN = 1.0
 _LOST = "lost"
+_FRAME = 100  # names, quotes and the other values
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,11 @@ class Happening:
     kind: str
     path: str = ""
     to: str = ""
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it takes as JSON, and a few more."""
+        return len(json.dumps(self.path)) + len(json.dumps(self.to)) + _FRAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +157,10 @@ def _happenings(changes: Sequence[Change], now: float) -> list[Happening]:
     found: list[Happening] = []
     renamed: str | None = None
     for name, kind in changes:
+        if len(name.encode("utf-8", "surrogatepass")) > PATH_MAX:
+            found.append(Happening(now, _LOST))
+            renamed = None
+            continue
         if kind is ChangeKind.RENAMED_TO and renamed is not None:
             found[-1] = Happening(now, ChangeKind.RENAMED_FROM.value, renamed, name)
             renamed = None
@@ -157,7 +175,15 @@ def _happenings(changes: Sequence[Change], now: float) -> list[Happening]:
 
 
 def _page(feed: _Feed, after: int) -> Page:
-    known = [(number, each) for number, each in feed.happenings if number > after][:PAGE]
+    known: list[tuple[int, Happening]] = []
+    weight = _FRAME
+    for number, each in feed.happenings:
+        if number <= after:
+            continue
+        weight += each.weight
+        if len(known) == PAGE or weight > PAGE_BYTES:
+            break
+        known.append((number, each))
     if not known:
         return Page(feed.last, ())
     happenings = [each for _, each in known]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import pytest
 import trio
 import trio.testing
 
 from netfsfuse.errors import NotADirectory, NotSupported
 from netfsfuse.types import Change, ChangeKind
-from netfsfuse.vfs.feeds import FEEDS_MAX, IDLE, PAGE, REMEMBERED
+from netfsfuse.vfs.feeds import FEEDS_MAX, IDLE, PAGE, PATH_MAX, REMEMBERED
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock
@@ -121,4 +124,41 @@ async def test_refusals(autojump_clock: Clock) -> None:
         file.nlookup += 1
         with pytest.raises(NotADirectory):
             vfs.fs.feeds.page(file, -1)
+        await end(vfs)
+
+
+@pytest.mark.parametrize("letter", ["x", "\u5199", "\U0001f600", "\x01", "\udc80"])
+async def test_an_answer_fits_into_an_attribute(autojump_clock: Clock, letter: str) -> None:
+    """However long the names are, and however they are written."""
+    longest = PATH_MAX // len(letter.encode("utf-8", "surrogatepass"))
+    names = [letter * (longest - 4) + f"{n:04}" for n in range(150)]
+    async with mounted(tree(), watching=True) as vfs:
+        number, last = await begun(vfs)
+        for name in names:
+            vfs.names.tell(
+                "d", Change("f", ChangeKind.RENAMED_FROM), Change(name, ChangeKind.RENAMED_TO)
+            )
+            vfs.names.tell(
+                "d", Change(name, ChangeKind.RENAMED_FROM), Change(name, ChangeKind.RENAMED_TO)
+            )
+        told: list[str] = []
+        while True:
+            await trio.testing.wait_all_tasks_blocked()
+            page = vfs.fs.feeds.page(vfs.fs.inodes.get(number), last)
+            if not page.happenings:
+                break
+            last = page.following
+            told += [each.to for each in page.happenings]
+            answer = {"next": last, "changes": [asdict(each) for each in page.happenings]}
+            assert len(json.dumps(answer)) < 64 * 1024
+        assert told == [name for name in names for _ in range(2)]
+        await end(vfs)
+
+
+async def test_a_path_that_nobody_could_use_is_told_as_lost(autojump_clock: Clock) -> None:
+    async with mounted(tree(), watching=True) as vfs:
+        number, last = await begun(vfs)
+        long = Change("x" * (PATH_MAX + 1), ChangeKind.RENAMED_FROM)
+        vfs.names.tell("d", long, Change("f", ChangeKind.RENAMED_TO))
+        assert (await read(vfs, number, last))[1] == [("lost", "", ""), ("created", "f", "")]
         await end(vfs)
