@@ -6,6 +6,8 @@ import errno
 import os
 import re
 import stat
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from netfsfuse.cli.choices import Invoker
@@ -60,6 +62,20 @@ def _check_directory(path: str, answer: Answer, invoker: Invoker) -> None:
         raise MountError(f"mount point {path} is not a directory")
     if not invoker.is_root and not os.access(answer.real, os.W_OK):
         raise MountError(f"mount point {path} must be a directory that you may write to")
+
+
+def check_hidden(mountpoint: Path, places: Mapping[str, Path | None]) -> None:
+    """Raise :class:`MountError` if a mount on ``mountpoint`` would hide one of ``places``, by what
+    it is, or the program itself: the daemon would ask itself for it, and wait for ever."""
+    if Path(sys.prefix).resolve().is_relative_to(mountpoint):
+        raise MountError(f"the mount on {mountpoint} would hide netfsfuse itself, {sys.prefix}")
+    for what, place in places.items():
+        if place is None:
+            continue
+        answer = probe(str(place), timeout=STAT_TIMEOUT)
+        # One that does not answer lies on another mount, and whoever uses it will say so.
+        if answer is not None and Path(answer.real).is_relative_to(mountpoint):
+            raise MountError(f"the mount on {mountpoint} would hide {what}, {place}")
 
 
 def check_fuse(invoker: Invoker, *, allow_other: bool) -> None:

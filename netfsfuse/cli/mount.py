@@ -21,7 +21,7 @@ import click
 
 from netfsfuse.cli import daemon
 from netfsfuse.cli.arguments import mountpoint_argument
-from netfsfuse.cli.checks import check_fuse, ready_mountpoint
+from netfsfuse.cli.checks import check_fuse, check_hidden, ready_mountpoint
 from netfsfuse.cli.choices import Choices, Invoker, build_config
 from netfsfuse.cli.conceal import conceal
 from netfsfuse.cli.credentials import SECRET_VARIABLES, resolve_credentials
@@ -106,14 +106,28 @@ class _Request:
         return found, [*self.choices.notices, *notices]
 
     def config(self, credentials: Credentials, *, foreground: bool) -> MountConfig:
-        """The configuration for the mount."""
-        return build_config(
+        """The configuration for the mount. Raises MountError if its own files would be hidden."""
+        config = build_config(
             self.choices, self.source, self.path, credentials, self.invoker, foreground=foreground
         )
+        check_hidden(self.path, _own_places(config))
+        return config
 
     def arguments(self) -> list[str]:
         """The command line of the process that does it."""
         return daemon.daemon_arguments(self.text, str(self.path), self.choices.public)
+
+
+def _own_places(config: MountConfig) -> dict[str, Path | None]:
+    """What the daemon uses while it serves the mount."""
+    cache = None
+    if config.cache.enabled:
+        default = importlib.import_module("netfsfuse.fscache").default_directory
+        cache = config.cache.directory or default()
+    return {
+        "its own cache (see cachedir=)": cache,
+        "its own log (see log=)": config.log,
+    }
 
 
 def _invoker() -> Invoker:

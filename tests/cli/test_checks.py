@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netfsfuse.cli import checks
-from netfsfuse.cli.checks import check_fuse, ready_mountpoint
+from netfsfuse.cli.checks import check_fuse, check_hidden, ready_mountpoint
 from netfsfuse.cli.choices import Invoker
 from netfsfuse.cli.probe import Answer, probe
 from netfsfuse.errors import MountError
@@ -39,6 +39,27 @@ def test_an_ordinary_user_must_be_able_to_write_there(
     assert ready_mountpoint(str(tmp_path), ROOT)
     with pytest.raises(MountError, match="may write"):
         ready_mountpoint(str(tmp_path), USER)
+
+
+def test_a_mount_hides_nothing_that_its_daemon_needs(tmp_path: Path) -> None:
+    """Also by way of a link, also from above, also where it is still to be made."""
+    mountpoint = tmp_path.resolve() / "mnt"
+    (mountpoint / "sub").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("mnt/sub")
+    (tmp_path / "mnt-cache").mkdir()
+    for hidden in (mountpoint, mountpoint / "sub", mountpoint / "a/b", tmp_path / "link/cache"):
+        with pytest.raises(MountError, match=f"{mountpoint} would hide its cache, {hidden}$"):
+            check_hidden(mountpoint, {"its cache": hidden})
+    check_hidden(mountpoint, {"its cache": tmp_path / "mnt-cache", "its log": None})
+    with pytest.raises(MountError, match="would hide netfsfuse itself"):
+        check_hidden(Path("/"), {})
+
+
+def test_a_place_that_does_not_answer_is_left_to_those_who_use_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "probe", lambda _path, timeout: None)
+    check_hidden(tmp_path, {"its cache": tmp_path})
 
 
 class FakeMounts:

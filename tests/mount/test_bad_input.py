@@ -226,17 +226,20 @@ def test_wrong_usage(attempt: Attempt, options: str, says: str) -> None:
 
 
 def test_mount_points_that_cannot_be(samba: PrivateSamba, mount, folder_and_file: Path) -> None:
-    """Missing, a file, or mounted by us already; the mount that is there goes on."""
+    """Missing, a file, mounted by us already, above the cache; the mount that is there goes on."""
     mounted = mount(samba)
 
-    def on(place: Path) -> str:
+    def on(place: Path, options: str = "guest") -> str:
         begin = time.monotonic()
-        result = netfsfuse("mount", samba.url, str(place), "-o", "guest")
+        result = netfsfuse("mount", samba.url, str(place), "-o", options)
         return refusal(result, time.monotonic() - begin)
 
     assert on(mounted.folder / "missing").endswith("does not exist")
     assert on(folder_and_file).endswith("is not a directory")
     assert "is already mounted (//127.0.0.1/share)" in on(mounted.path)
+    assert f"would hide its own cache (see cachedir=), {mounted.cachedir}" in on(
+        mounted.folder, f"guest,cachedir={mounted.cachedir}"
+    )
     assert (mounted.path / folder_and_file.name).read_text() == "x"
 
 
