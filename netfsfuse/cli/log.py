@@ -14,6 +14,7 @@ import sys
 from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 
+from netfsfuse.cli.repeats import Repeats
 from netfsfuse.errors import MountError
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ def set_up_log(path: Path | None, *, debug: bool, foreground: bool) -> str:
         root.removeHandler(old)
         if old is not None:
             old.close()
+    if not debug:
+        handler.addFilter(Repeats())
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     for name in _OURS:

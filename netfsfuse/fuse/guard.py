@@ -57,15 +57,21 @@ def guarded(
             code = errno_of(error)
             if type(error) not in EXPECTED:
                 self.stats.application.errors += 1
-                log.warning("%s: %s: %s", handler.__name__, type(error).__name__, error)
+                kind = type(error).__name__
+                state = {"state": (handler.__name__, kind)}
+                log.warning("%s: %s: %s", handler.__name__, kind, error, extra=state)
             raise pyfuse3.FUSEError(code) from None
         except trio.TooSlowError:
             self.stats.application.errors += 1
             log.warning("%s: no answer within %g s", handler.__name__, self.deadlines.seconds)
             raise pyfuse3.FUSEError(errno.EIO) from None
-        except Exception:
+        except Exception as unforeseen:
             self.stats.application.errors += 1
-            log.exception("%s failed in a way that was not foreseen", handler.__name__)
+            log.exception(
+                "%s failed in a way that was not foreseen",
+                handler.__name__,
+                extra={"state": (handler.__name__, type(unforeseen).__name__)},
+            )
             raise pyfuse3.FUSEError(errno.EIO) from None
 
     functools.update_wrapper(guard, handler)
