@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -112,20 +112,19 @@ class Exchange:
 
 @dataclass(slots=True)
 class Pending:
-    """An entry of the pending table. ``exchange`` is None once nobody waits any more. ``settled``:
-    its credits have come back. ``together``: most bytes of the answers to all
-    requests that were sent with it, which may come as one; 0 where it was sent alone. ``async_id``:
-    the server's name for it once it is ``interim``. ``cancelled_at``: when the server was told to
-    leave off.
+    """An entry of the pending table. ``exchange`` is None once nobody waits any more. ``together``:
+    all requests that were sent with it; their answers may come as one. ``settled``: its credits
+    have come back. ``async_id``: the server's name for it once it is ``interim``. ``cancelled_at``:
+    when the server was told to leave off.
     """
 
     request: Request
     exchange: Exchange | None
     index: int
     sent_at: float
+    together: Sequence[Request]
     interim: bool = False
     settled: bool = False
-    together: int = 0
     async_id: int = 0
     cancelled_at: float | None = None
 
@@ -137,7 +136,7 @@ class Pending:
     @property
     def longest(self) -> int:
         """Most bytes of a message that begins with its answer."""
-        return self.together or self.request.longest
+        return sum(request.longest for request in self.together)
 
 
 class Standing:

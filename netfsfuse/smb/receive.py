@@ -30,7 +30,7 @@ import trio
 from netfsfuse.errors import Disconnected, ProtocolError
 from netfsfuse.smb.crypto import TAG_SIZE, TRANSFORM_SIZE, Sealer
 from netfsfuse.smb.established import Established
-from netfsfuse.smb.exchange import REFUSAL, Pending, Reply, Sink
+from netfsfuse.smb.exchange import FIXED, REFUSAL, Pending, Reply, Sink
 from netfsfuse.smb.intake import Intake
 from netfsfuse.smb.landing import Landing, Landings
 from netfsfuse.smb.status import USER_SESSION_DELETED
@@ -184,8 +184,10 @@ class Receiver:
 
     def _check_length(self, header: Header, length: int) -> None:
         """Whether a message of ``length`` bytes that begins with ``header`` may be."""
+        if length <= REFUSAL:
+            return
         entry = self._pending.get(header.message_id)
-        if length > (REFUSAL if entry is None else entry.longest):
+        if entry is None or length > entry.longest:
             raise ProtocolError(f"a message of {length} bytes, longer than was asked for")
 
     async def _free_sink_of(self, header: Header, length: int) -> Sink | None:
@@ -275,10 +277,12 @@ class Receiver:
                     check(part)
             reply = Reply(header, part)
             if entry := self._pending.get(header.message_id):
-                entry.request.check(header.status, part)
-            if not header.status:
-                sink = await self._sink_to_copy_to(header.message_id)
-                reply.transferred = sink.fill(part) if sink is not None else 0
+                request = entry.request
+                if len(part) > FIXED or request.command is Command.READ:
+                    request.check(header.status, part)
+                if request.sink is not None and not header.status:
+                    sink = await self._sink_to_copy_to(header.message_id)
+                    reply.transferred = sink.fill(part) if sink is not None else 0
             self._deliver(header, reply)
 
     async def _sink_to_copy_to(self, message_id: int) -> Sink | None:

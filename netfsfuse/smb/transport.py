@@ -169,11 +169,10 @@ class Transport:
         """Enter the requests into the pending table; returns their MessageIds."""
         ids = []
         now = trio.current_time()
-        together = sum(r.longest for r in requests) if len(requests) > 1 else 0
         for index, request in enumerate(requests):
             if request.sink is not None:
                 request.sink.buffer.hold()
-            self._pending[first_id] = Pending(request, exchange, index, now, together=together)
+            self._pending[first_id] = Pending(request, exchange, index, now, requests)
             ids.append(first_id)
             first_id += request.charge
             self._count(request)
@@ -371,7 +370,8 @@ class Transport:
             self._settle(entry)
             self._stats.bytes += reply.transferred
             self._measure(entry)
-            self._liveness.answered = max(self._liveness.answered, entry.sent_at)
+            if entry.sent_at > self._liveness.answered:
+                self._liveness.answered = entry.sent_at
             exchange = entry.exchange
             if exchange is None:
                 self._undo(entry.request, reply)
@@ -431,7 +431,8 @@ class Transport:
     def _settle(self, entry: Pending) -> None:
         """The entry has left the table: its credits are settled and its buffer is let go."""
         request = entry.request
-        self._settle_credits(entry)
+        if not entry.settled:
+            self._settle_credits(entry)
         if request.command is Command.READ:
             self._stats.in_flight -= 1
         if request.sink is not None:
