@@ -33,17 +33,16 @@ from netfsfuse.smb.established import Established
 from netfsfuse.smb.exchange import Exchange, Pending, Reply, Request, Standing
 from netfsfuse.smb.landing import Landings
 from netfsfuse.smb.liveness import Liveness
+from netfsfuse.smb.outbox import Outbox
 from netfsfuse.smb.receive import Receiver
 from netfsfuse.smb.wire.header import (
     FLAG_RELATED,
     FLAG_SIGNED,
-    FRAME_SIZE,
     HEADER_SIZE,
     Command,
     Header,
     async_id_of,
     pack_cancel,
-    pack_frame,
     pack_header,
 )
 from netfsfuse.stats import ServerStats
@@ -51,7 +50,6 @@ from netfsfuse.stats import ServerStats
 log = logging.getLogger(__name__)
 
 _ECHO = b"\x04\0\0\0"
-_PREFIX = FRAME_SIZE + HEADER_SIZE
 _STANDING_SHARE = 4
 """Part of the credits that may be spent on requests which stand unanswered."""
 
@@ -85,11 +83,10 @@ class Transport:
         self._pending: dict[int, Pending] = {}
         self._gate = CreditGate(self._window, self._void, self._starve)
         self._owed: deque[Request] = deque()  # that nobody waits for, and no credit was at hand for
-        self._outbox: deque[memoryview] = deque()
-        self._outbox_filled = trio.Event()
         established.sock.setblocking(False)
         self._sock = established.sock
         self._trio_sock = trio.socket.from_stdlib_socket(established.sock)
+        self._outbox = Outbox(self._sock, self._trio_sock, established.sealer, stats)
         self._receiver = Receiver(
             established, self._pending, self._deliver, stats, landings or Landings(), on_break
         )
@@ -244,10 +241,6 @@ class Transport:
     # -- sending ------------------------------------------------------------------------------
 
     def _send(self, requests: Sequence[Request], ids: list[int]) -> None:
-        """Hand one frame to the socket, or what it does not take to the writer task.
-
-        Requests are small and the socket almost always takes them at once: no task switch.
-        """
         message = b"".join(
             self._pack(request, ids[index], index, len(requests))
             for index, request in enumerate(requests)
@@ -255,21 +248,10 @@ class Transport:
         self._transmit(message)
 
     def _transmit(self, message: bytes | bytearray) -> None:
-        if self.established.sealer is not None:
-            message = self.established.sealer.seal(message)
-        frame = memoryview(pack_frame(len(message)) + message)
-        self._stats.wire_sent += len(frame)
-        if not self._outbox:
-            try:
-                frame = frame[self._sock.send(frame) :]
-            except BlockingIOError:
-                pass
-            except OSError as failed:
-                self.fail(Disconnected(f"send: {failed}"))
-                return
-        if frame:
-            self._outbox.append(frame)
-            self._outbox_filled.set()
+        try:
+            self._outbox.send(message)
+        except OSError as failed:
+            self.fail(Disconnected(f"send: {failed}"))
 
     def _pack(self, request: Request, message_id: int, index: int, count: int) -> bytes | bytearray:
         established = self.established
@@ -291,18 +273,6 @@ class Transport:
             established.signer.sign(packed)
         return packed
 
-    async def _write_outbox(self) -> None:
-        while True:
-            await self._outbox_filled.wait()
-            while self._outbox:
-                sent = await self._trio_sock.send(self._outbox[0])
-                rest = self._outbox[0][sent:]
-                if rest:
-                    self._outbox[0] = rest
-                else:
-                    self._outbox.popleft()
-            self._outbox_filled = trio.Event()
-
     # -- receiving ----------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -314,7 +284,7 @@ class Transport:
         self._stats.channels += 1
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write_outbox)
+                nursery.start_soon(self._outbox.run)
                 nursery.start_soon(self._liveness.run)
                 await self._receiver.run(nursery)
         except* (OSError, trio.ClosedResourceError, trio.BrokenResourceError) as failed:
