@@ -107,6 +107,6 @@ def test_a_wrong_password_is_not_repeated(samba: PrivateSamba, prepared: Mounted
     given = f"log={prepared.log},cachedir={prepared.cachedir},debug,{options.format(**known)}"
     environment = {name: value.format(**known) for name, value in env.items()}
     result = netfsfuse("mount", samba.url, str(prepared.path), "-o", given, env=environment)
-    assert result.returncode == 1
+    assert result.returncode == 77
     assert result.stderr.endswith("wrong user name or password\n")
     assert wrong not in result.stderr + result.stdout + prepared.log_text()
