@@ -81,6 +81,11 @@ class Disconnected(NetfsError):
     """The connection is gone. Retryable once on a new connection (EIO when that failed too)."""
 
 
+class Barred(Disconnected):
+    """The connection is gone and the server does not let us in again (EACCES): nothing that is
+    known of a file's own permissions. It is not asked for a while."""
+
+
 class DeadlineExceeded(NetfsError):
     """An answer did not come in time (EIO)."""
 

@@ -15,7 +15,7 @@ import trio
 
 from netfsfuse.config import ServerConfig
 from netfsfuse.errors import (
-    AccessDenied,
+    Barred,
     Disconnected,
     MountError,
     NetfsError,
@@ -138,7 +138,7 @@ class Session:
     async def transport(self) -> Transport:
         """The live connection, made anew if need be.
 
-        Raises Disconnected when that fails, AccessDenied when the server refuses us.
+        Raises Disconnected when that fails, Barred when the server refuses us.
         """
         if (current := self.live) is not None:
             return current
@@ -156,7 +156,7 @@ class Session:
 
     def _fail_if_refused(self) -> None:
         if standing := self._refusals.standing(trio.current_time()):
-            raise AccessDenied(str(standing))
+            raise Barred(str(standing))
 
     async def _redial(self) -> Transport:
         """A new connection, or the reason why there is none. See ``OUTAGE_PATIENCE``."""
@@ -170,7 +170,7 @@ class Session:
                 transport = await self._dial()
             except Refused as refused:
                 self._failures += 1
-                raise AccessDenied(str(refused)) from refused
+                raise Barred(str(refused)) from refused
             except MountError as failed:
                 if trio.current_time() + pause > self._patient_until:
                     self._failures += 1

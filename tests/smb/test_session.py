@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from netfsfuse.errors import AccessDenied, Disconnected, LoginRefused, MountError
+from netfsfuse.errors import Barred, Disconnected, LoginRefused, MountError
 from netfsfuse.smb.established import Protection
 from netfsfuse.smb.exchange import Reply
 from netfsfuse.smb.session import Session
@@ -170,7 +170,7 @@ async def test_a_refused_login_is_not_tried_again_for_each_request(
         server.drop()
         server.refuse = WRONG
         for _ in range(1000):
-            with pytest.raises(AccessDenied, match="wrong user name or password"):
+            with pytest.raises(Barred, match="wrong user name or password"):
                 await ask(session)
             mock_clock.jump(0.9)
         assert server.dialled == 1 + 5
@@ -191,7 +191,7 @@ async def test_those_who_waited_for_a_refused_login_are_told_so() -> None:
         denied = []
 
         async def asker() -> None:
-            with pytest.raises(AccessDenied):
+            with pytest.raises(Barred):
                 await ask(session)
             denied.append(1)
 
