@@ -239,8 +239,10 @@ class SmbListing:
     def _sound(self, page: list[DirEntry]) -> list[DirEntry]:
         """The entries of a page that can be shown, by their local names."""
         sound = []
+        odd = self._session.odd_names
+        odd.note([entry.name for entry in page])
         for entry in page:
-            name = name_to_local(entry.name)
+            name = name_to_local(entry.name, odd)
             if name != entry.name:
                 if not is_sound_name(entry.name):
                     self._odd(entry.name)

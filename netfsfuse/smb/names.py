@@ -3,11 +3,17 @@
 SMB cannot hold ``" * : < > ? \\ |``, control characters, or a blank or dot at the end of a name.
 Services for Macintosh put such characters into the private-use area from U+F001, and so do cifs.ko
 and macOS, so that names written by them come back right (cf. fs/smb/client/cifs_unicode.h for
-the code points). A name from the server that holds a lone surrogate is passed on as it is
-(``surrogatepass``): what a listing showed can be looked up again.
+the code points). A blank or dot is put there only at the end of a name, and taken from there only.
+A name from the server that holds a lone surrogate is passed on as it is (``surrogatepass``).
+
+What a listing showed can be looked up again. So names that a server lists as no name should be
+(Samba with ``mangled names = no``) are remembered, as :class:`Odd`, and sent as they were listed.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Sequence
 
 from netfsfuse.errors import InvalidName, NameTooLong
 
@@ -28,27 +34,77 @@ _AT_END = {" ": "\uf028", ".": "\uf029"}
 _CONTROL = {chr(code): chr(0xF000 + code) for code in range(1, 0x20)}
 
 _TO_SERVER = str.maketrans(_RESERVED | _CONTROL)
-_TO_LOCAL = str.maketrans(
-    {mapped: plain for plain, mapped in (_RESERVED | _AT_END | _CONTROL).items()}
+_TO_LOCAL = str.maketrans({mapped: plain for plain, mapped in (_RESERVED | _CONTROL).items()})
+_END_TO_LOCAL = {mapped: plain for plain, mapped in _AT_END.items()}
+
+_DIRECTS = (":", "\\", "/", "\0")
+"""Sent as they are they would lead to another file, or to a stream of one."""
+
+_SURELY = re.compile(
+    r"""(?!(?:aux|con|prn|nul|clock\$|conin\$|conout\$|com\d|lpt\d)[ ]*(?:\.|$))  # DOS's devices
+        (?!\.(?:snapshots?|zfs|ckpt|snap)$|@GMT-)  # earlier versions, by unlisted names
+        [^~"*:<>?\\|\x00-\x1f\ue000-\uf8ff]*  # short names have a tilde
+        (?<![ .])$""",
+    re.IGNORECASE | re.VERBOSE,
 )
 
+_ODD = re.compile(r'["*<>?|\x01-\x1f]|(?: |[^\0.]\.+|\.{3,})(?=\0|$)')
 
-def name_to_server(name: str) -> str:
+ODD_MAX = 10_000
+
+
+class Odd:
+    """Names as a server has listed them which no name should be: they are sent as they are. The
+    first ``ODD_MAX`` are remembered."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def note(self, names: Sequence[str]) -> None:
+        """The server has listed them."""
+        if _ODD.search("\0".join(names)) is None:
+            return
+        for name in names:
+            if _ODD.search(name) and len(self._names) < ODD_MAX:
+                if not any(mark in name for mark in _DIRECTS):
+                    self._names.add(name)
+
+
+NONE_ODD = Odd()
+
+
+def is_surely_listed(name: str) -> bool:
+    """Whether a server that finds a file by its local ``name`` lists it, and tells of it, by that
+    name, but for case. Not so where it knows short names of long ones, or takes exception to some
+    (DOS's devices), which it lists by a short name and finds by both; nor where a folder of old
+    versions is listed nowhere."""
+    return _SURELY.match(name) is not None
+
+
+def name_to_server(name: str, odd: Odd = NONE_ODD) -> str:
     """One component of a local path as the server stores it."""
+    if name in odd:
+        return name
     mapped = name.translate(_TO_SERVER)
     if mapped[-1:] in _AT_END:
         mapped = mapped[:-1] + _AT_END[mapped[-1]]
     return mapped
 
 
-def name_to_local(name: str) -> str:
-    """One name from a listing as local programs see it.
+def name_to_local(name: str, odd: Odd = NONE_ODD) -> str:
+    """One name from a listing as local programs see it; two names of one directory stay two.
 
     A "/" cannot come from a sane server; it is replaced, since a name that holds one could
     lead a program out of the directory.
     """
     if not name.isascii():  # no mapped character is ASCII, and most names are
-        name = name.translate(_TO_LOCAL)
+        plain = name.translate(_TO_LOCAL)
+        if (end := plain[-1:]) in _END_TO_LOCAL:
+            plain = plain[:-1] + _END_TO_LOCAL[end]
+        name = name if plain in odd else plain
     if is_sound_name(name):
         return name
     return name.replace("/", "\ufffd").replace("\0", "\ufffd")
@@ -67,9 +123,9 @@ def is_too_long(name: str) -> bool:
     return len(name.encode("utf-16-le", "surrogatepass")) > 2 * NAME_MAX
 
 
-def path_to_server(path: str) -> str:
+def path_to_server(path: str, odd: Odd = NONE_ODD) -> str:
     """A local path below the share, "/" between components, as a CREATE wants it."""
-    return "\\".join(name_to_server(name) for name in path.split("/") if name)
+    return "\\".join(name_to_server(name, odd) for name in path.split("/") if name)
 
 
 def decode_name(raw: bytes) -> str:

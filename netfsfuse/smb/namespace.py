@@ -11,7 +11,7 @@ from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.file import SmbFile
 from netfsfuse.smb.handle import READ_ACCESS
 from netfsfuse.smb.later import LaterFile
-from netfsfuse.smb.names import decode_name, path_to_server
+from netfsfuse.smb.names import decode_name, is_surely_listed, path_to_server
 from netfsfuse.smb.openfiles import OpenFiles
 from netfsfuse.smb.reparse import (
     MFSYMLINK_SIZE,
@@ -62,11 +62,15 @@ class SmbNamespace:
         self._files = OpenFiles(session, trust=lease_trust if session.config.leases else 0.0)
 
     def _server_path(self, path: str) -> str:
-        return path_to_server(f"{self._subdir}/{path}")
+        return path_to_server(f"{self._subdir}/{path}", self._session.odd_names)
 
     def decode_name(self, raw: bytes) -> str:
         """See ``Namespace.decode_name``."""
         return decode_name(raw)
+
+    def is_surely_listed(self, name: str) -> bool:
+        """See ``Namespace.is_surely_listed``."""
+        return is_surely_listed(name)
 
     async def _ask(
         self,

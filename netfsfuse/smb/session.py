@@ -30,6 +30,7 @@ from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.fileids import FileIds
 from netfsfuse.smb.landing import Landings
 from netfsfuse.smb.lease import Leases
+from netfsfuse.smb.names import Odd
 from netfsfuse.smb.refusals import Refusals
 from netfsfuse.smb.scarcity import Scarcity
 from netfsfuse.smb.status import SHORT_OF_HANDLES, error_of
@@ -85,6 +86,7 @@ class Session:
         self.number = 0
         self.clock = clock or ServerClock()
         self.file_ids = FileIds()
+        self.odd_names = Odd()
         self.leases = Leases()
         self.scarcity = Scarcity()
         self._nursery = nursery

@@ -103,7 +103,7 @@ class SmbWatch:
             raise status.error_of(reply.status, f"CHANGE_NOTIFY {self._name!r}")
         else:
             changes = [
-                Change(_path_to_local(each.name), _KINDS.get(each.action, ChangeKind.MODIFIED))
+                Change(self._to_local(each.name), _KINDS.get(each.action, ChangeKind.MODIFIED))
                 for each in parse_change_notify(reply.message)
             ]
         transport = self._session.live
@@ -120,6 +120,12 @@ class SmbWatch:
         self.close()
         for standing in (self._created, self._notify):
             standing.fail(ServerBusy(f"{self._name!r} is not watched any more: handles are short"))
+
+    def _to_local(self, path: str) -> str:
+        odd = self._session.odd_names
+        if "\\" not in path:
+            return name_to_local(path, odd)
+        return "/".join(name_to_local(name, odd) for name in path.split("\\"))
 
     def close(self) -> None:
         """End it: the server forgets it soon. Idempotent, waits for nothing."""
@@ -146,9 +152,3 @@ def _notify(handle: bytes, transport: Transport, *, tree: bool) -> Request:
     room = min(ROOM, transport.established.max_transact)
     body = pack_change_notify(handle, tree=tree, room=room)
     return Request(Command.CHANGE_NOTIFY, body, standing=True, room=room)
-
-
-def _path_to_local(name: str) -> str:
-    if "\\" not in name:
-        return name_to_local(name)
-    return "/".join(map(name_to_local, name.split("\\")))

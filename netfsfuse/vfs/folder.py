@@ -21,6 +21,7 @@ changed.
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -33,6 +34,13 @@ CALM = 2.0
 """Seconds without a change after which a directory counts as left alone."""
 
 _DIRTY_MAX = 4096
+
+
+def folded(name: str) -> str:
+    """The same for all names that a server may take for one."""
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFKD", name).casefold()
 
 
 class Watched:
@@ -119,12 +127,13 @@ class Folder:
         self._folded: set[str] | None = None
 
     def holds(self, name: str) -> bool:
-        """Whether the server may find ``name``: it does not mind case."""
+        """Whether the server may find ``name``: it does not mind case, and some not how accents are
+        written."""
         if name in self.attrs:
             return True
         if self._folded is None:
-            self._folded = {known.casefold() for known in self.attrs}
-        return name.casefold() in self._folded
+            self._folded = {folded(known) for known in self.attrs}
+        return folded(name) in self._folded
 
     def names(self) -> Iterator[str]:
         """In the order of the listing."""

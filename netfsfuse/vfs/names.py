@@ -130,7 +130,7 @@ class Names:
             attr = directory.folder.attrs.get(name)
             lifetime = 0.0 if attr is None else self._lifetime(attr)
             found = find(directory.folder, directory.watched, name, asked, lifetime)
-            if isinstance(found, Missing):
+            if isinstance(found, Missing) and self._namespace.is_surely_listed(name):
                 raise NotFound(path)
             if isinstance(found, Known):
                 known = self._inodes.find(self._number(directory, name, found.attr))

@@ -97,6 +97,11 @@ class Namespace(Protocol):
         """A name from the kernel as a path component. Raises InvalidName."""
         ...
 
+    def is_surely_listed(self, name: str) -> bool:
+        """Whether a file that is found by ``name`` is listed, and told of, by that name, but for
+        case. Else it may be there though no listing shows it."""
+        ...
+
     async def stat(self, path: str) -> FileAttr:
         """Attributes of what is at ``path`` itself, a link not followed."""
         ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.vfs.folder import CALM
 from tests.mount.reading import WAYS, compare, compare_trees, content
 from tests.support.mounted import Mounted
 
@@ -121,6 +123,34 @@ def test_mangled_names_appear_mangled_and_can_be_read(
     (name,) = os.listdir(here)
     assert "~" in name
     assert (here / name).read_text() == "colon"
+
+
+def test_what_is_listed_is_found_by_that_name(
+    samba_factory: Callable[..., PrivateSamba], mount: Mount
+) -> None:
+    """Also where a server lists what no name should be, and what is in it."""
+    server = samba_factory({"mangled names": "no"})
+    for name in ("R.E.M.", "blank ", "plain"):
+        (server.path / name).mkdir()
+        (server.path / name / "song").write_text(name)
+    (server.path / "a\uf029b").write_text("private")
+    (server.path / "a.b").write_text("dot")
+    here = mount(server).path
+    listed = {"R.E.M.", "blank ", "plain"}
+    assert listed | {"a.b", "a\uf029b"} <= set(os.listdir(here))
+    assert {(here / name / "song").read_text() for name in listed} == listed
+    assert ((here / "a.b").read_text(), (here / "a\uf029b").read_text()) == ("dot", "private")
+
+
+def test_what_is_listed_by_another_name_is_still_there(
+    folder: Path, samba: PrivateSamba, mount: Mount
+) -> None:
+    """DOS's devices: Samba lists a short name, and finds both. Both once the folder was listed, too."""
+    (folder / "aux.txt").write_text("aux")
+    here = mount(samba, "actimeo=0.1").path / folder.name
+    assert "aux.txt" not in os.listdir(here)
+    time.sleep(CALM + 0.1)  # from then on what is not listed is not there
+    assert (here / "aux.txt").read_text() == "aux"
 
 
 @settings(

@@ -9,6 +9,7 @@ import trio.testing
 from netfsfuse.errors import NotADirectory, NotFound, ServerBusy, ServerError
 from netfsfuse.smb import directory as directories
 from netfsfuse.smb.directory import SmbListing
+from netfsfuse.smb.names import name_to_server
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.types import DirEntry
 from tests.smb import replies
@@ -143,7 +144,21 @@ async def test_names_that_would_lead_elsewhere_are_left_out() -> None:
     """U+F029 at the end stands for a dot: a server may list what would come out as ".."."""
     async with serving(directory(["a\uf029", "\uf029", "\uf029\uf029", "b"])) as session:
         listing = await SmbListing.open(session, "d")
-        assert await all_of(listing) == ["a.", "b"]
+        assert await all_of(listing) == ["a.", "\uf029.", "b"]
+        await listing.aclose()
+
+
+async def test_names_as_no_server_should_list_them_are_sent_as_they_are_listed() -> None:
+    """Two names of one directory stay two, and "." stays what it is."""
+    names = ["R.E.M\uf029", "R.E.M.", "what ", "a|b", "a:b.", "plain.txt"]
+    async with serving(directory([".", "..", *names])) as session:
+        listing = await SmbListing.open(session, "d")
+        listed = await all_of(listing)
+        assert listed == names
+        odd = session.odd_names
+        sent = [name_to_server(name, odd) for name in listed]
+        assert sent == ["R.E.M\uf029", "R.E.M.", "what ", "a|b", "a\uf022b\uf029", "plain.txt"]
+        assert name_to_server("others.", odd) == "others\uf029"
         await listing.aclose()
 
 

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfsfuse.errors import InvalidName
-from netfsfuse.smb.names import decode_name, name_to_local, name_to_server, path_to_server
+from netfsfuse.smb.names import (
+    decode_name,
+    is_surely_listed,
+    name_to_local,
+    name_to_server,
+    path_to_server,
+)
 
 LOCAL = st.text(
     st.characters(exclude_characters="/\0").filter(lambda c: not 0xF001 <= ord(c) <= 0xF029)
@@ -60,6 +66,22 @@ def test_code_points_of_mapposix(plain: str, code: int) -> None:
 def test_blank_and_dot_are_mapped_at_the_end_only(plain: str, code: int) -> None:
     assert name_to_server(f"a{plain}b{plain}{plain}") == f"a{plain}b{plain}{chr(code)}"
     assert name_to_local(f"b{chr(code)}") == f"b{plain}"
+    assert name_to_local(f"a{chr(code)}b") == f"a{chr(code)}b"  # a{plain}b may be there as well
+    assert name_to_server(f"a{chr(code)}b") == f"a{chr(code)}b"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["aux.txt", "CON", "nul.tar.gz", "lpt1.doc", "prn .x", "ALONGN~1.TXT", "a:b", "dot.", "blank "]
+    + [".snapshot", ".zfs", "@GMT-2024.01.01-00.00.00", "\uf022"],
+)
+def test_what_may_be_there_though_it_is_not_listed(name: str) -> None:
+    assert not is_surely_listed(name)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "console", "auxiliary.c", "con-1", "grüße", ".git", "a b"])
+def test_what_would_be_listed(name: str) -> None:
+    assert is_surely_listed(name)
 
 
 def test_path() -> None:

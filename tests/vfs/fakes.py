@@ -229,6 +229,9 @@ class FakeNamespace:
     def decode_name(self, raw: bytes) -> str:
         return raw.decode()
 
+    def is_surely_listed(self, name: str) -> bool:
+        return not name.startswith("aux")
+
     async def stat(self, path: str) -> FileAttr:
         return (await self._node("stat", path)).attr
 
