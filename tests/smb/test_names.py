@@ -79,7 +79,9 @@ def test_what_may_be_there_though_it_is_not_listed(name: str) -> None:
     assert not is_surely_listed(name)
 
 
-@pytest.mark.parametrize("name", ["a.txt", "console", "auxiliary.c", "con-1", "grüße", ".git", "a b"])
+@pytest.mark.parametrize(
+    "name", ["a.txt", "console", "auxiliary.c", "con-1", "grüße", ".git", "a b"]
+)
 def test_what_would_be_listed(name: str) -> None:
     assert is_surely_listed(name)
 
