@@ -68,9 +68,9 @@ class Odd:
         if _ODD.search("\0".join(names)) is None:
             return
         for name in names:
-            if _ODD.search(name) and len(self._names) < ODD_MAX:
-                if not any(mark in name for mark in _DIRECTS):
-                    self._names.add(name)
+            is_safe = not any(mark in name for mark in _DIRECTS)
+            if is_safe and len(self._names) < ODD_MAX and _ODD.search(name):
+                self._names.add(name)
 
 
 NONE_ODD = Odd()

@@ -145,7 +145,7 @@ def test_what_is_listed_is_found_by_that_name(
 def test_what_is_listed_by_another_name_is_still_there(
     folder: Path, samba: PrivateSamba, mount: Mount
 ) -> None:
-    """DOS's devices: Samba lists a short name, and finds both. Both once the folder was listed, too."""
+    """DOS's devices: Samba lists a short name and finds both, whatever was listed."""
     (folder / "aux.txt").write_text("aux")
     here = mount(samba, "actimeo=0.1").path / folder.name
     assert "aux.txt" not in os.listdir(here)
