@@ -42,8 +42,9 @@ _DIRECTS = (":", "\\", "/", "\0")
 
 _SURELY = re.compile(
     r"""(?!(?:aux|con|prn|nul|clock\$|conin\$|conout\$|com\d|lpt\d)[ ]*(?:\.|$))  # DOS's devices
-        (?!\.(?:snapshots?|zfs|ckpt|snap)$|@GMT-)  # earlier versions, by unlisted names
-        [^~"*:<>?\\|\x00-\x1f\ue000-\uf8ff]*  # short names have a tilde
+        (?![.~](?:snapshots?|zfs|ckpt|snap)$|@GMT-)  # earlier versions, by unlisted names
+        (?![^.~]{0,7}~[^.~]{1,3}(?:\.[^.]{0,3})?$)  # short names, as ALONGN~1.TXT
+        [^"*:<>?\\|\x00-\x1f\ue000-\uf8ff]*
         (?<![ .])$""",
     re.IGNORECASE | re.VERBOSE,
 )
