@@ -81,6 +81,10 @@ class Watched:
         """Whether anything in the directory may have changed since ``asked``."""
         return asked <= self._all
 
+    def changed_names(self, asked: float) -> int:
+        """Of how many names something was told to have changed since ``asked``."""
+        return sum(asked <= told for told in self._dirty.values())
+
     @property
     def lives(self) -> bool:
         """Whether changes are told."""

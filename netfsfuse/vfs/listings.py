@@ -86,8 +86,10 @@ class Listings:
     async def fill(self, inode: Inode) -> None:
         """List the directory for whoever comes next. Raises no NetfsError; a listing that
         somebody else is filling is left to them."""
-        if inode in self._filling or self.believed(inode) is not None:
-            return
+        if inode not in self._filling and self.believed(inode) is None:
+            await self._fill(inode)
+
+    async def _fill(self, inode: Inode) -> None:
         self._filling[inode] = over = trio.Event()
         try:
             self._watches.use(inode)
@@ -114,7 +116,7 @@ class Listings:
         if (filling := self._filling.get(inode)) is not None:
             await filling.wait()
         else:
-            await self.fill(inode)
+            await self._fill(inode)
 
     def _learn_own(self, inode: Inode, listing: Listing, asked: float) -> None:
         """What the listing says of the directory itself, which its parent's watch is not told."""

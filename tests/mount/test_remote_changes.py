@@ -119,7 +119,7 @@ def test_more_changes_than_the_server_tells(
     samba: PrivateSamba, folder: Path, mount: Mount, proxy: Callable[..., PrivateProxy]
 ) -> None:
     """Of everything in the directory the kernel's idea is out of date, and of what is not there."""
-    files = [folder / f"a file with a rather long name, {n:05}" for n in range(1200)]
+    files = [folder / f"a file with a rather long name, {n:05}" for n in range(1000)]
     for file in files:
         file.write_bytes(b"old")
     time.sleep(0.1)

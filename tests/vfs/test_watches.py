@@ -106,7 +106,10 @@ async def test_what_one_told_is_still_true_when_it_was_given_up(autojump_clock: 
         assert vfs.fs.believed_for(vfs.fs.inodes.get(7)) == 60.0
 
 
-async def test_too_many_changes_are_found_out_by_one_listing(autojump_clock: Clock) -> None:
+@pytest.mark.parametrize("changed", [0, 10, 50], ids=["all", "few", "many"])
+async def test_many_changes_are_found_out_by_one_listing(
+    changed: int, autojump_clock: Clock
+) -> None:
     files = {f"d0/f{n}": Node(file_attr(1000 + n)) for n in range(50)}
     async with mounted(many(1) | files, actimeo=60.0, watching=True) as vfs:
         await vfs.lookup("d0")
@@ -118,15 +121,16 @@ async def test_too_many_changes_are_found_out_by_one_listing(autojump_clock: Clo
         await trio.sleep(1)
         for path, node in files.items():
             vfs.names.tree[path] = Node(node.attr._replace(size=3))
-        vfs.names.watches[0].send.send_nowait([])
+        told = [Change(f"f{n}", ChangeKind.MODIFIED) for n in range(changed)]
+        vfs.names.watches[0].send.send_nowait(told)
         await trio.testing.wait_all_tasks_blocked()
         vfs.names.asked.clear()
         await trio.sleep(1)
-        for number in range(50):
+        for number in range(changed or 50):
             assert (await vfs.fs.getattr(1000 + number)).attr.size == 3
         asked = [what for what, _ in vfs.names.asked]
-        assert asked.count("stat") == FROM - 1
-        assert asked.count("list") == 1
+        assert asked.count("stat") == (10 if changed == 10 else FROM - 1)
+        assert asked.count("list") == (0 if changed == 10 else 1)
 
 
 @pytest.mark.parametrize("error", [AccessDenied, NotSupported])
