@@ -217,7 +217,7 @@ class Handshake:
         if not (who.guest or who.anonymous):
             raise LoginRefused(
                 f"{config.host} does not take this user name and password, and would let"
-                f" {who.username} in as a guest: give guest if that is meant"
+                f" {who.username or 'anybody'} in as a guest: give guest if that is meant"
             )
         if config.sign or self._seal or self._least.keyed:
             raise MountError(

@@ -31,6 +31,7 @@ from netfsfuse.smb.fileids import FileIds
 from netfsfuse.smb.landing import Landings
 from netfsfuse.smb.lease import Leases
 from netfsfuse.smb.names import Odd
+from netfsfuse.smb.redial import Redial
 from netfsfuse.smb.refusals import Refusals
 from netfsfuse.smb.scarcity import Scarcity
 from netfsfuse.smb.status import SHORT_OF_HANDLES, error_of
@@ -45,12 +46,6 @@ log = logging.getLogger(__name__)
 _TEARDOWN_BODY = b"\x04\0\0\0"
 _TEARDOWN_SECONDS = 2.0
 _RESOLVE_SECONDS = 2.0
-
-OUTAGE_PATIENCE = 5.0
-"""Seconds from the first attempt to connect again in which a server that refuses is asked again: a
-restart of smbd takes it away for 0.1 to 2 s, and who reads meanwhile shall not notice. In an outage
-that lasts longer each request makes one attempt, and fails at once."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
 SMALLEST = 4096
 """Bytes that a server must be ready to send at once, of a file and of a listing."""
@@ -93,10 +88,7 @@ class Session:
         self._stats = stats
         self._handshaker = handshaker
         self._transport: Transport | None = None
-        self._connecting = trio.Lock()
-        self._failures = 0  # attempts to reconnect that failed: those who waited share it
-        self._patient_until: float | None = None  # in an outage
-        self._closed = False
+        self._redial = Redial(f"//{config.host}/{config.share}", self._dial_again, nursery)
         self._acknowledging = 0
         self._lasting = lasting
         self._landings = landings or Landings()
@@ -146,45 +138,17 @@ class Session:
             return current
         if not self._lasting:
             raise Disconnected("the connection is gone")
-        self._fail_if_refused()
-        failures = self._failures
-        async with self._connecting:
-            if (current := self.live) is not None:
-                return current
-            self._fail_if_refused()
-            if self._failures != failures:
-                raise Disconnected("the server cannot be reached")
-            return await self._redial()
-
-    def _fail_if_refused(self) -> None:
         if standing := self._refusals.standing(trio.current_time()):
             raise Barred(str(standing))
+        await self._redial.connect()
+        if (current := self.live) is None:
+            raise Disconnected("the connection was lost again")
+        return current
 
-    async def _redial(self) -> Transport:
-        """A new connection, or the reason why there is none. See ``OUTAGE_PATIENCE``."""
+    async def _dial_again(self) -> None:
         self.channels.drop()
-        if self._patient_until is None:
-            log.info("connecting again to //%s/%s", self.config.host, self.config.share)
-            self._patient_until = trio.current_time() + OUTAGE_PATIENCE
-        pause = _FIRST_PAUSE
-        while not self._closed:
-            try:
-                transport = await self._dial()
-            except Refused as refused:
-                self._failures += 1
-                raise Barred(str(refused)) from refused
-            except MountError as failed:
-                if trio.current_time() + pause > self._patient_until:
-                    self._failures += 1
-                    raise Disconnected(str(failed)) from failed
-                await trio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-            else:
-                self._patient_until = None
-                self._stats.reconnects += 1
-                log.info("connected again to //%s/%s", self.config.host, self.config.share)
-                return transport
-        raise Disconnected("the mount is going away")
+        await self._dial()
+        self._stats.reconnects += 1
 
     async def _dial(self) -> Transport:
         established = await self._shake_hands()
@@ -324,7 +288,7 @@ class Session:
 
     async def aclose(self) -> None:
         """Leave the tree and log off, politely but briefly, and end the connection."""
-        self._closed = True
+        self._redial.close()
         await self.channels.aclose()
         transport = self._transport
         if transport is None or transport.error is not None:

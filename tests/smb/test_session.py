@@ -21,7 +21,7 @@ from tests.smb.server import SESSION_DELETED, Server, serving
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in an outage that has lasted for long: one attempt a request."""
-    monkeypatch.setattr("netfsfuse.smb.session.OUTAGE_PATIENCE", 0.0)
+    monkeypatch.setattr("netfsfuse.smb.redial.OUTAGE_PATIENCE", 0.0)
 
 
 async def ask(session: Session) -> Reply:
@@ -217,7 +217,7 @@ async def test_a_share_that_comes_back_later_than_its_server_is_waited_for(
         assert server.dialled == 4
         server.drop()
         server.refusals = -1
-        monkeypatch.setattr("netfsfuse.smb.session.OUTAGE_PATIENCE", 0.2)
+        monkeypatch.setattr("netfsfuse.smb.redial.OUTAGE_PATIENCE", 0.2)
         with pytest.raises(Disconnected):
             await ask(session)
         assert server.dialled > 5
@@ -255,13 +255,55 @@ async def test_a_closed_session_does_not_come_back() -> None:
 
 
 async def test_who_gives_up_waiting_leaves_the_attempt_to_the_next() -> None:
+    """And it goes on: a server that takes its time with a login is not sent another."""
     server = Server()
     async with serving(server) as session:
         server.drop()
-        server.gate = trio.Event()
-        with trio.move_on_after(0.02) as scope:
-            await ask(session)
-        assert scope.cancelled_caught
-        server.gate.set()
-        server.gate = None
+        server.gate = gate = trio.Event()
+        for _ in range(3):
+            with trio.move_on_after(0.02) as scope:
+                await ask(session)
+            assert scope.cancelled_caught
+        gate.set()
         assert (await ask(session)).status == 0
+        assert server.dialled == 2
+        assert session._stats.reconnects == 1
+
+
+async def test_a_login_is_refused_also_when_nobody_waits_any_more(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    server = Server()
+    async with serving(server, within=math.inf) as session:
+        server.drop()
+        server.gate, server.refuse = trio.Event(), WRONG
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, session)
+            while server.dialled < 2:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        server.gate.set()
+        with pytest.raises(Barred):
+            await ask(session)
+        with pytest.raises(Barred):
+            await ask(session)
+        assert server.dialled == 2
+
+
+async def test_closing_ends_an_attempt_to_connect() -> None:
+    server = Server()
+    async with serving(server) as session:
+        server.drop()
+        server.gate = gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+
+            async def asker() -> None:
+                with pytest.raises(Disconnected):
+                    await ask(session)
+
+            nursery.start_soon(asker)
+            while server.dialled < 2:
+                await trio.sleep(0.001)
+            await session.aclose()
+        gate.set()
+        assert session.live is None
