@@ -45,7 +45,7 @@ def build(knowledge: Knowledge, name: str) -> click.Group:
     @click.group(name, context_settings={"help_option_names": ["-h", "--help"]})
     @click.option(
         "--cachedir",
-        type=click.Path(path_type=Path),
+        type=Path,
         required=knowledge.directory is None,
         help="The cache's directory." + ("" if knowledge.directory is None else " Default: yours."),
     )

@@ -5,6 +5,7 @@ Reading it touches no filesystem: a ``stat`` of a mount point whose daemon hangs
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,14 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One line: where it is, what it is, what the mounter called it, and its MAJOR:MINOR."""
+    """One line: where it is, what it is, what the mounter called it, its MAJOR:MINOR, and its id,
+    which no other mount has as long as it is there."""
 
     path: str
     fstype: str
     source: str
     device: str
+    id: int = 0
 
     @property
     def is_ours(self) -> bool:
@@ -31,19 +34,19 @@ class Mount:
 def parse_mountinfo(text: str) -> list[Mount]:
     """The mounts in the order of the kernel: a later one on the same path covers an earlier."""
     mounts = []
+    # Not by splitlines(): a path may hold what that takes for the end of a line.
     for line in text.split("\n"):
         before, separator, after = line.partition(" - ")
         fields, tail = before.split(" "), after.split(" ")
         if separator and len(fields) >= 6 and len(tail) >= 2:
             path, source = _unescape(fields[4]), _unescape(tail[1])
-            mounts.append(Mount(path, tail[0], source, fields[2]))
+            mounts.append(Mount(path, tail[0], source, fields[2], int(fields[0])))
     return mounts
 
 
 def read_mounts() -> list[Mount]:
     """The mounts now."""
-    path = Path("/proc/self/mountinfo")
-    return parse_mountinfo(path.read_bytes().decode(errors="surrogateescape"))
+    return parse_mountinfo(os.fsdecode(Path("/proc/self/mountinfo").read_bytes()))
 
 
 def mount_at(path: str, mounts: list[Mount]) -> Mount | None:

@@ -16,14 +16,14 @@ a broken line
 
 def test_parse():
     mounts = parse_mountinfo(TEXT)
-    assert mounts[1] == Mount("/mnt/a b", "fuse.netfsfuse", "//nas/my films", "0:45")
-    assert mounts[2] == Mount("/mnt/a\\b", "fuse.sshfs", "host:", "0:46")
+    assert mounts[1] == Mount("/mnt/a b", "fuse.netfsfuse", "//nas/my films", "0:45", 40)
+    assert mounts[2] == Mount("/mnt/a\\b", "fuse.sshfs", "host:", "0:46", 41)
     assert [mount.is_ours for mount in mounts] == [False, True, False, True, False]
 
 
 def test_the_uppermost_mount_counts():
     mounts = parse_mountinfo(TEXT)
-    assert mount_at("/mnt/x", mounts) == Mount("/mnt/x", "tmpfs", "none", "0:48")
+    assert mount_at("/mnt/x", mounts) == Mount("/mnt/x", "tmpfs", "none", "0:48", 43)
     assert mount_at("/mnt", mounts) is None
 
 

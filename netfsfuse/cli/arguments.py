@@ -1,4 +1,7 @@
-"""The argument that every subcommand shares: the mount point."""
+"""The argument that every subcommand shares: the mount point.
+
+No path here is of click's own type for them, which calls ``stat`` on what it is given.
+"""
 
 from __future__ import annotations
 
@@ -14,5 +17,5 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str)
     return value
 
 
-mountpoint_argument = click.argument("mountpoint", type=click.Path(), callback=_not_empty)
+mountpoint_argument = click.argument("mountpoint", type=str, callback=_not_empty)
 """Decorates a command with its MOUNTPOINT."""

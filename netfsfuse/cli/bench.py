@@ -35,11 +35,9 @@ _OWN_OPTIONS = ("user", "username", "domain", "dom", "workgroup", "port", "cache
 @click.option("--size", metavar="SIZE", help="The most that one run reads (default: 1G).")
 @click.option("--rounds", metavar="N", type=click.IntRange(1, _MOST_ROUNDS), help="Default: 5.")
 @click.option("--quick", is_flag=True, help="Under two minutes: one round, smaller, fewer cells.")
-@click.option("--json", metavar="FILE", type=click.Path(path_type=Path), help="Write all results.")
-@click.option("--plot", metavar="FILE.svg", type=click.Path(path_type=Path), help="Draw the rates.")
-@click.option(
-    "--directory", metavar="DIR", type=click.Path(path_type=Path), help="Where data goes."
-)
+@click.option("--json", metavar="FILE", type=Path, help="Write all results.")
+@click.option("--plot", metavar="FILE.svg", type=Path, help="Draw the rates.")
+@click.option("--directory", metavar="DIR", type=Path, help="Where data goes.")
 @click.option("-o", "texts", metavar="OPT,...", multiple=True, help="Mount options for ours.")
 def bench_command(
     source: str | None,

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from netfsfuse.cli.choices import Invoker
 from netfsfuse.cli.detach import detach
+from netfsfuse.cli.place import resolved
 from netfsfuse.cli.probe import Answer, probe
 from netfsfuse.cli.programs import find_program
 from netfsfuse.errors import MountError
-from netfsfuse.mountinfo import mount_at, read_mounts
+from netfsfuse.mountinfo import Mount, mount_at, mount_holding, read_mounts
 from netfsfuse.stats import STATS_XATTR
 
-STAT_TIMEOUT = 5.0  # seconds until a mount point counts as hung
+STAT_TIMEOUT = 3.0  # seconds until a mount point counts as hung
 FUSE_DEVICE = "/dev/fuse"
 FUSE_CONF = "/etc/fuse.conf"
 _STACKED_LIMIT = 8  # dead mounts on top of each other that one command clears away
@@ -29,25 +30,37 @@ def ready_mountpoint(path: str, invoker: Invoker) -> Path:
 
     A mount of ours that its daemon left dead is detached first. Raises :class:`MountError`.
     """
+    place = path
     for _ in range(_STACKED_LIMIT):
-        answer = _ask(path)
-        mount = mount_at(answer.real, read_mounts())
-        if mount is None or not mount.is_ours:
+        mounts = read_mounts()
+        place = resolved(place, mounts)
+        mount = mount_at(place, mounts)
+        if mount is not None and mount.is_ours:
+            # The kernel answers a stat from its cache for actimeo seconds after the daemon's
+            # death, an xattr never.
+            if not _ask(place, mount.path, STATS_XATTR).is_dead:
+                raise MountError(f"{place} is already mounted ({mount.source})")
+            detach(place, lazy=True)
+            continue
+        answer = _ask(place, _mount_point_of(place, mounts))
+        if answer.real == place:
             _check_directory(path, answer, invoker)
-            return Path(answer.real)
-        # The kernel answers a stat from its cache for actimeo seconds after the daemon's death,
-        # an xattr never.
-        if not _ask(answer.real, STATS_XATTR).is_dead:
-            raise MountError(f"{answer.real} is already mounted ({mount.source})")
-        detach(answer.real, lazy=True)
+            return Path(place)
+        place = answer.real  # by a symlink inside of another mount
     raise MountError(f"mount point {path}: too many dead mounts on top of each other")
 
 
-def _ask(path: str, xattr: str = "") -> Answer:
-    answer = probe(os.path.abspath(path), xattr, timeout=STAT_TIMEOUT)
+def _mount_point_of(place: str, mounts: list[Mount]) -> str:
+    """Where the mount that ``place`` lies in is mounted, by name alone."""
+    holding = mount_holding(place, mounts)
+    return place if holding is None else holding.path
+
+
+def _ask(place: str, mounted: str, xattr: str = "") -> Answer:
+    answer = probe(place, xattr, timeout=STAT_TIMEOUT)
     if answer is None:
         raise MountError(
-            f"mount point {path} does not answer; `netfsfuse umount --lazy {path}` "
+            f"mount point {place} does not answer; `netfsfuse umount --force {mounted}` "
             "takes a hung mount away"
         )
     return answer

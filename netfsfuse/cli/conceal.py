@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,6 @@ def conceal(secrets: Iterable[str]) -> None:
             return
         arguments = ctypes.string_at(start, end - start)
         for secret in filter(None, secrets):
-            raw = re.escape(secret.encode("utf-8", "surrogateescape"))
+            raw = re.escape(os.fsencode(secret))
             for found in re.finditer(b"(?<=[=%])" + raw, arguments):
                 ctypes.memset(start + found.start(), ord("*"), found.end() - found.start())

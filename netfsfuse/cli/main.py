@@ -15,6 +15,7 @@ import netfsfuse
 from netfsfuse.cli.bench import bench_command
 from netfsfuse.cli.daemon import LOGIN_REFUSED
 from netfsfuse.cli.mount import mount_command
+from netfsfuse.cli.probe import cached_at
 from netfsfuse.cli.stats import stats_command
 from netfsfuse.cli.umount import umount_command
 from netfsfuse.cli.warm import warm_command
@@ -34,7 +35,7 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "cache":
-            made: click.Group = import_module("netfsfuse.fscache.command").cache_group()
+            made: click.Group = import_module("netfsfuse.fscache.command").cache_group(cached_at)
             return made
         return super().get_command(ctx, cmd_name)
 

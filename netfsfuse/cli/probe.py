@@ -14,10 +14,15 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from netfsfuse.cli.place import resolved
+from netfsfuse.errors import MountError
+from netfsfuse.mountinfo import Mount, mount_holding, read_mounts
+from netfsfuse.stats import OBJECT_XATTR
+
 _CHILD = """
 import json, os, sys
 path, name = sys.argv[1], sys.argv[2]
-answer = {"real": os.path.realpath(path), "mode": 0, "errno": 0, "value": None}
+answer = {"real": os.fsencode(os.path.realpath(path)).hex(), "mode": 0, "errno": 0, "value": None}
 try:
     answer["mode"] = os.stat(path).st_mode
     if name:
@@ -26,6 +31,7 @@ except OSError as error:
     answer["errno"] = error.errno
 json.dump(answer, sys.stdout)
 """
+ON_MOUNT_TIMEOUT = 3.5  # seconds for a mount to say that it lives: a command answers within 5
 _AFTER_KILL = 0.5  # seconds for a killed child to go; one that sleeps in the kernel is left behind
 
 
@@ -54,7 +60,10 @@ def probe(path: str, xattr: str = "", *, timeout: float) -> Answer | None:
     )
     try:
         output, _ = child.communicate(timeout=timeout)
-        return Answer(**json.loads(output))
+        found = json.loads(output)
+        # Bytes: the child, deaf to PYTHONUTF8, may read them as other letters than this process.
+        real = os.fsdecode(bytes.fromhex(found.pop("real")))
+        return Answer(real, **found)
     except subprocess.TimeoutExpired:
         return None
     except ValueError:  # it was killed, or no interpreter could start
@@ -65,3 +74,42 @@ def probe(path: str, xattr: str = "", *, timeout: float) -> Answer | None:
             child.wait(_AFTER_KILL)
         if child.stdout is not None:
             child.stdout.close()
+
+
+def real_on_mount(path: str) -> str:
+    """The resolved name of ``path``, which exists, on a mount of ours that answers.
+
+    Raises :class:`MountError` in one line if one of this is not so.
+    """
+    mounts = read_mounts()
+    place = resolved(path, mounts)
+    _check_ours(place, path, mounts)
+    answer = probe(place, timeout=ON_MOUNT_TIMEOUT)
+    if answer is None:
+        raise MountError(f"{path} does not answer within {ON_MOUNT_TIMEOUT:g} seconds")
+    if answer.errno:
+        raise MountError(f"{path}: {os.strerror(answer.errno)}")
+    _check_ours(answer.real, path, mounts)  # a symlink inside of the mount may lead out of it
+    return answer.real
+
+
+def cached_at(path: str) -> str | None:
+    """What the mount says of where the file at ``path`` is cached; None for what is no such file.
+
+    Raises :class:`MountError` when the mount does not answer.
+    """
+    mounts = read_mounts()
+    place = resolved(path, mounts)
+    mount = mount_holding(place, mounts)
+    if mount is None or not mount.is_ours:
+        return None
+    answer = probe(place, OBJECT_XATTR, timeout=ON_MOUNT_TIMEOUT)
+    if answer is None:
+        raise MountError(f"{path} does not answer within {ON_MOUNT_TIMEOUT:g} seconds")
+    return answer.value
+
+
+def _check_ours(place: str, shown: str, mounts: list[Mount]) -> None:
+    mount = mount_holding(place, mounts)
+    if mount is None or not mount.is_ours:
+        raise MountError(f"{shown} is not on a netfsfuse mount")

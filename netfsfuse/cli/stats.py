@@ -10,13 +10,14 @@ from typing import Any
 import click
 
 from netfsfuse.cli.arguments import mountpoint_argument
+from netfsfuse.cli.place import resolved
 from netfsfuse.cli.probe import Answer, probe
 from netfsfuse.cli.sizes import format_size
 from netfsfuse.errors import MountError
 from netfsfuse.mountinfo import mount_holding, read_mounts
 from netfsfuse.stats import STATS_XATTR
 
-_TIMEOUT = 10.0  # seconds
+_TIMEOUT = 3.5  # seconds
 _BYTE_NAMES = ("bytes", "bytes_read", "bytes_stored", "bytes_peak", "wire_received", "wire_sent")
 
 
@@ -34,12 +35,9 @@ def stats_command(mountpoint: str, as_json: bool) -> None:
 
 def read_stats(mountpoint: str) -> dict[str, Any]:
     """The counters of the mount at, or above, ``mountpoint``. Raises :class:`MountError`."""
-    path = os.path.abspath(mountpoint)
     mounts = read_mounts()
-    mount = mount_holding(path, mounts)
-    if mount is None or not mount.is_ours:  # perhaps a symlink
-        answer = probe(path, timeout=_TIMEOUT)
-        mount = mount_holding(answer.real, mounts) if answer else None
+    place = resolved(mountpoint, mounts)
+    mount = mount_holding(place, mounts)
     if mount is None or not mount.is_ours:
         raise MountError(f"{mountpoint} is not a netfsfuse mount")
     answer = probe(mount.path, STATS_XATTR, timeout=_TIMEOUT)

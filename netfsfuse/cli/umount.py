@@ -17,26 +17,32 @@ from pathlib import Path
 import click
 
 from netfsfuse.cli.arguments import mountpoint_argument
-from netfsfuse.cli.detach import detach
+from netfsfuse.cli.detach import abandon, detach
+from netfsfuse.cli.place import resolved
 from netfsfuse.cli.probe import probe
 from netfsfuse.errors import MountError
-from netfsfuse.mountinfo import mount_at, read_mounts
+from netfsfuse.mountinfo import Mount, mount_at, read_mounts
 from netfsfuse.stats import STATS_XATTR
 
-_STAT_TIMEOUT = 5.0  # seconds to resolve a path that is no mount point by its own name
-_ASK_TIMEOUT = 2.0  # seconds for the mount to tell its pid
+_ASK_TIMEOUT = 1.5  # seconds for the mount to tell its pid
 _GONE_TIMEOUT = 60.0  # seconds for stores to be flushed
-_LAZY_TIMEOUT = 2.0  # seconds: with files still open the daemon lives on, rightly
+_SAID_AFTER = 3.0  # seconds of that after which the user is told what it waits for
+_SOON_TIMEOUT = 1.5  # seconds: with files still open, or hung, the daemon lives on, rightly
 _FOREGROUND = re.compile(r"-[a-z]*f|--foreground")
 
 
 @click.command("umount")
 @mountpoint_argument
 @click.option("-l", "--lazy", is_flag=True, help="Detach now even if in use.")
-def umount_command(mountpoint: str, lazy: bool) -> None:
+@click.option(
+    "-f", "--force", is_flag=True, help="Detach a mount that hangs; what waits for it gets errors."
+)
+def umount_command(mountpoint: str, lazy: bool, force: bool) -> None:
     """Unmount, and return when the daemon is gone."""
-    path = _our_mount(mountpoint)
-    answer = probe(path, STATS_XATTR, timeout=_ASK_TIMEOUT)
+    mount = _our_mount(mountpoint)
+    path = mount.path
+    answer = None if force else probe(path, STATS_XATTR, timeout=_ASK_TIMEOUT)
+    hung = answer is None
     dead = answer is not None and answer.is_dead
     with contextlib.ExitStack() as stack:
         daemons = []
@@ -45,25 +51,26 @@ def umount_command(mountpoint: str, lazy: bool) -> None:
             if pidfd is not None:
                 stack.callback(os.close, pidfd)
                 daemons.append((pid, pidfd))
-        detach(path, lazy=lazy or dead)
+        if force:
+            abandon(mount)
+        else:
+            detach(path, lazy=lazy or dead)
         for pid, pidfd in daemons:
-            _wait_gone(path, pid, pidfd, lazy=lazy)
+            if hung or lazy:
+                _look_gone(path, pid, pidfd, told=hung)
+            else:
+                _wait_gone(path, pid, pidfd)
 
 
-def _our_mount(mountpoint: str) -> str:
-    """The mount point's resolved name. Raises :class:`MountError` if it is not one of ours."""
-    path = os.path.abspath(mountpoint)
+def _our_mount(mountpoint: str) -> Mount:
+    """The uppermost mount there. Raises :class:`MountError` if it is not one of ours."""
     mounts = read_mounts()
-    mount = mount_at(path, mounts)
-    if mount is None:  # perhaps a symlink, or below one
-        answer = probe(path, timeout=_STAT_TIMEOUT)
-        path = answer.real if answer else path
-        mount = mount_at(path, mounts)
+    mount = mount_at(resolved(mountpoint, mounts), mounts)
     if mount is None:
         raise MountError(f"{mountpoint} is not mounted")
     if not mount.is_ours:
         raise MountError(f"{mountpoint} is a mount of type {mount.fstype}, not ours")
-    return path
+    return mount
 
 
 def _daemon_pids(path: str, stats: str | None) -> list[int]:
@@ -86,7 +93,7 @@ def _serves(pid: int, path: str) -> bool:
         content = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-    words = content.decode(errors="surrogateescape").split("\0")
+    words = os.fsdecode(content).split("\0")
     return is_daemon(words, path, lambda: os.readlink(f"/proc/{pid}/cwd"))
 
 
@@ -120,11 +127,27 @@ def _open_daemon(pid: int, path: str) -> int | None:
     return None
 
 
-def _wait_gone(path: str, pid: int, pidfd: int, *, lazy: bool) -> None:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    if not poll.poll((_LAZY_TIMEOUT if lazy else _GONE_TIMEOUT) * 1000) and not lazy:
+def _wait_gone(path: str, pid: int, pidfd: int) -> None:
+    if _has_ended(pidfd, _SAID_AFTER):
+        return
+    click.echo(f"netfsfuse: {path} is unmounted; its daemon (pid {pid}) is ending", err=True)
+    if not _has_ended(pidfd, _GONE_TIMEOUT - _SAID_AFTER):
         raise MountError(
             f"{path} is unmounted, but its daemon (pid {pid}) is still running "
             f"after {_GONE_TIMEOUT:g} seconds"
         )
+
+
+def _look_gone(path: str, pid: int, pidfd: int, *, told: bool) -> None:
+    if not _has_ended(pidfd, _SOON_TIMEOUT) and told:
+        click.echo(
+            f"netfsfuse: {path} is unmounted; its daemon (pid {pid}) did not answer and is still "
+            "there: kill it if it does not end",
+            err=True,
+        )
+
+
+def _has_ended(pidfd: int, timeout: float) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 
 import click
 
+from netfsfuse.cli.probe import real_on_mount
 from netfsfuse.cli.sizes import format_size
 from netfsfuse.errors import MountError
-from netfsfuse.mountinfo import mount_holding, read_mounts
 
 JOBS = 16
 _FAILURES_SHOWN = 20
@@ -27,11 +26,10 @@ def warm_command(paths: tuple[str, ...], pin: bool, jobs: int) -> None:
     What is cached already is skipped: after an interruption, run it again. `netfsfuse cache unpin`
     takes back what --pin does.
     """
-    for path in paths:
-        _check(path)
+    tops = [real_on_mount(path) for path in paths]
     bar = import_module("netfsfuse.cli.progress").Bar()
     with bar.shown():
-        outcome = import_module("netfsfuse.warm").warm(paths, jobs, bar, pin=pin)
+        outcome = import_module("netfsfuse.warm").warm(tops, jobs, bar, pin=pin)
     for line in outcome.failures[:_FAILURES_SHOWN]:
         click.echo(f"netfsfuse: {line}", err=True)
     if len(outcome.failures) > _FAILURES_SHOWN:
@@ -43,10 +41,3 @@ def warm_command(paths: tuple[str, ...], pin: bool, jobs: int) -> None:
     )
     if outcome.failures:
         raise MountError(f"{len(outcome.failures)} files are not in the cache")
-
-
-def _check(path: str) -> None:
-    mount = mount_holding(os.path.realpath(path), read_mounts())
-    if mount is None or not mount.is_ours:
-        raise MountError(f"{path} is not on a netfsfuse mount")
-    os.stat(path)

@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from netfsfuse.cli.probe import real_on_mount
 from netfsfuse.errors import MountError
 from netfsfuse.mountinfo import mount_holding, read_mounts
 from netfsfuse.stats import CHANGES_XATTR
@@ -36,9 +37,7 @@ def watch_command(directory: str, as_json: bool) -> None:
     that the server could not be reached for a while. What is done on a Samba server's own disk is
     told of the 96 directories next to the given one.
     """
-    path = os.path.realpath(directory)
-    if not _is_mounted(path):
-        raise MountError(f"{directory} is not on a netfsfuse mount")
+    path = real_on_mount(directory)
     if not os.path.isdir(path):
         raise MountError(f"{directory} is not a directory")
     for change in _changes(path, directory):

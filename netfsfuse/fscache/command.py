@@ -7,7 +7,7 @@ says; and coherency bytes are shown as what they mean.
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -15,21 +15,22 @@ import click
 from cachefiles.command import Knowledge, build
 from netfsfuse.fscache.binding import default_directory
 from netfsfuse.fscache.cookie import coherency_from
-from netfsfuse.stats import OBJECT_XATTR
 
 
-def cache_group() -> click.Group:
-    """The group ``cache``."""
+def cache_group(place_of: Callable[[str], str | None]) -> click.Group:
+    """The group ``cache``. ``place_of(path)`` asks a mount where the file at ``path`` is cached:
+    the text of ``OBJECT_XATTR``, or None when no mount says so. It may hang no longer than a
+    command may, and raise NetfsError.
+    """
+
+    def resolve(text: str) -> str:
+        """The name of the object of a file on a mount; any other text as it is."""
+        try:
+            return str(json.loads(place_of(text) or "")["object"])
+        except (ValueError, KeyError, TypeError):
+            return text
+
     return build(Knowledge(default_directory, describe, resolve), "cache")
-
-
-def resolve(text: str) -> str:
-    """The name of the object of a file on a mount; any other text as it is."""
-    try:
-        place = json.loads(os.getxattr(text, OBJECT_XATTR))
-        return str(place["object"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return text
 
 
 def describe(raw: bytes) -> list[str]:

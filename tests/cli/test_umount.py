@@ -6,15 +6,19 @@ import json
 import os
 import select
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cachefiles.cache import Cache
 from netfsfuse.cli.umount import is_daemon
 from netfsfuse.mountinfo import mount_at, read_mounts
 from tests.cli.command import Command, line_of
 
+SOON = 8.0  # seconds; an idle machine has answered after 4
 SOURCE = "//192.0.2.1/my films"
 
 
@@ -144,16 +148,72 @@ def test_stats(mounted: Command):
     ]
 
 
-@pytest.mark.mount
-def test_a_stopped_daemon_hangs_nobody(mounted: Command):
+@pytest.fixture
+def hung(mounted: Command) -> Iterator[Command]:
+    """The mount with a daemon that stands still."""
     pid = pid_of(mounted)
+    (mounted.folder / "link").symlink_to("mnt")
     os.kill(pid, signal.SIGSTOP)
     try:
-        result = mounted.run("umount", "--lazy", "mnt")
-        assert (result.returncode, result.stderr) == (0, "")
-        assert not is_mounted(mounted)
+        yield mounted
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+HUNG: dict[tuple[str, ...], str] = {
+    ("stats", "mnt"): "does not answer within",
+    ("mount", SOURCE, "link", "-o", "guest"): "umount --force",
+    ("mount", SOURCE, "mnt/sub", "-o", "guest"): "umount --force",
+    ("warm", "link/file"): "does not answer within",
+    ("watch", "mnt"): "does not answer within",
+    ("cache", "--cachedir", "cache", "show", "mnt/file"): "does not answer within",
+}
+
+
+@pytest.mark.mount
+def test_no_command_waits_for_a_stopped_daemon(hung: Command):
+    """All at once, for each takes 3.5 s to give up."""
+    Cache.bind(hung.folder / "cache").close()
+    start = time.monotonic()
+    running = {words: hung.start(*words) for words in HUNG}
+    try:
+        for words, process in running.items():
+            out, err = process.communicate(timeout=SOON)
+            assert (process.returncode, out, err.count("\n")) == (1, "", 1), words
+            assert HUNG[words] in err
+        assert time.monotonic() - start < SOON
+    finally:
+        for process in running.values():
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize("option", ["--lazy", "--force"])
+def test_a_stopped_daemon_keeps_no_mount(hung: Command, option: str):
+    start = time.monotonic()
+    result = hung.run("umount", option, "link")
+    assert time.monotonic() - start < SOON
+    assert result.returncode == 0
+    assert "did not answer and is still there" in result.stderr
+    assert not is_mounted(hung)
+
+
+@pytest.mark.mount
+def test_force_frees_what_waits_for_a_stopped_daemon(mounted: Command):
+    pid = pid_of(mounted)
+    inside = os.open(mounted.folder / "mnt", os.O_RDONLY)
+    os.kill(pid, signal.SIGSTOP)
+    words = ["stat", "-L", f"/proc/self/fd/{inside}"]
+    reader = subprocess.Popen(words, pass_fds=[inside], stderr=subprocess.DEVNULL)
+    try:
+        assert mounted.run("umount", "--force", "mnt").returncode == 0
+        assert reader.wait(SOON) == 1
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        reader.kill()
+        reader.wait()
+        os.close(inside)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,7 @@ def empty(config: MountConfig, announce: Announce) -> None:
             entry.st_ino = inode
             entry.st_mode = stat.S_IFDIR | 0o755
             entry.st_nlink = 2
+            entry.attr_timeout = 0  # each stat asks the daemon
             return entry
 
         async def getxattr(self, inode, name, ctx):
