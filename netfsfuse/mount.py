@@ -19,6 +19,7 @@ import trio
 
 import netfsfuse
 from netfsfuse.config import DEFAULT_RSIZE, MountConfig
+from netfsfuse.ending import Ending
 from netfsfuse.errors import MountError, NetfsError, NotFound
 from netfsfuse.fscache import FsCache, open_cache
 from netfsfuse.fuse.notifier import Notifier
@@ -69,14 +70,32 @@ def _first(group: BaseExceptionGroup[MountError]) -> MountError:
 async def _serve(
     config: MountConfig, announce: Announce, hang_up: Callable[[], None] | None
 ) -> None:
+    ending = Ending()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ending.leave_in_time)
+        await _serve_until(ending, config, announce, hang_up)
+        nursery.cancel_scope.cancel()
+
+
+async def _serve_until(
+    ending: Ending,
+    config: MountConfig,
+    announce: Announce,
+    hang_up: Callable[[], None] | None,
+) -> None:
     stats = Stats()
     async with trio.open_nursery() as nursery:
         service = ServiceNursery(nursery, stats.tasks.note_failed)
         # A signal ends what is below in order; the service tasks go on until that is done.
         with trio.CancelScope() as scope:
-            service.keep_running(follow_signals, scope.cancel, hang_up)
+
+            def end() -> None:
+                ending.begun.set()
+                scope.cancel()
+
+            service.keep_running(follow_signals, end, hang_up)
             session = Session(config.server, nursery=service, stats=stats.server)
-            await _mount(config, announce, service, session, stats)
+            await _mount(config, announce, service, session, stats, ending)
         nursery.cancel_scope.cancel()
 
 
@@ -86,6 +105,7 @@ async def _mount(
     service: ServiceNursery,
     session: Session,
     stats: Stats,
+    ending: Ending,
 ) -> None:
     try:
         established = await session.connect()
@@ -106,6 +126,7 @@ async def _mount(
             subdir=server.subdir,
         )
         service.start_soon(cache.tend)
+        ending.hangs = lambda: cache.health.hangs
         try:
             wanted = config.read.rsize or DEFAULT_RSIZE
             netfs = Netfs(
@@ -137,11 +158,13 @@ async def _mount(
             filesystem.on_moved = notifier.drop_entry
             try:
                 async with mounted(operations, config, service, notifier) as fuse:
+                    ending.unmount = fuse.unmount
                     await fuse.wait_answering()
                     _spare_collector()
                     announce([notice] if notice else [])
                     await fuse.wait_ended()
             finally:
+                ending.begun.set()
                 await _wind_down(filesystem, netfs)
         finally:
             with trio.CancelScope(shield=True):

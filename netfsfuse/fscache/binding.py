@@ -15,6 +15,9 @@ from netfsfuse.fscache.cookie import volume_key
 from netfsfuse.fscache.io import FsCache
 from netfsfuse.stats import CacheStats
 
+BIND_SECONDS = 5.0
+"""For finding and binding the directory: a disk that must spin up first is given the time."""
+
 
 def default_directory() -> Path:
     """Where the cache is unless ``cachedir=`` says otherwise: the system's for root."""
@@ -49,16 +52,26 @@ async def open_cache(
 
     limits, verify = limits_of(config), cachefiles.Verify(config.verify)
 
+    late = False
+
     def bind() -> tuple[cachefiles.Cache, cachefiles.Volume]:
         cache = cachefiles.Cache.bind(directory, limits=limits, verify=verify)
         try:
-            return cache, cache.volume(volume_key(host, port, share))
+            volume = cache.volume(volume_key(host, port, share))
         except BaseException:
             cache.close()
             raise
+        if late:
+            cache.close()
+        return cache, volume
 
     try:
-        cache, volume = await trio.to_thread.run_sync(bind)
+        with trio.fail_after(BIND_SECONDS):
+            cache, volume = await trio.to_thread.run_sync(bind, abandon_on_cancel=True)
+    except trio.TooSlowError:
+        late = True
+        reason = f"the disk of the cache in {directory} does not answer"
+        return FsCache(None, None, stats), f"{reason}; reading without a cache"
     except cachefiles.CacheError as error:
         return FsCache(None, None, stats), f"{error}; reading without a cache"
     notice = None

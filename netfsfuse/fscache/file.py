@@ -154,7 +154,9 @@ class CachedFile:
 
     @property
     def _may_hold_data(self) -> bool:
-        return not self._over and (self._object is None or self._object.has_files)
+        if self._over or self._owner.health.hangs:
+            return False
+        return self._object is None or self._object.has_files
 
     def _read_now(self, start: int, target: memoryview) -> bool:
         """Read what needs no wait, here on the loop. False: ask a thread, who finds out why."""

@@ -2,8 +2,9 @@
 
 No space (a full disk, a quota, a read-only filesystem) stops storing for a while; reading what is
 there goes on. A failed filesystem (EIO, a device that is gone) stops both, for longer each time it
-fails again: each try costs some reader a failed call, and the mount reads as well without. Whoever
-reads the log sees one line when a failure begins and one when it is over.
+fails again: each try costs some reader a failed call, and the mount reads as well without. A disk
+that hangs raises nothing: while a call has been under way for ``CACHE_PATIENCE``, none is begun.
+Whoever reads the log sees one line when a failure begins and one when it is over.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 from collections.abc import Callable
 
 from cachefiles import CacheDead, CacheError, NoSpace
+from netfsfuse.netfs.watch import CACHE_PATIENCE
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ DEAD_PAUSE_MAX = 600.0
 
 
 class Health:
-    """Fed with every error and success; asked before every use."""
+    """Fed with every call, error and success; asked before every use."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -34,6 +36,8 @@ class Health:
         self._away_for = DEAD_PAUSE
         self._full_until: float | None = None
         self._said: set[type[Exception]] = set()
+        self._under_way: dict[object, float] = {}  # since when; the oldest first
+        self._hanging = False
 
     @property
     def dead(self) -> bool:
@@ -41,9 +45,30 @@ class Health:
         return self._broken or (self._away_until > 0 and self._clock() < self._away_until)
 
     @property
+    def hangs(self) -> bool:
+        """Whether nothing is to be asked now, because what was asked before does not come back."""
+        since = next(iter(self._under_way.values()), None)
+        hangs = since is not None and self._clock() - since >= CACHE_PATIENCE
+        if hangs is not self._hanging:
+            self._hanging = hangs
+            if hangs:
+                log.warning("the cache's disk does not answer, reading goes on without the cache")
+            else:
+                log.info("the cache's disk answers again")
+        return hangs
+
+    def began(self, call: object) -> None:
+        """``call`` to the disk is under way, in a thread."""
+        self._under_way[call] = self._clock()
+
+    def returned(self, call: object) -> None:
+        """It has ended, well or not."""
+        del self._under_way[call]
+
+    @property
     def storing(self) -> bool:
         """Whether to try to store now."""
-        if self.dead:
+        if self.dead or self.hangs:
             return False
         return self._full_until is None or self._clock() >= self._full_until
 

@@ -31,6 +31,7 @@ from netfsfuse.fscache.tending import Tender
 from netfsfuse.fscache.threads import Threads
 from netfsfuse.fscache.whole import WholeFile, WholeFiles
 from netfsfuse.netfs.ops import CacheObject
+from netfsfuse.netfs.watch import CACHE_PATIENCE
 from netfsfuse.stats import CacheStats
 from netfsfuse.types import FileAttr, same_content
 
@@ -57,7 +58,7 @@ class FsCache:
         self.volume = volume
         self._cache = cache
         self._space = None if cache is None else cache.space
-        self.threads = Threads()
+        self.threads = Threads(self.health)
         self.tender = None
         if cache is not None and volume is not None:
             self.tender = Tender(cache, volume, stats, self.health, self.failed)
@@ -97,10 +98,11 @@ class FsCache:
 
     async def recall(self, files: Sequence[tuple[FileAttr, str]]) -> list[memoryview | None]:
         """What is stored of each small file, given as ``(attr, path)``: all of it and verified, or
-        None. Never raises."""
-        if self.volume is None or self.health.dead:
-            return [None] * len(files)
-        return await self._whole.recall([self._file(*each) for each in files])
+        None. Never raises, and returns after ``CACHE_PATIENCE``."""
+        if self.volume is not None and not self.health.dead and not self.health.hangs:
+            with trio.move_on_after(CACHE_PATIENCE):
+                return await self._whole.recall([self._file(*each) for each in files])
+        return [None] * len(files)
 
     def use(self, attr: FileAttr, path: str) -> None:
         """The file was used without its object being asked for."""

@@ -173,7 +173,7 @@ class WholeFiles:
     async def recall(self, files: Sequence[WholeFile]) -> list[memoryview | None]:
         """The content of each file that is stored whole and right; None for the others."""
         try:
-            found, errors = await self._owner.threads.run(partial(self._recall, files))
+            found, errors = await self._owner.threads.ask(partial(self._recall, files))
         except cachefiles.CacheError as failed:
             found, errors = [], [failed]
         for error in errors:

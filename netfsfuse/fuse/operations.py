@@ -161,7 +161,7 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def release(self, fh: FileHandleT) -> None:
-        await self._filesystem.release(fh)
+        await self._filesystem.let_go(fh)
 
     @guarded
     async def flush(self, fh: FileHandleT) -> None:

@@ -61,6 +61,13 @@ class FuseSession:
         self._config = config
         self._ended = trio.Event()
         self._scope = trio.CancelScope()
+        self._mounted = True
+
+    def unmount(self) -> None:
+        """Take the mount away, if that was not done, whatever still goes on there."""
+        if self._mounted:
+            self._mounted = False  # libfuse would crash
+            pyfuse3.close(unmount=True)
 
     async def serve(self) -> None:
         """pyfuse3's main loop. Never raises but Cancelled."""
@@ -136,4 +143,4 @@ async def mounted(
                 await session.stop()
                 await notifier.stop()
     finally:
-        pyfuse3.close(unmount=True)
+        session.unmount()

@@ -5,7 +5,9 @@ been woken. Until that is done the task's buffer reference keeps the bytes in me
 fetches them again. When ``BACKLOG`` bytes wait here nothing more is read ahead from the server, and
 a reader in order waits too: a cache slower than the server slows it down to its own pace. Without
 that wait the reader asks for each piece when it is already late, in small requests, until all
-buffers wait here. A cache that hangs stops nobody for longer than ``ROOM_PATIENCE``, and but once.
+buffers wait here. A cache that hangs stops nobody for longer than ``ROOM_PATIENCE``, and but once;
+once no store has come back for ``CACHE_PATIENCE`` nothing waits here any more, and nothing is
+stored until one does.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from collections.abc import Callable
 import trio
 
 from netfsfuse.netfs.contents import Contents
+from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.netfs.request import Subrequest
+from netfsfuse.netfs.watch import CACHE_PATIENCE
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,8 @@ class CopyToCache:
         self._drained: trio.Event | None = None
         self._room: trio.Event | None = None
         self._stuck = False  # nothing was stored for the time that a reader had patience
+        self._returned = 0.0  # when a store came back last (trio)
+        self._hangs = False
 
     async def store(self, contents: Contents, sub: Subrequest) -> None:
         """Store a filled subrequest. Never raises but for cancellation: not stored is not fatal."""
@@ -63,9 +69,13 @@ class CopyToCache:
         self.pending += 1
         self.waiting += sub.length
         try:
-            async with self._slots:
-                if contents.live and await cache.write(sub.start, sub.buffer.payload[: sub.length]):
-                    contents.occupancy.note(sub.start, sub.end, stored=True)
+            if await self._take_slot():
+                try:
+                    await self._write(contents, cache, sub)
+                finally:
+                    self._hangs = False
+                    self._returned = trio.current_time()
+                    self._slots.release()
         except Exception:
             log.exception("%s: store failed", contents.debug_name)
         finally:
@@ -78,6 +88,21 @@ class CopyToCache:
             if self._drained is not None and not self.pending:
                 self._drained.set()
                 self._drained = None
+
+    async def _write(self, contents: Contents, cache: CacheObject, sub: Subrequest) -> None:
+        if contents.live and await cache.write(sub.start, sub.buffer.payload[: sub.length]):
+            contents.occupancy.note(sub.start, sub.end, stored=True)
+
+    async def _take_slot(self) -> bool:
+        """Wait for one of ``STORES``; False when they hang."""
+        began = trio.current_time()
+        while not self._hangs:
+            with trio.move_on_at(max(began, self._returned) + CACHE_PATIENCE) as waiting:
+                await self._slots.acquire()
+            if not waiting.cancelled_caught:
+                return True
+            self._hangs = trio.current_time() >= self._returned + CACHE_PATIENCE
+        return False
 
     @property
     def is_behind(self) -> bool:

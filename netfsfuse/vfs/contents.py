@@ -7,7 +7,8 @@ change is so fresh that its times prove nothing gets a content of its own, which
 never cached.
 
 The table outlives inodes: a content whose last handle is gone may still be storing when the kernel
-has forgotten the inode, and its cache object must be closed before it is opened again.
+has forgotten the inode, and its cache object must be closed before it is opened again. Who opens
+the file meanwhile waits for that for ``CACHE_PATIENCE``, and then reads all from the server.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import trio
 
 from netfsfuse.netfs import Netfs, NetfsInode
 from netfsfuse.netfs.ops import CacheObject
+from netfsfuse.netfs.watch import CACHE_PATIENCE
 from netfsfuse.types import Coherency, FileAttr, coherency_of, same_content
 
 
@@ -57,12 +59,14 @@ class Content:
 
 
 class _Slot:
-    """The current content of one inode number. ``lock`` orders opening and closing of it."""
+    """The current content of one inode number. ``lock`` orders opening and closing of it;
+    ``hangs``: who waited for it last did so in vain."""
 
-    __slots__ = ("content", "lock", "waiting")
+    __slots__ = ("content", "hangs", "lock", "waiting")
 
     def __init__(self) -> None:
         self.content: Content | None = None
+        self.hangs = False
         self.lock = trio.Lock()
         self.waiting = 0
 
@@ -82,20 +86,36 @@ class Contents:
         slot = self._slots.setdefault(number, _Slot())
         slot.waiting += 1
         try:
-            async with slot.lock:
-                current = slot.content
-                if current is None or not _fits(current, attr):
-                    if current is not None:
-                        current.netfs.retire()
-                        slot.content = None
-                    current = await self._open(attr, path, settled)
-                    if settled:
-                        slot.content = current
-                current.users += 1
-                return current
+            if not await self._enter(slot):
+                return self.stale(attr, path)
+            try:
+                return await self._take(slot, attr, path, settled)
+            finally:
+                slot.lock.release()
         finally:
             slot.waiting -= 1
             self._forget_slot(number, slot)
+
+    async def _enter(self, slot: _Slot) -> bool:
+        """Take the slot's lock; False where it is not to be had."""
+        if slot.hangs and slot.lock.locked():
+            return False
+        with trio.move_on_after(CACHE_PATIENCE) as waiting:
+            await slot.lock.acquire()
+        slot.hangs = waiting.cancelled_caught
+        return not slot.hangs
+
+    async def _take(self, slot: _Slot, attr: FileAttr, path: str, settled: bool) -> Content:
+        current = slot.content
+        if current is None or not _fits(current, attr):
+            if current is not None:
+                current.netfs.retire()
+                slot.content = None
+            current = await self._open(attr, path, settled)
+            if settled:
+                slot.content = current
+        current.users += 1
+        return current
 
     async def _open(self, attr: FileAttr, path: str, settled: bool) -> Content:
         cache = await self.cache.acquire(attr, path) if settled else None
@@ -103,8 +123,8 @@ class Contents:
         return Content(netfs, coherency_of(attr))
 
     def stale(self, attr: FileAttr, path: str) -> Content:
-        """A content for a handle whose file is known to have changed: its reads all go to the
-        server. Give it back with ``release``."""
+        """A content for a handle whose file is known to have changed, or where no other is to be
+        had: its reads all go to the server. Give it back with ``release``."""
         netfs = self._netfs.inode(i_size=attr.size, cache=None, debug_name=path)
         netfs.retire()
         content = Content(netfs, None)

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import trio
 
@@ -16,6 +17,7 @@ from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import Change, DirEntry, FileAttr, ServerTime, VolumeStat
 from netfsfuse.vfs.ahead import WINDOW_MAX, Ahead
+from netfsfuse.vfs.closings import Closings
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.feeds import Feeds
 from netfsfuse.vfs.files import Files, Opened
@@ -91,6 +93,7 @@ class FileSystem:
             lambda inode: self._listings.relist(inode),
         )
         self.feeds = Feeds(namespace, nursery)
+        self._closings = Closings(nursery)
         self._listings = Listings(
             namespace, self.inodes, self._watches, trust.acdirmax, self._names.learn
         )
@@ -185,8 +188,18 @@ class FileSystem:
         """The inode of an open file."""
         return self._files.handles.get(fh).inode
 
+    async def let_go(self, fh: int) -> None:
+        """The kernel has closed a file handle: what that takes is not waited for (``Closings``)."""
+        handle = self._files.handles.pop(fh)
+        if handle is not None:
+            self._count_handles()
+            if handle.closes_at_once:
+                await self._files.release(handle)
+            else:
+                self._closings.begin(partial(self._files.release, handle))
+
     async def release(self, fh: int) -> None:
-        """Close a file handle."""
+        """Close a file handle, and wait for all that takes."""
         handle = self._files.handles.pop(fh)
         if handle is not None:
             self._count_handles()
@@ -239,6 +252,7 @@ class FileSystem:
         self._ahead.close()
         self._watches.close()
         self._holding.close()
+        await self._closings.aclose()
         await self._files.aclose()
         self._listings.aclose()
         self._count_handles()

@@ -35,6 +35,11 @@ class FileHandle:
     reader: NetfsFile | None = None
     lock: trio.Lock = field(default_factory=trio.Lock)
 
+    @property
+    def closes_at_once(self) -> bool:
+        """Whether closing it waits for nothing, neither for the server nor for what it reads."""
+        return self.reader is None and not self.file.is_held
+
 
 @dataclass(slots=True, eq=False)
 class DirectoryHandle:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
+import trio
+
+import cachefiles
 from netfsfuse.config import CacheConfig
 from netfsfuse.fscache import default_directory, open_cache
 from netfsfuse.stats import CacheStats
@@ -84,3 +88,29 @@ def test_the_default_directory(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert default_directory() == Path("/somewhere/netfsfuse")
+
+
+async def test_a_disk_that_hangs_is_no_reason_not_to_mount(tmp_path, monkeypatch):
+    plain, opened, closed = cachefiles.Cache.bind, threading.Event(), threading.Event()
+
+    def hanging(*arguments, **keywords):
+        assert opened.wait(20)
+        cache = plain(*arguments, **keywords)
+        close = cache.close
+
+        def closing():
+            close()
+            closed.set()
+
+        monkeypatch.setattr(cache, "close", closing)
+        return cache
+
+    monkeypatch.setattr(cachefiles.Cache, "bind", hanging)
+    monkeypatch.setattr("netfsfuse.fscache.binding.BIND_SECONDS", 0.02)
+    with trio.fail_after(5):
+        fscache, notice, stats = await open_at(tmp_path / "cache")
+    assert "does not answer; reading without a cache" in notice
+    assert not stats.enabled
+    await fscache.aclose()
+    opened.set()
+    assert await trio.to_thread.run_sync(closed.wait, 5)  # it leaves nothing open

@@ -6,6 +6,7 @@ import pytest
 
 from cachefiles import CacheDead, CacheError, NoSpace
 from netfsfuse.fscache.health import DEAD_PAUSE, DEAD_PAUSE_MAX, NO_SPACE_PAUSE, Health
+from netfsfuse.netfs.watch import CACHE_PATIENCE
 
 
 @pytest.fixture
@@ -84,3 +85,36 @@ def test_our_own_fault_ends_the_cache_with_a_traceback(health, caplog):
     health.broken(ValueError("impossible"))
     assert health.dead
     assert caplog.records[0].exc_info is not None
+
+
+def test_a_call_that_does_not_come_back_stops_others_and_is_said_once(health, now, caplog):
+    first, second = object(), object()
+    health.began(first)
+    now[0] += CACHE_PATIENCE - 0.1
+    health.began(second)
+    assert not health.hangs
+    assert health.storing
+    now[0] += 0.1
+    for _ in range(3):
+        assert health.hangs
+        assert not health.storing
+        assert not health.dead
+    health.returned(second)
+    assert health.hangs
+    health.returned(first)
+    for _ in range(3):
+        assert not health.hangs
+        assert health.storing
+    assert [record.getMessage() for record in caplog.records] == [
+        "the cache's disk does not answer, reading goes on without the cache",
+        "the cache's disk answers again",
+    ]
+
+
+def test_many_calls_that_come_back_are_no_hang(health, now):
+    for _ in range(10):
+        call = object()
+        health.began(call)
+        now[0] += CACHE_PATIENCE - 0.1
+        health.returned(call)
+        assert not health.hangs

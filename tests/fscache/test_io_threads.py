@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from netfsfuse.fscache.threads import DROPPED_MAX, THREADS
+from netfsfuse.netfs.watch import CACHE_PATIENCE
 from tests.fscache.holding import ATTR, CONTENT, SIZE, Gate, content_in
 
 
@@ -156,3 +157,28 @@ async def test_without_a_thread_nothing_is_stored_and_nothing_fails(setup, monke
     monkeypatch.setattr(trio.to_thread, "run_sync", plain)
     assert await content_in(file) == CONTENT
     await file.aclose()
+
+
+async def test_a_disk_that_hangs_is_not_waited_for(setup, monkeypatch):
+    """A look-up gives up after a while and leaves its thread alone; from then on nothing is asked
+    until that thread comes back."""
+    await setup.fscache.keep(ATTR, "f", CONTENT)
+    await setup.fscache._whole._store_some()
+    monkeypatch.setattr("netfsfuse.fscache.io.CACHE_PATIENCE", 0.02)
+    gate = Gate(monkeypatch, "preadv")
+    with trio.fail_after(5):
+        assert await setup.fscache.recall([(ATTR, "f")]) == [None]
+        await gate.wait_reached()
+        setup.now += CACHE_PATIENCE
+        monkeypatch.setattr("netfsfuse.fscache.io.CACHE_PATIENCE", 3600)
+        assert await setup.fscache.recall([(ATTR, "f")]) == [None]
+        file = await setup.acquire(ATTR._replace(file_id=8))
+        assert not await file.write(0, CONTENT)
+        assert await file.query_occupancy(0, SIZE) == []
+        assert await content_in(file) is None
+        await file.aclose()
+        gate.opened.set()
+        while setup.fscache.health.hangs:
+            await trio.sleep(0.001)
+        assert await setup.fscache.recall([(ATTR, "f")]) == [CONTENT]
+    assert setup.stats.errors == 0

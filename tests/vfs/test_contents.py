@@ -10,6 +10,7 @@ import trio.testing
 
 from netfsfuse.config import ReadConfig
 from netfsfuse.netfs import Netfs
+from netfsfuse.netfs.watch import CACHE_PATIENCE
 from netfsfuse.stats import Stats
 from netfsfuse.types import FileAttr
 from netfsfuse.vfs.contents import Contents
@@ -72,6 +73,39 @@ async def test_an_open_during_the_close_waits_for_it(autojump_clock: Clock) -> N
         assert not second.netfs.retired
         await contents.release(7, second)
         assert cache.closed == 2
+
+
+async def test_a_close_that_hangs_is_waited_for_once_and_not_for_long(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frozen disk: meanwhile all that is read of the file comes from the server, kept nowhere."""
+    plain, thawed = SlowObject.aclose, trio.Event()
+
+    async def hanging(self: SlowObject) -> None:
+        with trio.CancelScope(shield=True):
+            await thawed.wait()
+        await plain(self)
+
+    monkeypatch.setattr(SlowObject, "aclose", hanging)
+    async with trio.open_nursery() as nursery:
+        contents, cache = table(nursery)
+        attr = file_attr(7)
+        first = await contents.acquire(7, attr, "f", settled=True)
+        nursery.start_soon(contents.release, 7, first)
+        await trio.testing.wait_all_tasks_blocked()
+        for patience in (CACHE_PATIENCE, 0.0, 0.0):
+            before = trio.current_time()
+            alone = await contents.acquire(7, attr, "f", settled=True)
+            assert trio.current_time() - before == pytest.approx(patience)
+            assert alone.netfs.retired
+            nursery.start_soon(contents.release, 7, alone)
+        thawed.set()
+        await trio.sleep(1)
+        again = await contents.acquire(7, attr, "f", settled=True)
+        assert not again.netfs.retired
+        await contents.release(7, again)
+    assert cache.open == []
+    assert contents._slots == {}
 
 
 async def test_a_content_taken_up_again_before_it_closed_lives_on(autojump_clock: Clock) -> None:
