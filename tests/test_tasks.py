@@ -21,6 +21,8 @@ NURSERIES = {
     "warm.py": "a command of its own",
     "fscache/io.py": "one guarded task's",
     "fscache/tending.py": "one guarded task's",
+    "fuse/lane.py": "one guarded task's",
+    "fuse/notifier.py": "one guarded task's",
     "smb/transport.py": "one connection's: what is raised ends the connection",
     "smb/channels.py": "ends with the call",
     "smb/siblings.py": "ends with the call",
