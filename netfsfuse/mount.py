@@ -19,6 +19,7 @@ import trio
 
 import netfsfuse
 from netfsfuse.config import DEFAULT_RSIZE, MountConfig
+from netfsfuse.descriptors import raise_limit
 from netfsfuse.ending import Ending
 from netfsfuse.errors import MountError, NetfsError, NotFound
 from netfsfuse.fscache import FsCache, open_cache
@@ -53,6 +54,7 @@ def run(config: MountConfig, announce: Announce, hang_up: Callable[[], None] | N
     MountError, one line, when it cannot be mounted; nothing is left mounted then.
     """
     ignore_the_others()
+    raise_limit()
     try:
         trio.run(_serve, config, announce, hang_up)
     except BaseExceptionGroup as group:

@@ -18,6 +18,7 @@ RANKS = {
     "mountinfo": 0,
     "tasks": 0,
     "signals": 0,
+    "descriptors": 0,
     "ending": 0,
     "netfs": 1,
     "smb": 2,

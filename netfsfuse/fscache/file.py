@@ -44,6 +44,14 @@ class Owner(Protocol):
         """Whether a store is worth its hop."""
         ...
 
+    def may_open(self) -> bool:
+        """Whether one more object may be held open: each takes descriptors."""
+        ...
+
+    def holds(self, count: int) -> None:
+        """So many more are held open, or fewer."""
+        ...
+
     def stored(self, *, done: bool) -> None:
         """A store came back, ``done`` or not."""
         ...
@@ -143,6 +151,7 @@ class CachedFile:
         self._owner.forget(self._key, self)
         if self._object is not None:
             held, self._object = self._object, None
+            self._owner.holds(-1)
             await self._owner.drop(held)
         else:
             self._owner.used(self._key)
@@ -199,7 +208,11 @@ class CachedFile:
         storing: bool = False,
         begin: Callable[[], None] = lambda: None,
     ) -> T | None:
-        """``work`` on the backing file in a thread; None when that failed, which is noted."""
+        """``work`` on the backing file in a thread; None when that failed, which is noted, or when
+        too many are open already."""
+        if self._object is None and not self._owner.may_open():
+            begin()
+            return None
         try:
             done = await self._owner.threads.run(
                 lambda: self._in_thread(work), storing=storing, begin=begin
@@ -213,6 +226,7 @@ class CachedFile:
         if done.opened is not None:
             if self._object is None and not self._closed:
                 self._object = done.opened
+                self._owner.holds(1)
             else:  # two calls opened it at once, or it was closed meanwhile
                 await self._owner.drop(done.opened)
         return done.value

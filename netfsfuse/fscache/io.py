@@ -19,11 +19,13 @@ counters and all else here belong to the loop.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import trio
 
 import cachefiles
+from netfsfuse.descriptors import spare
 from netfsfuse.fscache import cookie
 from netfsfuse.fscache.file import CachedFile
 from netfsfuse.fscache.health import Health
@@ -34,6 +36,11 @@ from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.netfs.watch import CACHE_PATIENCE
 from netfsfuse.stats import CacheStats
 from netfsfuse.types import FileAttr, same_content
+
+log = logging.getLogger(__name__)
+
+OBJECT_DESCRIPTORS = 3
+"""What an open object takes at most: its data twice, for direct I/O too, and its map."""
 
 
 class FsCache:
@@ -63,6 +70,8 @@ class FsCache:
         if cache is not None and volume is not None:
             self.tender = Tender(cache, volume, stats, self.health, self.failed)
         self._open: dict[bytes, set[CachedFile]] = {}
+        self._held, self._held_most = 0, spare() // OBJECT_DESCRIPTORS
+        self._told = False  # that there are too many
         self._whole = WholeFiles(self, self._count)
         stats.enabled = volume is not None
 
@@ -174,6 +183,23 @@ class FsCache:
             self.stats.enabled = not self.health.dead
         if self.tender is not None:
             self.tender.stored()
+
+    def may_open(self) -> bool:
+        """See ``Owner.may_open``."""
+        if self._held < self._held_most:
+            return True
+        if not self._told:
+            self._told = True
+            log.warning(
+                "%d files are open in the cache, and no more may be: others are read without it "
+                "(RLIMIT_NOFILE)",
+                self._held,
+            )
+        return False
+
+    def holds(self, count: int) -> None:
+        """See ``Owner.holds``."""
+        self._held += count
 
     @property
     def room(self) -> bool:

@@ -182,3 +182,20 @@ async def test_a_disk_that_hangs_is_not_waited_for(setup, monkeypatch):
             await trio.sleep(0.001)
         assert await setup.fscache.recall([(ATTR, "f")]) == [CONTENT]
     assert setup.stats.errors == 0
+
+
+async def test_only_so_many_objects_are_held_open(setup, monkeypatch, caplog):
+    """The others are read and written without the cache, until one is closed."""
+    setup.fscache._held_most = 2
+    files = [await setup.acquire(ATTR._replace(file_id=n), f"f{n}") for n in range(4)]
+    assert [await file.write(0, CONTENT) for file in files] == [True, True, False, False]
+    assert [await content_in(file) for file in files] == [CONTENT, CONTENT, None, None]
+    assert await files[2].query_occupancy(0, SIZE) == []
+    await files[0].aclose()
+    assert await files[3].write(0, CONTENT)
+    assert await content_in(files[3]) == CONTENT
+    for file in files:
+        await file.aclose()
+    assert setup.fscache._held == 0
+    assert setup.stats.errors == 0
+    assert [record.getMessage()[:7] for record in caplog.records] == ["2 files"]
