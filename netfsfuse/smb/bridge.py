@@ -31,9 +31,10 @@ from netfsfuse.config import ServerConfig
 from netfsfuse.errors import Disconnected, LoginRefused, MountError, ProtocolError, Refused
 from netfsfuse.smb import status
 from netfsfuse.smb.anonymous import AnonymousSession
-from netfsfuse.smb.crypto import CipherId, Sealer, Signer, SigningAlgorithm
+from netfsfuse.smb.confirmation import confirm
 from netfsfuse.smb.established import Established, Protection
 from netfsfuse.smb.handshake_transport import HandshakeTransport
+from netfsfuse.smb.keys import sealer_of, signer_of
 from netfsfuse.smb.lockstep import Lockstep, verify
 from netfsfuse.smb.negotiation import DIALECTS, NegotiatedConnection
 from netfsfuse.smb.wire.header import MAGIC_SMB1, Command, parse_header
@@ -42,15 +43,11 @@ from netfsfuse.smb.wire.tree import (
     SHARE_PRINT,
     Tree,
     pack_tree_connect,
-    pack_validate_negotiate,
     parse_tree_connect,
-    parse_validate_negotiate,
 )
 
 # Its receive thread logs with a traceback what it raises in the thread that waits as well.
 logging.getLogger("smbprotocol.connection").setLevel(logging.CRITICAL)
-
-_SMB311 = 0x0311
 
 
 class Handshake:
@@ -128,7 +125,7 @@ class Handshake:
         if isinstance(failed, ProtocolError):
             return MountError(f"{config.host}:{config.port}: {text}")
         if "encryption" in text or "signing" in text:
-            return MountError(f"//{config.host}/{config.share}: {text}")
+            return Refused(f"//{config.host}/{config.share}: {text}")
         if isinstance(failed, ImportError):  # pyspnego loads Kerberos only when it is asked for
             return MountError(f"{text}; sec=krb5 needs the extra netfsfuse[kerberos]")
         silent = self._stage is Command.NEGOTIATE and not self._transport.last
@@ -220,7 +217,7 @@ class Handshake:
                 f" {who.username or 'anybody'} in as a guest: give guest if that is meant"
             )
         if config.sign or self._seal or self._least.keyed:
-            raise MountError(
+            raise Refused(
                 f"{config.host} gives this login no key: "
                 "a guest's session can neither sign nor encrypt"
             )
@@ -238,14 +235,14 @@ class Handshake:
         )
         if session.signing_key is None:
             return line
-        line.signer = Signer(_signing_algorithm(connection), session.signing_key)
+        line.signer = signer_of(connection, session)
         last = memoryview(bytearray(self._transport.last))
         header = parse_header(last)
         if header.command != Command.SESSION_SETUP or header.status != status.SUCCESS:
             raise ProtocolError("more was said than the login's answer")
         verify(line.signer, header, last)
         if session.encrypt_data or self._seal:
-            line.sealer = _sealer(connection, session)
+            line.sealer = sealer_of(connection, session)
         return line
 
     def _connect_tree(self, connection: Any, session: Any, line: Lockstep) -> Tree:
@@ -262,29 +259,10 @@ class Handshake:
             raise Refused(f"//{config.host}/{config.share} is {kind}, and holds no files")
         if line.signer is not None:
             if tree.sealed and line.sealer is None and connection.supports_encryption:
-                line.sealer = _sealer(connection, session)
-            if connection.dialect < _SMB311:
-                self._confirm(connection, line, tree.tree_id)
+                line.sealer = sealer_of(connection, session)
+            if connection.dialect < DIALECTS["3.1.1"]:
+                confirm(line, connection.client_side, connection.server_side, tree.tree_id)
         return tree
-
-    def _confirm(self, connection: Any, line: Lockstep, tree_id: int) -> None:
-        """Ask the server, proved by the session's key, what it was sent and what it answered.
-
-        One that is too old to know says so, proved as well ([MS-SMB2] 3.2.5.14.12). One that was
-        sent something else hangs up.
-        """
-        request = pack_validate_negotiate(connection.client_side)
-        try:
-            header, message = line.ask(Command.IOCTL, request, tree_id)
-        except Disconnected:
-            raise ProtocolError(
-                "it was asked to confirm the negotiation, and hung up: it may have been tampered"
-                " with on the way"
-            ) from None
-        if header.status == status.ACCESS_DENIED:
-            raise ProtocolError("the server does not confirm what was negotiated")
-        if header.status == 0 and parse_validate_negotiate(message) != connection.server_side:
-            raise ProtocolError("what was negotiated was changed on the way")
 
     def _hand_over(self, connection: Any, session: Any, line: Lockstep, tree: Tree) -> Established:
         sock = self._transport.sock
@@ -309,23 +287,6 @@ class Handshake:
             clock=connection.clock,
             leasing=connection.server_capabilities.has_flag(Capabilities.SMB2_GLOBAL_CAP_LEASING),
         )
-
-
-def _sealer(connection: Any, session: Any) -> Sealer:
-    if not connection.supports_encryption:
-        raise SMBException("encryption is required but the server does not support it")
-    cipher = connection.cipher_id if connection.dialect >= _SMB311 else CipherId.AES_128_CCM
-    return Sealer(
-        CipherId(cipher), session.encryption_key, session.decryption_key, session.session_id
-    )
-
-
-def _signing_algorithm(connection: Any) -> SigningAlgorithm:
-    if connection.dialect >= _SMB311 and connection.signing_algorithm_id is not None:
-        return SigningAlgorithm(connection.signing_algorithm_id)
-    if connection.dialect >= 0x300:
-        return SigningAlgorithm.AES_CMAC
-    return SigningAlgorithm.HMAC_SHA256
 
 
 def _one_line(failed: BaseException) -> str:
