@@ -9,7 +9,7 @@ FileId to a new one. Files may share a handle, see ``openfiles.py``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Protocol
 
@@ -267,13 +267,15 @@ class SmbFile:
             mine.number == other._handle.number or mine.closing or self._reopening.locked()
         )
 
-    async def renew(self, others: Iterable[SmbFile]) -> None:
+    async def renew(self, others: Iterable[SmbFile], stayed: Callable[[], Awaitable[bool]]) -> None:
         """Give up the handles of this file and of ``others``, which are open on the same FileId,
         and open it anew for all of them: no handle of ours is open when the server looks at it.
 
         A FileId means one file only as long as it is held open. So a file whose handle had died
         already, with its connection, takes the new handle only if it is its own file for certain:
-        a server gives a deleted file's FileId to a new one.
+        a server gives a deleted file's FileId to a new one. It might do so between our CLOSE and
+        our CREATE as well. Where it makes creation times up they tell nothing of that; then
+        ``stayed`` is asked whether the name has stayed what it was since before this call.
 
         Raises Stale when the name leads to another file by now; the others find that out by
         themselves.
@@ -294,12 +296,20 @@ class SmbFile:
             if handle.number == connection:
                 # Held open until now: only where the server made creation times up it may have
                 # moved. It stores the one of a file that an SMB client writes to.
-                same |= {
+                moved = {
                     file
-                    for file in held
+                    for file in held - same
                     if file.attr.file_id == attr.file_id
                     and (creation_is_derived(attr) or creation_is_derived(file.attr))
                 }
+                try:
+                    if moved <= {self} or await stayed():  # nobody has read by this one yet
+                        same |= moved
+                    else:
+                        same |= moved & {self}
+                except BaseException:
+                    await handle.close(self._session)
+                    raise
             if self not in same:
                 await handle.close(self._session)
                 raise Stale(f"{self._name!r} is another file now")

@@ -7,9 +7,14 @@ server's own disk leave size and times as they were, and an open answered with t
 old bytes. Therefore an open of a file that we have open already gives up our handles of it, one
 and all, and opens it anew; all files then share the new handle.
 
-It costs three round trips, and only where opens of one file overlap. Opens that wait for the same
-file meanwhile share the outcome of one that began after they were asked. The handle of another
-client that stays open has the same effect, and nothing here can help that.
+It costs three round trips, and only where opens of one file overlap. For one of them nothing holds
+the file's number, which could be given to a new file at its name; where the server makes creation
+times up that would look like the old one changed. So there the file's directory is asked for
+before, and if the file has changed, after it: unless that stood still, the old handles are stale.
+
+Opens that wait for the same file meanwhile share the outcome of one that began after they were
+asked. The handle of another client that stays open has the same effect, and nothing here can help
+that.
 
 Under a lease the server would tell if another client changed the file. Then a handle is shared as
 it is, if what it was opened as is what is known of the file, for ``trust`` seconds after it was
@@ -20,15 +25,21 @@ whoever asks anything about its file, for the reason above, and to a break.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 
+from netfsfuse.errors import NetfsError
+from netfsfuse.smb.compound import stat
 from netfsfuse.smb.file import SmbFile
 from netfsfuse.smb.handle import ServerHandle
 from netfsfuse.smb.session import Session
-from netfsfuse.types import FileAttr, coherency_of, same_content
+from netfsfuse.types import FileAttr, coherency_of, creation_is_derived, same_content
+
+log = logging.getLogger(__name__)
 
 PARKED_MAX = 256
 PARKED_SIZE_MIN = 64 * 1024
@@ -94,13 +105,36 @@ class OpenFiles:
             try:
                 while others := self._others(file):
                     begun = trio.current_time()
-                    await file.renew(others)
+                    before = await self._folder(name, {file, *others})
+                    await file.renew(others, partial(self._stayed, name, before))
             except BaseException:
                 await file.aclose()
                 raise
             turn.latest, turn.begun = file, begun
             self._note_lease(file.handle, on_break)
             return file
+
+    async def _folder(self, name: str, files: set[SmbFile]) -> FileAttr | None:
+        """The directory that holds ``name``, where the creation times of ``files`` prove nothing;
+        None if it cannot be asked, or need not."""
+        if not any(creation_is_derived(file.attr) for file in files):
+            return None
+        try:
+            return await stat(self._session, name.rpartition("\\")[0])
+        except NetfsError as failed:
+            log.debug("asking for the directory of %r: %s", name, failed)
+            return None
+
+    async def _stayed(self, name: str, before: FileAttr | None) -> bool:
+        """Whether no name came or went beside ``name`` since its directory was as ``before``."""
+        if before is None:
+            return False
+        try:
+            now = await stat(self._session, name.rpartition("\\")[0])
+        except NetfsError as failed:
+            log.debug("asking for the directory of %r: %s", name, failed)
+            return False
+        return (now.file_id, now.write, now.change) == (before.file_id, before.write, before.change)
 
     # -- leases -------------------------------------------------------------------------------
 

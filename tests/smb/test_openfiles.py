@@ -138,6 +138,41 @@ async def test_a_connection_lost_between_two_looks_holds_no_number(lasting: bool
         assert not files._open
 
 
+@pytest.mark.parametrize("folder", ["stands still", "has changed", "cannot be asked"])
+async def test_a_number_given_away_while_nothing_holds_it_gives_no_reader(folder: str) -> None:
+    """For a round trip, as a file that is open is opened again. A new file under its number looks
+    like the old one changed; but then the directory has changed, too."""
+
+    def derived(stamp: int) -> Node:
+        return Node(attr_of(7, 4, stamp=stamp)._replace(creation=stamp), b"%04d" % stamp)
+
+    root = Node(attr_of(2, directory=True), entries=[])
+    server = Server({"f": derived(1000)} | ({} if folder == "cannot be asked" else {"": root}))
+
+    def change(asked: Asked) -> None:
+        """Nothing is open now: the file is written to, or made anew."""
+        if asked.command == Command.CLOSE and not server.handles.keys() - {asked.body[8:24]}:
+            server.nodes["f"] = derived(2000)
+            if folder == "has changed":
+                root.attr = attr_of(2, directory=True, stamp=2000)
+
+    async with serving(server) as session:
+        files = OpenFiles(session)
+        old = await files.open("f")
+        server.hook = change
+        new = await files.open("f")
+        assert await Reader(new).read(0, 4) == b"2000"
+        if folder == "stands still":
+            assert await Reader(old).read(0, 4) == b"2000"
+        else:
+            with pytest.raises(Stale):
+                await Reader(old).read(0, 4)
+        await old.aclose()
+        await new.aclose()
+        assert not server.handles
+        assert not files._open
+
+
 @pytest.mark.parametrize("number", [0, 2**64 - 1])
 async def test_files_without_a_number_are_not_one_file(number: int) -> None:
     """[MS-FSCC] 2.1.10: a server without FileIds sends zeros, or ones."""
