@@ -120,6 +120,7 @@ class SmbFile:
             body = pack_read(handle, start, fitting)
             return Request(Command.READ, body, charge_for(fitting), Sink(buffer, at, fitting))
 
+        self._handle.was_read = True
         channels = self._session.channels
         if channels.wanted:
             with channels.reading(length):
@@ -172,6 +173,11 @@ class SmbFile:
     def is_held(self) -> bool:
         """See ``OpenFile.is_held``."""
         return True
+
+    @property
+    def closes_at_once(self) -> bool:
+        """See ``OpenFile.closes_at_once``."""
+        return self._handle.closes_at_once
 
     async def hold(self) -> None:
         """See ``OpenFile.hold``."""
@@ -260,6 +266,11 @@ class SmbFile:
             attr.creation == before.creation or same_content(coherency_of(before), attr)
         )
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``aclose`` was called: nobody reads it any more."""
+        return self._closed
+
     def has_other_handle(self, other: SmbFile) -> bool:
         """Whether the server holds a handle for this file, or soon may, that is not ``other``'s."""
         mine = self._handle
@@ -322,6 +333,7 @@ class SmbFile:
         old, self._handle = self._handle, handle
         old.users -= 1
         handle.users += 1
+        handle.was_read |= old.was_read  # what was on its way is asked again
         if not old.users and self._owner is not None:
             self._owner.replaced(old, handle)
 
@@ -335,7 +347,10 @@ class SmbFile:
         handle.users -= 1
         owner = self._owner
         if not handle.users and (owner is None or not owner.park(handle)):
-            await handle.close(self._session)
+            if handle.closes_at_once:
+                handle.close_at_once(self._session)
+            else:
+                await handle.close(self._session)
         if owner is not None:
             owner.closed(self)
 

@@ -44,7 +44,8 @@ class ServerHandle:
     closes it. ``given_up``: it was closed, or is being closed, to be replaced by another.
     ``siblings``: those of the same file on further connections, closed with it. ``name`` and
     ``attr`` are what it was opened by, ``asked`` when (trio clock). ``head``: the file's beginning,
-    as far as it was asked for with the open. ``lease`` is None where none was granted.
+    as far as it was asked for with the open, ``was_read``: more was. ``lease`` is None where none
+    was granted.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class ServerHandle:
         "siblings",
         "users",
         "volume_id",
+        "was_read",
     )
 
     def __init__(
@@ -79,6 +81,7 @@ class ServerHandle:
         self.volume_id = volume_id
         self.asked = asked
         self.head: memoryview | None = None
+        self.was_read = False
         self.lease: Lease | None = None
         self.users = 0
         self.given_up = False
@@ -176,6 +179,18 @@ class ServerHandle:
         lease, self.lease = self.lease, None
         if lease is not None:
             lease.end()
+
+    @property
+    def closes_at_once(self) -> bool:
+        """Whether the server closes it before anything that it is asked later: it lets a CLOSE wait
+        for reads that are under way."""
+        return not self.was_read and self.siblings is None and not self.closing
+
+    def close_at_once(self, session: Session) -> None:
+        """CLOSE, before anything that is asked from here on, and wait for nothing."""
+        raw, number = self.raw, self.number
+        self.lose()
+        session.close_later(raw, number)
 
     async def close(self, session: Session) -> None:
         """CLOSE, unless that was done, or the connection is gone and the handle with it.

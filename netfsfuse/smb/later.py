@@ -56,6 +56,11 @@ class LaterFile:
         """See ``OpenFile.is_held``."""
         return self._file is not None
 
+    @property
+    def closes_at_once(self) -> bool:
+        """See ``OpenFile.closes_at_once``."""
+        return self._file is None or self._file.closes_at_once
+
     async def read(
         self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
     ) -> int:

@@ -105,7 +105,7 @@ class OpenFiles:
             try:
                 while others := self._others(file):
                     begun = trio.current_time()
-                    before = await self._folder(name, {file, *others})
+                    before = await self._folder(name, file, others)
                     await file.renew(others, partial(self._stayed, name, before))
             except BaseException:
                 await file.aclose()
@@ -114,10 +114,11 @@ class OpenFiles:
             self._note_lease(file.handle, on_break)
             return file
 
-    async def _folder(self, name: str, files: set[SmbFile]) -> FileAttr | None:
-        """The directory that holds ``name``, where the creation times of ``files`` prove nothing;
-        None if it cannot be asked, or need not."""
-        if not any(creation_is_derived(file.attr) for file in files):
+    async def _folder(self, name: str, file: SmbFile, others: set[SmbFile]) -> FileAttr | None:
+        """The directory that holds ``name``, where creation times prove nothing for those of the
+        ``others`` that somebody reads; None if it cannot be asked, or need not."""
+        read = [other for other in others if not other.is_closed]
+        if not read or not any(creation_is_derived(each.attr) for each in (file, *read)):
             return None
         try:
             return await stat(self._session, name.rpartition("\\")[0])
@@ -214,10 +215,8 @@ class OpenFiles:
 
     def _close_parked(self, handle: ServerHandle) -> None:
         """CLOSE, before anything that is asked from here on, and wait for nothing."""
-        raw, number = handle.raw, handle.number
         self._forget(handle)
-        handle.lose()
-        self._session.close_later(raw, number)
+        handle.close_at_once(self._session)
 
     def _close_all_parked(self) -> int:
         parked = list(self._parked)

@@ -38,7 +38,7 @@ class FileHandle:
     @property
     def closes_at_once(self) -> bool:
         """Whether closing it waits for nothing, neither for the server nor for what it reads."""
-        return self.reader is None and not self.file.is_held
+        return self.reader is None and self.file.closes_at_once
 
 
 @dataclass(slots=True, eq=False)

@@ -36,6 +36,12 @@ class OpenFile(ServerFile, Protocol):
         """Whether it is open on the server, so that its number can be no other file's."""
         ...
 
+    @property
+    def closes_at_once(self) -> bool:
+        """Whether ``aclose`` waits for nothing, as where nothing was read that did not come with
+        the open."""
+        ...
+
     async def hold(self) -> None:
         """Open it on the server if it is not. Raises as ``query`` does."""
         ...

@@ -304,6 +304,12 @@ class Handshake:
         self._unwanted = True
 
 
+async def settled(session: Session) -> None:
+    """What was sent without a wait is answered: one more question is."""
+    assert session.live is not None
+    await session.live.exchange([Request(Command.ECHO, b"\x04\0\0\0")])
+
+
 @asynccontextmanager
 async def serving(
     server: Server, *, max_channels: int = 1, closetimeo: float = 0.0, within: float = 10.0

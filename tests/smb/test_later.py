@@ -11,7 +11,7 @@ from netfsfuse.smb.openfiles import OpenFiles
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.types import FileAttr
 from tests.smb.peer import Asked
-from tests.smb.server import Node, Server, attr_of, serving
+from tests.smb.server import Node, Server, attr_of, serving, settled
 from tests.smb.test_file import Reader
 
 OLD = b"old bytes"
@@ -95,6 +95,7 @@ async def test_a_close_while_it_is_being_opened_leaves_no_handle() -> None:
             server.hook = hook
             with pytest.raises(Stale):
                 await file.hold()
+        await settled(session)
         assert not server.handles
         assert not files._open
 
@@ -109,5 +110,6 @@ async def test_a_cancelled_close_leaves_no_handle() -> None:
         with trio.CancelScope() as scope:
             scope.cancel()
             await file.aclose()
+        await settled(session)
         assert not server.handles
         assert not files._open

@@ -11,15 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfsfuse.errors import ProtocolError
-from netfsfuse.smb.exchange import Request
 from netfsfuse.smb.lease import Leases
 from netfsfuse.smb.openfiles import PARKED_MAX, OpenFiles
-from netfsfuse.smb.session import Session
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.smb.wire.lease import pack_lease_context, parse_break
 from netfsfuse.types import DirEntry
 from tests.smb import replies
-from tests.smb.server import Node, Server, attr_of, serving
+from tests.smb.server import Node, Server, attr_of, serving, settled
 from tests.smb.test_file import Reader
 
 READ, HANDLE = 1, 2
@@ -30,12 +28,6 @@ ATTR = attr_of(7, SIZE)
 
 def leasing(state: int = READ | HANDLE, **more: object) -> Server:
     return Server({"f": Node(ATTR, CONTENT)}, lease_state=state, **more)  # type: ignore[arg-type]
-
-
-async def settled(session: Session) -> None:
-    """What was posted is answered: one more question is."""
-    assert session.live is not None
-    await session.live.exchange([Request(Command.ECHO, b"\x04\0\0\0")])
 
 
 def counts(server: Server) -> tuple[int, int, int]:
@@ -102,6 +94,7 @@ async def test_what_is_not_granted_is_not_used(state: int) -> None:
         files = OpenFiles(session, trust=60)
         await (await files.open("f")).aclose()
         await (await files.open("f", known=ATTR)).aclose()
+        await settled(session)
         assert counts(server) == (2, 2, 0)
         assert len(session.leases) == 0
 
@@ -112,6 +105,7 @@ async def test_a_small_file_is_not_parked() -> None:
     async with serving(server, closetimeo=60) as session:
         files = OpenFiles(session, trust=60)
         await (await files.open("f")).aclose()
+        await settled(session)
         assert counts(server) == (1, 1, 0)
 
 
@@ -214,6 +208,7 @@ async def test_a_break_before_the_answer_to_the_open() -> None:
         server.hook = lambda asked: None
         assert len(session.leases) == 0
         await file.aclose()
+        await settled(session)
         assert counts(server) == (1, 1, 0)
 
 

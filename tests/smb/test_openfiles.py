@@ -12,7 +12,7 @@ from netfsfuse.errors import NotFound, Stale
 from netfsfuse.smb.openfiles import OpenFiles
 from netfsfuse.smb.wire.header import Command
 from tests.smb.peer import Asked
-from tests.smb.server import Node, Server, attr_of, serving
+from tests.smb.server import Node, Server, attr_of, serving, settled
 from tests.smb.test_file import Reader
 
 CONTENT = bytes(range(100))
@@ -25,10 +25,34 @@ async def test_a_file_opened_once_is_opened_once() -> None:
         files = OpenFiles(session)
         for _ in range(2):
             await (await files.open("f")).aclose()
+        await settled(session)
         assert server.commands().count(Command.CREATE) == 2
         assert server.commands().count(Command.CLOSE) == 2
         assert not files._open
         assert not files._turns
+
+
+async def test_a_file_of_which_nothing_was_read_is_closed_without_a_wait() -> None:
+    """Its bytes came with the open, so the server closes it before it looks at it again: who opens
+    it anew in the same moment finds no handle in its way."""
+    server = Server({"f": Node(attr_of(7, 100), CONTENT)})
+    async with serving(server) as session:
+        files = OpenFiles(session)
+        for _ in range(3):
+            file = await files.open("f", head=100)
+            assert file.closes_at_once
+            before = len(server.asked)
+            await file.aclose()
+            assert len(server.asked) == before
+        assert server.commands() == [Command.CREATE, Command.READ, Command.CLOSE] * 2 + [
+            Command.CREATE,
+            Command.READ,
+        ]
+        file = await files.open("f")
+        await Reader(file).read(0, 10)
+        assert not file.closes_at_once
+        await file.aclose()
+        assert server.commands()[-1] == Command.CLOSE
 
 
 async def test_an_open_of_an_open_file_leaves_no_older_handle() -> None:
@@ -47,6 +71,7 @@ async def test_an_open_of_an_open_file_leaves_no_older_handle() -> None:
         await first.aclose()
         assert await second.query() == second.attr
         await second.aclose()
+        await settled(session)
         assert not server.handles
         assert not files._open
 
@@ -68,6 +93,7 @@ async def test_many_opens_at_once_share_few_looks() -> None:
         assert server.commands().count(Command.CREATE) <= 4
         for file in opened:
             await file.aclose()
+        await settled(session)
         assert not server.handles
         assert not files._open
 
@@ -169,6 +195,7 @@ async def test_a_number_given_away_while_nothing_holds_it_gives_no_reader(folder
                 await Reader(old).read(0, 4)
         await old.aclose()
         await new.aclose()
+        await settled(session)
         assert not server.handles
         assert not files._open
 

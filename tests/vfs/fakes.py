@@ -88,6 +88,10 @@ class OpenFile:
 
     is_held = True
 
+    @property
+    def closes_at_once(self) -> bool:
+        return not self.is_held
+
     async def hold(self) -> None:
         pass
 
