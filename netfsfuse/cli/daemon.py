@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from types import FrameType
 
 from netfsfuse.cli.credentials import SECRET_VARIABLES
@@ -153,23 +153,26 @@ class Daemon:
 def start(arguments: list[str], credentials: Credentials, mountpoint: str) -> list[str]:
     """Start a daemon and wait until its mount answers; its notices.
 
-    Raises :class:`MountError`. However this ends but well, no daemon and no mount are left.
+    Raises :class:`MountError`. However this ends but well, no daemon and no mount of its is left.
+    The caller holds the mount point's lock, so no other command of this user mounts meanwhile.
     """
+    before = {mount.id for mount in read_mounts()}
     daemon = Daemon(arguments, credentials)
     try:
         with _sigterm_raises():
             return daemon.wait_ready()
     except BaseException:
-        _clear(mountpoint)
+        _clear(mountpoint, before)
         raise
     finally:
         daemon.close()
 
 
-def _clear(mountpoint: str) -> None:
-    """Take away what a daemon killed in the middle of mounting left behind."""
+def _clear(mountpoint: str, before: Set[int]) -> None:
+    """Take away what a daemon killed in the middle of mounting left behind, and nothing that was
+    there ``before``, by its id."""
     mount = mount_at(mountpoint, read_mounts())
-    if mount is not None and mount.is_ours:
+    if mount is not None and mount.is_ours and mount.id not in before:
         with contextlib.suppress(MountError):
             detach(mountpoint, lazy=True)
 

@@ -11,9 +11,11 @@ import logging.handlers
 import os
 import socket
 import sys
+from collections.abc import Callable
 from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 
+from netfsfuse.cli.planted import followed
 from netfsfuse.cli.repeats import Repeats
 from netfsfuse.errors import MountError
 
@@ -26,18 +28,25 @@ _SYSLOG_LINE = "netfsfuse[%(process)d]: %(levelname)s %(name)s: %(message)s"
 _OURS = ("netfsfuse", "cachefiles")
 
 
-def set_up_log(path: Path | None, *, debug: bool, foreground: bool) -> str:
+def set_up_log(
+    path: Path | None,
+    *,
+    debug: bool,
+    foreground: bool,
+    notice: Callable[[str], None] = lambda line: None,
+) -> str:
     """Send the log where it belongs and return that place in words for a message.
 
-    A file is appended to, and made with mode 0600. Raises :class:`MountError` when it cannot be
-    written.
+    A file is appended to, and made with mode 0600. Raises :class:`MountError` when the file that
+    was asked for cannot be written; where nothing was asked for and there is no place, ``notice``
+    is called with a line that says so, and nothing is logged.
     """
     if path is not None:
         handler, place = _file(path), str(path)
     elif foreground:
         handler, place = _plain(logging.StreamHandler(sys.stderr)), "stderr"
     else:
-        handler, place = _background()
+        handler, place = _background(notice)
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
@@ -61,10 +70,14 @@ def default_path() -> Path:
     return user_log_path("netfsfuse") / "netfsfuse.log"
 
 
-def _background() -> tuple[logging.Handler, str]:
+def _background(notice: Callable[[str], None]) -> tuple[logging.Handler, str]:
     if not _syslog_answers():
         path = default_path()
-        return _file(path, make_parent=True), str(path)
+        try:
+            return _file(path, make_parent=True), str(path)
+        except MountError as error:
+            notice(f"{error}; nothing is logged (log=FILE names another place)")
+            return logging.NullHandler(), "what it says with -f: there is no place for a log"
     handler = logging.handlers.SysLogHandler(
         SYSLOG_SOCKET, logging.handlers.SysLogHandler.LOG_DAEMON
     )
@@ -86,8 +99,11 @@ class _LogFile(logging.FileHandler):
     """A file of mode 0600, which a FileHandler would leave to the umask."""
 
     def _open(self) -> TextIOWrapper:
+        path = followed(Path(self.baseFilename), "the log")
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self.baseFilename, flags, 0o600)
+        if os.geteuid() == 0:  # all symlinks but one laid just now have been followed
+            flags |= os.O_NOFOLLOW
+        descriptor = os.open(path, flags, 0o600)
         return TextIOWrapper(
             BufferedWriter(FileIO(descriptor, "ab")), encoding=self.encoding, errors=self.errors
         )
@@ -111,13 +127,15 @@ def reopen_log() -> None:
         if isinstance(handler, _LogFile):
             try:
                 handler.reopen()
-            except OSError as failed:
+            except (OSError, MountError) as failed:
                 logger.warning("the log stays where it is: %s", failed)
             else:
                 logger.info("the log was opened anew")
 
 
 def _file(path: Path, *, make_parent: bool = False) -> logging.Handler:
+    if not path.is_absolute():  # "~" of a user without a home
+        raise MountError(f"cannot write the log {path}: there is no home directory")
     try:
         if make_parent:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

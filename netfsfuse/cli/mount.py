@@ -8,12 +8,13 @@ own ``-f`` replaces itself once, when its arguments or environment held a passwo
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,12 +27,15 @@ from netfsfuse.cli.choices import Choices, Invoker, build_config
 from netfsfuse.cli.conceal import conceal
 from netfsfuse.cli.credentials import SECRET_VARIABLES, resolve_credentials
 from netfsfuse.cli.handover import Handover, Reporter, take_handover
+from netfsfuse.cli.lock import mounting_alone
 from netfsfuse.cli.log import reopen_log, set_up_log
 from netfsfuse.cli.options import parse_options, secrets_in
+from netfsfuse.cli.planted import followed
 from netfsfuse.cli.source import Source, parse_source
 from netfsfuse.cli.table import GROUPS
 from netfsfuse.config import Credentials, MountConfig
 from netfsfuse.errors import LoginRefused, MountError
+from netfsfuse.mountinfo import mount_at, read_mounts
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +115,8 @@ class _Request:
             self.choices, self.source, self.path, credentials, self.invoker, foreground=foreground
         )
         check_hidden(self.path, _own_places(config))
+        if config.cache.directory is not None:
+            followed(config.cache.directory, "the cache")
         return config
 
     def arguments(self) -> list[str]:
@@ -149,8 +155,19 @@ def _ask_password(prompt: str) -> str | None:
 
 def _mount_in_background(request: _Request) -> None:
     credentials, notices = request.credentials()
-    notices += daemon.start(request.arguments(), credentials, str(request.path))
+    with _alone(request):
+        notices += daemon.start(request.arguments(), credentials, str(request.path))
     show_notices(notices)
+
+
+@contextlib.contextmanager
+def _alone(request: _Request) -> Iterator[None]:
+    """Nobody else mounts there meanwhile, nor has since it was found free. Raises MountError."""
+    with mounting_alone(str(request.path)):
+        mount = mount_at(str(request.path), read_mounts())
+        if mount is not None and mount.is_ours:
+            raise MountError(f"{request.path} is already mounted ({mount.source})")
+        yield
 
 
 def _mount_here(request: _Request, handover: Handover, reporter: Reporter) -> None:
@@ -163,11 +180,17 @@ def _mount_here(request: _Request, handover: Handover, reporter: Reporter) -> No
         credentials, notices = handover.credentials, list(handover.notices)
     foreground = not reporter.pending
     config = request.config(credentials, foreground=foreground)
-    place = set_up_log(config.log, debug=config.debug, foreground=foreground)
-    if not foreground:
+    untold: list[str] = []
+    place = set_up_log(config.log, debug=config.debug, foreground=foreground, notice=untold.append)
+    alone = contextlib.ExitStack()
+    if foreground:
+        alone.enter_context(_alone(request))  # else the command that waits for us does that
+    else:
         os.chdir("/")
 
     def announce(more: Sequence[str]) -> None:
+        alone.close()
+        more = [*untold, *more]
         logger.info("mounted %s on %s", config.source, config.mountpoint)
         if not foreground or config.log is not None:  # the log has another reader than stderr
             for line in more:
@@ -179,8 +202,9 @@ def _mount_here(request: _Request, handover: Handover, reporter: Reporter) -> No
             _leave_terminal()
 
     try:
-        serve = importlib.import_module("netfsfuse.mount").run
-        serve(config, announce, None if foreground else reopen_log)
+        with alone:
+            serve = importlib.import_module("netfsfuse.mount").run
+            serve(config, announce, None if foreground else reopen_log)
     except Exception as error:
         _fail(error, place, foreground=foreground)
     logger.info("unmounted %s", config.mountpoint)

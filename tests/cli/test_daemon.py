@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from netfsfuse.cli.daemon import Daemon, daemon_arguments, daemon_environment
 from netfsfuse.cli.options import parse_options
 from netfsfuse.config import Credentials
 from netfsfuse.errors import MountError
+from netfsfuse.mountinfo import FSTYPE, Mount
 
 SECRET = "Xq7-geheim"
 
@@ -58,6 +60,21 @@ def test_popen_gets_no_secret(monkeypatch: pytest.MonkeyPatch):
     assert SECRET not in repr(seen)
     assert seen["start_new_session"]
     assert seen["stdin"] == subprocess.DEVNULL
+
+
+@pytest.mark.parametrize(("now", "cleared"), [(7, False), (8, True)])
+def test_a_failure_clears_only_what_was_mounted_since(
+    monkeypatch: pytest.MonkeyPatch, now: int, cleared: bool
+):
+    """Whatever is found there with the id of before was somebody else's, and works."""
+    ids = iter([7, now])
+    detached: list[str] = []
+    mount = Mount("/mnt", FSTYPE, "//nas/films", "0:40")
+    monkeypatch.setattr(daemon, "read_mounts", lambda: [replace(mount, id=next(ids))])
+    monkeypatch.setattr(daemon, "detach", lambda path, lazy: detached.append(path))
+    with pytest.raises(MountError, match="status 3"):
+        daemon.start([sys.executable, "-Ic", "exit(3)"], Credentials("bob", SECRET), "/mnt")
+    assert detached == (["/mnt"] if cleared else [])
 
 
 @pytest.fixture

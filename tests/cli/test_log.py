@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,18 @@ def test_without_a_system_log_a_file_in_the_state_folder(
     place = set_up_log(None, debug=False, foreground=False)
     assert Path(place).parent.parent.parent == tmp_path
     assert Path(place).exists()
+
+
+def test_no_place_at_all_is_said_and_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(log, "SYSLOG_SOCKET", str(tmp_path / "none"))
+    said: list[str] = []
+    for path in ("/proc/nowhere/my.log", "~/my.log"):
+        monkeypatch.setattr(log, "default_path", partial(Path, path))
+        place = set_up_log(None, debug=False, foreground=False, notice=said.append)
+        assert "no place" in place
+        logging.getLogger("netfsfuse.x").warning("goes nowhere")
+    assert len(said) == 2
+    assert all("nothing is logged" in line for line in said)
 
 
 def test_the_system_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

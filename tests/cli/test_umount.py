@@ -110,6 +110,22 @@ def test_already_mounted(mounted: Command):
     assert result.returncode == 1
 
 
+@pytest.mark.mount
+def test_of_mounts_at_once_one_is_made(cli: Command):
+    words = (SOURCE, "mnt", "-o", "guest")
+    running = [cli.start(*words, behaviour="empty") for _ in range(3)]
+    results = [(*process.communicate(timeout=60), process.returncode) for process in running]
+    try:
+        path = str(cli.folder / "mnt")
+        assert len([mount for mount in read_mounts() if mount.path == path]) == 1
+        assert sorted(status for _, _, status in results) == [0, 1, 1]
+        said = [err for _, err, status in results if status]
+        assert all("already mounted" in err or "just mounting" in err for err in said)
+    finally:
+        while is_mounted(cli):
+            cli.run("umount", "--lazy", "mnt")
+
+
 def kill(cli: Command) -> None:
     pid = pid_of(cli)
     pidfd = os.pidfd_open(pid)
