@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
+from socket import socket as Socket
 
 from netfsfuse.cli.planted import followed
 from netfsfuse.cli.repeats import Repeats
@@ -50,8 +51,7 @@ def set_up_log(
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
-        if old is not None:
-            old.close()
+        old.close()
     if not debug:
         handler.addFilter(Repeats())
     root.addHandler(handler)
@@ -78,9 +78,7 @@ def _background(notice: Callable[[str], None]) -> tuple[logging.Handler, str]:
         except MountError as error:
             notice(f"{error}; nothing is logged (log=FILE names another place)")
             return logging.NullHandler(), "what it says with -f: there is no place for a log"
-    handler = logging.handlers.SysLogHandler(
-        SYSLOG_SOCKET, logging.handlers.SysLogHandler.LOG_DAEMON
-    )
+    handler = _Syslog(SYSLOG_SOCKET, logging.handlers.SysLogHandler.LOG_DAEMON)
     handler.setFormatter(logging.Formatter(_SYSLOG_LINE))
     return handler, "the system log (journalctl -t netfsfuse)"
 
@@ -93,6 +91,28 @@ def _syslog_answers() -> bool:
         except OSError:
             return False
     return True
+
+
+class _Syslog(logging.handlers.SysLogHandler):
+    """Waits for nobody: a line that syslogd does not take now is lost. It takes ten before it reads
+    them, and the loop would stand still until a stopped or frozen one goes on."""
+
+    socket: Socket
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            priority = self.encodePriority(self.facility, self.mapPriority(record.levelname))
+            line = f"<{priority}>{self.format(record)}\0".encode(errors="backslashreplace")
+            try:
+                self.socket.send(line, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:  # it was started anew
+                self.socket.close()
+                self.createSocket()
+                self.socket.send(line, socket.MSG_DONTWAIT)
+        except Exception:
+            self.handleError(record)
 
 
 class _LogFile(logging.FileHandler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 from collections.abc import Iterator
@@ -102,6 +103,31 @@ def test_the_system_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         line = syslog.recv(1000)
     assert b"netfsfuse[" in line
     assert b"WARNING netfsfuse.x: hello" in line
+
+
+def test_a_system_log_that_does_not_read_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A stopped journald: its socket takes a few lines, then whoever logs would stand still."""
+    path = str(tmp_path / "log")
+    monkeypatch.setattr(log, "SYSLOG_SOCKET", path)
+    logger = logging.getLogger("netfsfuse.x")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(path)
+        set_up_log(None, debug=True, foreground=False)
+        for number in range(1000):
+            logger.warning("line %d", number)
+        syslog.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while syslog.recv(1000):
+                pass
+        logger.warning("name \udcff")
+        assert rb"name \udcff" in syslog.recv(1000)
+    Path(path).unlink()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as again:  # it was started anew
+        again.bind(path)
+        logger.warning("hello again")
+        assert b"hello again" in again.recv(1000)
 
 
 def test_libraries_that_see_logins_stay_quiet(capsys: pytest.CaptureFixture[str]):
