@@ -11,6 +11,7 @@ mount.cifs loses leading spaces there. Errors name files and line numbers, never
 
 from __future__ import annotations
 
+import codecs
 import os
 import pwd
 import stat
@@ -25,15 +26,9 @@ from netfsfuse.errors import MountError
 
 SECRET_VARIABLES = ("PASSWD", "PASSWD_FD", "PASSWD_FILE")
 _FILE_LIMIT = 64 * 1024  # bytes; a credentials file is a few lines
-_KEYS = {
-    "username": "username",
-    "user": "username",
-    "password": "password",
-    "pass": "password",
-    "domain": "domain",
-    "dom": "domain",
-    "workgroup": "domain",
-}
+_KEYS = ("username", "password", "domain", "workgroup")
+_LEFT_OUT = ("password2", "pass2")  # a second password, to change to: there is one login
+_SHORT = {"user": "username", "pass": "password", "dom": "domain"}
 
 Ask = Callable[[str], str | None]
 """Prompts with a text and returns the password, or None when there is no terminal."""
@@ -48,27 +43,36 @@ class Login:
     domain: str | None = None
 
 
-def parse_credentials(text: str, shown: str) -> Login:
-    """Read the lines of a credentials file; ``shown`` is its name for errors (MountError)."""
+def parse_credentials(text: str, shown: str) -> tuple[Login, list[str]]:
+    """The login in the lines of a credentials file, and notices; ``shown`` names the file in them.
+
+    Keys count in either case; a line that is no ``key=value``, or whose key is unknown, is named
+    and left out, as mount.cifs leaves it out.
+    """
     login = Login()
+    notices = []
     for number, line in enumerate(text.split("\n"), start=1):
         line = line.removesuffix("\r")
         key, equals, value = line.partition("=")
-        key = key.strip()
-        if not line.strip() or key.startswith("#"):
+        key = key.strip().lower()
+        if not line.strip() or key.startswith(("#", ";")) or key in _LEFT_OUT:
             continue
-        if not equals:
-            raise MountError(f"{shown}, line {number}: expected key=value")
-        if key not in _KEYS:
-            raise MountError(
-                f"{shown}, line {number}: unknown key (known: username, password, domain)"
-            )
-        attribute = _KEYS[key]
+        attribute = _attribute(key) if equals else None
+        if attribute is None:
+            said = "unknown key" if equals else "not key=value"
+            notices.append(f"{shown}, line {number}: {said}, ignored")
+            continue
         setattr(login, attribute, value if attribute == "password" else value.strip())
     if login.username and login.domain is None:
         login.domain, login.username, _ = split_login(login.username.replace("%", "\0"))
         login.username = login.username.replace("\0", "%")
-    return login
+    return login, notices
+
+
+def _attribute(key: str) -> str | None:
+    """What of a :class:`Login` the key sets, in lower case; None for an unknown one."""
+    name = _SHORT.get(key, key)
+    return {"workgroup": "domain"}.get(name, name) if name in _KEYS else None
 
 
 def read_credentials_file(path: Path) -> tuple[Login, list[str]]:
@@ -85,11 +89,27 @@ def read_credentials_file(path: Path) -> tuple[Login, list[str]]:
     notices = []
     if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
         notices.append(f"{shown} is open to other users: chmod 600 it")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise MountError(f"{shown} is not UTF-8 text") from None
-    return parse_credentials(text, shown), notices
+    login, more = parse_credentials(_decoded(content, shown), shown)
+    return login, [*notices, *more]
+
+
+def _decoded(content: bytes, shown: str) -> str:
+    """The text; a comment may be in any encoding, a login is UTF-8."""
+    lines = content.removeprefix(codecs.BOM_UTF8).split(b"\n")
+    text = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            text.append(line.decode())
+        except UnicodeDecodeError:
+            if _matters(line):
+                raise MountError(f"{shown}, line {number} is not UTF-8 text") from None
+            text.append(line.decode("latin-1"))
+    return "\n".join(text)
+
+
+def _matters(line: bytes) -> bool:
+    key, equals, _ = line.decode("latin-1").partition("=")
+    return bool(equals) and _attribute(key.strip().lower()) is not None
 
 
 def password_from_environment(environ: Mapping[str, str]) -> str | None:
@@ -124,9 +144,23 @@ def resolve_credentials(
 ) -> tuple[Credentials, list[str]]:
     """Who logs in, and notices for the user.
 
-    Raises :class:`MountError` when a file cannot be read, or when a password is needed and there
-    is neither one nor a terminal.
+    Raises :class:`MountError` when a file cannot be read, when a password is needed and there
+    is neither one nor a terminal, or when something of it is no text.
     """
+    found, notices = _resolve(choices, environ, cwd, ask)
+    for what, value in (
+        ("user name", found.username),
+        ("password", found.password),
+        ("domain", found.domain),
+    ):
+        if any("\ud800" <= character <= "\udfff" for character in value or ""):
+            raise MountError(f"the {what} is no text in this locale")
+    return found, notices
+
+
+def _resolve(
+    choices: Choices, environ: Mapping[str, str], cwd: Path, ask: Ask
+) -> tuple[Credentials, list[str]]:
     login = Login()
     notices: list[str] = []
     if choices.credentials_file is not None:

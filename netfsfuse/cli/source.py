@@ -45,6 +45,8 @@ def parse_source(text: str) -> Source:
     if any(ord(character) < 32 for character in path):
         raise UsageError("the source holds a control character")
     authority, _, rest = path[2:].partition("/")
+    if any("\ud800" <= character <= "\udfff" for character in path):
+        raise UsageError("the source is no text in this locale")
     if "@" in authority:
         raise UsageError("the source holds a login; give it with -o user=NAME or credentials=FILE")
     host, port = _split_authority(authority)

@@ -41,11 +41,22 @@ _ANSWER_SECONDS = 20.0
 _GRACE = 2.0
 
 
+class _Raw(str):
+    """An option that holds more than ASCII: pyfuse3 asks each for its ASCII bytes, and libfuse and
+    the kernel take any. These are the bytes that the caller's words came in, as cifs shows them.
+    """
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "", errors: str = "") -> bytes:
+        """The bytes, whatever encoding is asked for."""
+        return os.fsencode(str(self))
+
+
 def mount_options(config: MountConfig) -> set[str]:
     """What libfuse is told. A comma or backslash in the source is escaped for it."""
-    shown = config.source.encode("ascii", "replace").decode()
-    shown = shown.replace("\\", "\\\\").replace(",", "\\,")
-    options = {f"fsname={shown}", "subtype=netfsfuse", "ro"}
+    shown = config.source.replace("\\", "\\\\").replace(",", "\\,")
+    options: set[str] = {_Raw(f"fsname={shown}"), "subtype=netfsfuse", "ro"}
     options.update(flag for flag in config.mount_flags if flag in _KERNEL_FLAGS)
     if config.allow_other:
         options.add("allow_other")

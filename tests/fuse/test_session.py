@@ -46,3 +46,8 @@ def test_flags() -> None:
     )
     assert {"allow_other", "default_permissions", "nosuid", "nodev", "noatime", "ro"} <= told
     assert not {"x-systemd.automount", "nofail", "rw", "max_read"} & told
+
+
+def test_a_source_beyond_ascii_reaches_the_kernel_as_it_was_given() -> None:
+    (option,) = [each for each in options(source="//nas/Übung – 日本") if "fsname" in each]
+    assert option.encode("us-ascii") == "fsname=//nas/Übung – 日本".encode()
