@@ -11,6 +11,7 @@ import json
 import os
 import re
 import select
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ _ASK_TIMEOUT = 1.5  # seconds for the mount to tell its pid
 _GONE_TIMEOUT = 60.0  # seconds for stores to be flushed
 _SAID_AFTER = 3.0  # seconds of that after which the user is told what it waits for
 _SOON_TIMEOUT = 1.5  # seconds: with files still open, or hung, the daemon lives on, rightly
+_STEP = 0.2
 _FOREGROUND = re.compile(r"-[a-z]*f|--foreground")
 
 
@@ -128,10 +130,10 @@ def _open_daemon(pid: int, path: str) -> int | None:
 
 
 def _wait_gone(path: str, pid: int, pidfd: int) -> None:
-    if _has_ended(pidfd, _SAID_AFTER):
+    if _has_ended(pid, pidfd, _SAID_AFTER):
         return
     click.echo(f"netfsfuse: {path} is unmounted; its daemon (pid {pid}) is ending", err=True)
-    if not _has_ended(pidfd, _GONE_TIMEOUT - _SAID_AFTER):
+    if not _has_ended(pid, pidfd, _GONE_TIMEOUT - _SAID_AFTER):
         raise MountError(
             f"{path} is unmounted, but its daemon (pid {pid}) is still running "
             f"after {_GONE_TIMEOUT:g} seconds"
@@ -139,7 +141,7 @@ def _wait_gone(path: str, pid: int, pidfd: int) -> None:
 
 
 def _look_gone(path: str, pid: int, pidfd: int, *, told: bool) -> None:
-    if not _has_ended(pidfd, _SOON_TIMEOUT) and told:
+    if not _has_ended(pid, pidfd, _SOON_TIMEOUT) and told:
         click.echo(
             f"netfsfuse: {path} is unmounted; its daemon (pid {pid}) did not answer and is still "
             "there: kill it if it does not end",
@@ -147,7 +149,21 @@ def _look_gone(path: str, pid: int, pidfd: int, *, told: bool) -> None:
         )
 
 
-def _has_ended(pidfd: int, timeout: float) -> bool:
+def _has_ended(pid: int, pidfd: int, timeout: float) -> bool:
+    """Whether it ends within ``timeout`` seconds; threads that a disk which hangs keeps in the
+    kernel do not count: of the process nothing else is left then."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(timeout * 1000))
+    end = time.monotonic() + timeout
+    while (left := end - time.monotonic()) > 0:
+        if poll.poll(min(left, _STEP) * 1000) or _is_zombie(pid):
+            return True
+    return False
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        content = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False  # its pidfd says so in a moment
+    return content.rpartition(")")[2].split()[:1] == ["Z"]

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cachefiles.cache import Cache
-from netfsfuse.cli.umount import is_daemon
+from netfsfuse.cli.umount import _has_ended, is_daemon
 from netfsfuse.mountinfo import mount_at, read_mounts
 from tests.cli.command import Command, line_of
 
@@ -248,6 +249,28 @@ def test_force_frees_what_waits_for_a_stopped_daemon(mounted: Command):
 )
 def test_what_a_daemon_looks_like(line: str, expected: bool):
     assert is_daemon(line.split(), "/mnt/x", lambda: "/mnt") is expected
+
+
+def test_a_process_of_which_a_hung_thread_is_left_has_ended():
+    """Its main thread has exited, and another sleeps on, as in the kernel for a disk that hangs."""
+    script = """if True:
+        import ctypes, os, threading, time
+        number = {"x86_64": 60, "aarch64": 93}[os.uname().machine]
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        print(flush=True)
+        ctypes.PyDLL(None).syscall(number, 0)
+    """
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            assert _has_ended(process.pid, pidfd, 10.0)
+            assert process.poll() is None
+        finally:
+            process.kill()
+            os.close(pidfd)
 
 
 def test_a_daemon_that_goes_while_looked_at():
