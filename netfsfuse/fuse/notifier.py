@@ -196,6 +196,8 @@ class Notifier:
             inode = self._inodes.find(number)
             if inode is not None and inode.parent is directory:
                 found.append(_found(inode))
+            elif attr.is_directory:  # it may have a number of its own by this name
+                self._look_for(directory, name)
         return found
 
     async def _tell(self, found: Sequence[_Found]) -> None:

@@ -62,7 +62,9 @@ def _handle_in(request: Request) -> bytes:
 
 
 def _by(handle: bytes, request: Request) -> Request:
-    """``request`` for ``handle`` in place of the related one."""
+    """``request`` for ``handle`` in place of the related one; a further CREATE as it is."""
+    if request.command is Command.CREATE:
+        return request
     at = _HANDLE_AT[request.command]
     body = request.body[:at] + handle + request.body[at + len(handle) :]
     return replace(request, body=body)

@@ -66,6 +66,7 @@ class SmbListing:
         self._unsure = False  # pages were asked for and their replies not seen
         self.asked = 0.0
         self.own: FileAttr | None = None
+        self.is_followed = False
         self._pages: deque[tuple[float, list[DirEntry]]] = deque()
         self._given: set[str] = set()
         self._repeated = 0  # entries since the last that was new
@@ -205,16 +206,19 @@ class SmbListing:
                     )
                     for index in range(_FIRST)
                 ),
+                *self._session.followed.question(self._name),
             ]
 
-        created, *pages = await self._session.exchange(build)
+        created, *answers = await self._session.exchange(build)
+        followed = self._session.followed
+        self.is_followed = followed.answer(answers[_FIRST:], number, is_file=False)
         if created.status:
             raise status.error_of(created.status, f"CREATE {self._name!r}", self._name)
         self._handle, self._number = parse_create(created.message).handle, number
         self._unsure = True
         if self._ended:  # closed meanwhile
             self._end()
-        await self._take(pages, asked)
+        await self._take(answers[:_FIRST], asked)
 
     async def _take(self, replies: list[Reply], asked: float) -> None:
         """Keep the pages. One without any entry, be it "." or "..", ends the listing."""

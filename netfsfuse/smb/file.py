@@ -100,6 +100,11 @@ class SmbFile:
         return self._handle
 
     @property
+    def is_followed(self) -> bool:
+        """See ``OpenFile.is_followed``."""
+        return self._handle.is_followed
+
+    @property
     def asked(self) -> float:
         """When the server was asked for ``attr`` (trio clock)."""
         return self._handle.asked

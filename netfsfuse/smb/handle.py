@@ -43,9 +43,9 @@ class ServerHandle:
     """``raw`` is valid on connection ``number`` of the session. ``users`` share it; the last one
     closes it. ``given_up``: it was closed, or is being closed, to be replaced by another.
     ``siblings``: those of the same file on further connections, closed with it. ``name`` and
-    ``attr`` are what it was opened by, ``asked`` when (trio clock). ``head``: the file's beginning,
-    as far as it was asked for with the open, ``was_read``: more was. ``lease`` is None where none
-    was granted.
+    ``attr`` are what it was opened by, ``asked`` when (trio clock), ``is_followed`` whether
+    ``name`` leads through a link (``followed.py``). ``head``: the file's beginning, as far as it
+    was asked for with the open, ``was_read``: more was. ``lease`` is None where none was granted.
     """
 
     __slots__ = (
@@ -54,6 +54,7 @@ class ServerHandle:
         "attr",
         "given_up",
         "head",
+        "is_followed",
         "lease",
         "name",
         "number",
@@ -80,6 +81,7 @@ class ServerHandle:
         self.attr = attr
         self.volume_id = volume_id
         self.asked = asked
+        self.is_followed = False
         self.head: memoryview | None = None
         self.was_read = False
         self.lease: Lease | None = None
@@ -100,11 +102,11 @@ class ServerHandle:
         """Open ``name`` for reading, and read its first ``head`` bytes (64 KiB at most, or what
         the server sends at once) in the same round trip. Raises the server's refusal as a
         NetfsError. With ``on_break``, which hears of breaks, a lease is asked for."""
-        number, asked = _CLOSED, 0.0
+        number, asked, asking = _CLOSED, 0.0, 0
         lease: Lease | None = None
 
         def build(transport: Transport) -> list[Request]:
-            nonlocal number, asked, lease
+            nonlocal number, asked, lease, asking
             number, asked = session.number, trio.current_time()
             if lease is not None:  # of an attempt that failed
                 lease.end()
@@ -122,11 +124,15 @@ class ServerHandle:
                 requests.append(
                     Request(Command.READ, pack_read(RELATED_FILE_ID, 0, room), room=room)
                 )
-            return requests
+            asking = len(requests)
+            return requests + session.followed.question(name)
 
         opened = None
         try:
             replies = await session.exchange(build)
+            followed = session.followed.answer(
+                replies[asking:], number, is_file=not replies[0].status
+            )
             if replies[0].status:
                 raise status.error_of(replies[0].status, f"CREATE {name!r}", name)
             created = parse_create(replies[0].message)
@@ -141,6 +147,7 @@ class ServerHandle:
         finally:
             if lease is not None and (opened is None or not opened._take_lease(lease, created)):
                 lease.end()
+        opened.is_followed = followed
         if lease is not None and opened.lease is lease and on_break is not None:
             lease.on_break = partial(on_break, opened)
         if head and not replies[1].status:

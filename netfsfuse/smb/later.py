@@ -51,6 +51,8 @@ class LaterFile:
         """See ``OpenFile.asked``: it was not."""
         return -math.inf
 
+    is_followed = False
+
     @property
     def is_held(self) -> bool:
         """See ``OpenFile.is_held``."""

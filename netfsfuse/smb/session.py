@@ -28,6 +28,7 @@ from netfsfuse.smb.clock import ServerClock
 from netfsfuse.smb.established import Established, Protection
 from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.fileids import FileIds
+from netfsfuse.smb.followed import Followed
 from netfsfuse.smb.landing import Landings
 from netfsfuse.smb.lease import Leases
 from netfsfuse.smb.names import Odd
@@ -82,6 +83,7 @@ class Session:
         self.clock = clock or ServerClock()
         self.file_ids = FileIds()
         self.odd_names = Odd()
+        self.followed = Followed(self)
         self.leases = Leases()
         self.scarcity = Scarcity()
         self._nursery = nursery

@@ -258,11 +258,13 @@ class Transport:
         last = index == count - 1
         padding = 0 if last else -len(request.body) % 8
         flags = FLAG_SIGNED if established.sign_requests else 0
+        # Samba 4.17 dies of a second CREATE that succeeds and is related to the first.
+        is_related = index and request.command is not Command.CREATE
         header = pack_header(
             command=request.command,
             charge=request.charge if established.multi_credit else 0,
             credit_request=self._window.ask(request.charge),
-            flags=flags | (FLAG_RELATED if index else 0),
+            flags=flags | (FLAG_RELATED if is_related else 0),
             next_command=0 if last else HEADER_SIZE + len(request.body) + padding,
             message_id=message_id,
             tree_id=established.tree_id,

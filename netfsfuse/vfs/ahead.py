@@ -254,7 +254,9 @@ class Ahead:
             for fetch, head in zip(batch, stored, strict=True):
                 fetch.head, fetch.stored = head, head is not None
                 number = inode_number(fetch.attr, "")
-                if head is not None and self._opened.knows(number, fetch.attr):
+                if head is not None and self._opened.knows(
+                    number, fetch.attr, (fetch.directory.number, fetch.name)
+                ):
                     fetch.done.set()
                 else:
                     self._nursery.start_soon(self._fetch, fetch)

@@ -120,6 +120,7 @@ class Files:
         file = found.file
         try:
             if found.asked is not None:
+                inode.linked = file.is_followed
                 await names.accept(inode, file.attr, found.asked, final=True)
             if found.new and (whole := file.whole) is not None:
                 await self._contents.cache.keep(file.attr, inode.path, whole)
@@ -133,9 +134,11 @@ class Files:
         keep = inode.keeps_pages(file.attr, trio.current_time())
         if settled:
             inode.pages = file.attr
-            self._opened.note(number, file.attr)
         else:
             inode.pages = None
+        if settled and not inode.linked:
+            self._opened.note(number, file.attr, inode.place)
+        else:
             self._opened.forget(number)
         self._by_inode.setdefault(inode, []).append(handle)
         if not file.is_held:
@@ -151,7 +154,7 @@ class Files:
             ahead.use_file(inode)
             fetched = await ahead.take(inode)
             is_known = names.may_open_unasked(inode) and self._opened.knows(
-                inode.number, inode.attr
+                inode.number, inode.attr, inode.place
             )
             if (
                 fetched is not None

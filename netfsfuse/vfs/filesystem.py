@@ -15,13 +15,14 @@ from netfsfuse.config import TrustConfig
 from netfsfuse.errors import Disconnected, Stale
 from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
-from netfsfuse.types import Change, DirEntry, FileAttr, ServerTime, VolumeStat
+from netfsfuse.types import Change, ChangeKind, DirEntry, FileAttr, ServerTime, VolumeStat
 from netfsfuse.vfs.ahead import WINDOW_MAX, Ahead
 from netfsfuse.vfs.closings import Closings
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.feeds import Feeds
 from netfsfuse.vfs.files import Files, Opened
 from netfsfuse.vfs.holding import Holding
+from netfsfuse.vfs.identity import inode_number
 from netfsfuse.vfs.inodes import Inode, InodeTable
 from netfsfuse.vfs.links import Links
 from netfsfuse.vfs.listings import Listings
@@ -113,6 +114,27 @@ class FileSystem:
 
     def _told(self, inode: Inode, changes: Sequence[Change]) -> None:
         self.on_change(inode, changes)
+        for other in self._elsewhere(inode, changes):
+            assert other.parent is not None
+            other.attr_until = 0.0
+            if other.parent.watched is not None:
+                other.parent.watched.doubt(other.name, trio.current_time())
+            self.on_change(other.parent, [Change(other.name, ChangeKind.MODIFIED)])
+
+    def _elsewhere(self, directory: Inode, changes: Sequence[Change]) -> Iterator[Inode]:
+        """The files that are known by another name than the one by which a change was told."""
+        folder = directory.folder
+        if folder is None:
+            return
+        for change in changes:
+            attr = folder.attrs.get(change.name)
+            if attr is None or not attr.file_id or attr.is_directory:
+                continue
+            inode = self.inodes.in_use(inode_number(attr, ""))
+            if inode is None or inode.parent is None:
+                continue
+            if (inode.parent, inode.name) != (directory, change.name):
+                yield inode
 
     # -- names and attributes -----------------------------------------------------------------
 
@@ -132,6 +154,8 @@ class FileSystem:
         except Stale:
             if (inode := self.inodes.find(number)) is not None:
                 self._names.moves.refused(inode.path)
+                if inode.parent is not None and inode.parent.folder is not None:
+                    inode.parent.folder.doubt(inode.name)
             raise
 
     def believed_for(self, inode: Inode) -> float:

@@ -14,6 +14,10 @@ And it is told a moment late: Samba answers who has changed something before it 
 milliseconds. Where somebody is changing things now, in the last ``CALM`` seconds, a watch therefore
 speaks for attributes shown, but for no open and no name that is not there: these are asked for.
 
+It tells by the names on the server's disk, which are not always those that are listed. So a change
+of a name that is not listed may be one of anything that is, unless the name is new. And what is
+listed under several names with one FileId has changed under all of them.
+
 All times are the moments when a question was sent, or a change was told; equal ones count as
 changed.
 """
@@ -22,10 +26,10 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from netfsfuse.types import Change, FileAttr
+from netfsfuse.types import Change, ChangeKind, FileAttr
 
 WATCH_TRUST = 30.0
 """Seconds. A directory of 100 files is then asked for 3 times in 100 s, whatever is read in it."""
@@ -34,6 +38,7 @@ CALM = 2.0
 """Seconds without a change after which a directory counts as left alone."""
 
 _DIRTY_MAX = 4096
+_APPEARS = (ChangeKind.CREATED, ChangeKind.RENAMED_TO)
 
 
 def folded(name: str) -> str:
@@ -47,31 +52,90 @@ class Watched:
     """What a watch has told of one directory. ``begun``: when the server was asked to tell;
     ``before``: what another watch had told of it until then."""
 
-    __slots__ = ("_all", "_begun", "_dirty", "_ended", "_names", "_told_at")
+    __slots__ = (
+        "_all",
+        "_begun",
+        "_dirty",
+        "_ended",
+        "_is_listed",
+        "_names",
+        "_new",
+        "_new_at",
+        "_strange",
+        "_strange_at",
+        "_told_at",
+    )
 
     def __init__(self, begun: float, before: Watched | None = None) -> None:
         self._begun = begun
         self._told_at = -math.inf  # when something was told last
         self._all = -math.inf  # when anything may have changed
         self._names = -math.inf  # when a name came or went
-        self._dirty: dict[str, float] = {}  # when something of that name changed
+        self._dirty: dict[str, float] = {}  # when something of that name changed, names folded
+        self._new: set[str] = set()  # names that came to be, and are as they were told
+        self._new_at = -math.inf  # when one of them changed, which may be a link of what is known
+        self._strange: dict[str, float] = {}  # names of nothing that is known, when they were told
+        self._strange_at = -math.inf
+        self._is_listed = False  # whether it was known what is there
         self._ended = False
         if before is not None:
             self._told_at, self._all = before._told_at, before._all
             self._names, self._dirty = before._names, before._dirty
+            self._new, self._new_at = before._new, before._new_at
+            self._is_listed = before._is_listed
+            self._strange, self._strange_at = before._strange, before._strange_at
 
-    def told(self, changes: Iterable[Change], now: float) -> None:
-        """The server has told ``changes``; none means that there were too many to tell."""
+    def told(
+        self,
+        changes: Iterable[Change],
+        now: float,
+        folder: Folder | None = None,
+        is_as_told: Callable[[str], bool] = lambda name: True,
+    ) -> bool:
+        """The server has told ``changes``; none means that there were too many to tell. ``folder``
+        is what is listed, ``is_as_told`` whether a new file of that name is listed so. Returns
+        whether anything in the directory may have changed."""
         nothing = True
+        strange = False
         self._told_at = now
+        self._is_listed = folder is not None
         for change in changes:
             nothing = False
-            self._dirty[change.name] = now
+            key = folded(change.name)
+            self._dirty[key] = now
             if change.names:
                 self._names = now
-        if nothing or len(self._dirty) > _DIRTY_MAX:
+            if folder is not None and folder.holds(change.name):
+                for other in folder.links_of(change.name):
+                    self._dirty[folded(other)] = now
+                continue
+            if key in self._new:
+                self._new_at = now
+                continue
+            if change.kind in _APPEARS and is_as_told(change.name):
+                self._new.add(key)
+                continue
+            strange = True
+            self._strange[key] = self._strange_at = now
+        if nothing or len(self._dirty) > _DIRTY_MAX or len(self._new) > _DIRTY_MAX:
             self._all = self._names = now
             self._dirty.clear()
+            self._strange.clear()
+            self._new.clear()
+            return True
+        return strange and self._is_listed
+
+    def doubt(self, name: str, now: float) -> None:
+        """Something of ``name`` has changed, by what was told elsewhere."""
+        self._dirty[folded(name)] = now
+
+    def listed(self, folder: Folder) -> None:
+        """It is known now what is there: what else was told so far was told of that, mostly."""
+        self._is_listed = True
+        self._strange = {
+            name: when for name, when in self._strange.items() if not folder.holds_folded(name)
+        }
+        self._strange_at = max(self._strange.values(), default=-math.inf)
 
     def end(self) -> None:
         """Nothing is told any more. What was told stays true."""
@@ -79,7 +143,7 @@ class Watched:
 
     def all_changed(self, asked: float) -> bool:
         """Whether anything in the directory may have changed since ``asked``."""
-        return asked <= self._all
+        return asked <= self._all or (self._is_listed and asked <= self._strange_at)
 
     def changed_names(self, asked: float) -> int:
         """Of how many names something was told to have changed since ``asked``."""
@@ -100,11 +164,28 @@ class Watched:
 
     def unchanged(self, name: str, asked: float) -> bool:
         """Whether nothing of ``name`` was told to have changed since ``asked``."""
-        return asked > self._all and asked > self._dirty.get(name, -math.inf)
+        if asked <= self._all or (self._is_listed and asked <= self._strange_at):
+            return False
+        return not self._dirty or asked > self._dirty.get(folded(name), -math.inf)
+
+    def hears_of_all_since(self, asked: float) -> bool:
+        """Whether all that was told since ``asked`` is of names that are known."""
+        return asked > self._strange_at and asked > self._new_at
 
     def names_unchanged(self, asked: float) -> bool:
         """Whether no name was told to have come or gone since ``asked``."""
         return asked > self._names
+
+
+def _several(attrs: Mapping[str, FileAttr]) -> dict[int, list[str]]:
+    """The names of files that have more than one."""
+    first: dict[int, str] = {}
+    several: dict[int, list[str]] = {}
+    for name, attr in attrs.items():
+        known = first.setdefault(attr.file_id, name)
+        if known is not name:
+            several.setdefault(attr.file_id, [known]).append(name)
+    return several
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,21 +204,42 @@ class Known:
 class Folder:
     """A complete listing of one directory, all of it asked for at ``asked`` or later."""
 
-    __slots__ = ("_folded", "asked", "attrs")
+    __slots__ = ("_doubted", "_folded", "_links", "asked", "attrs")
 
     def __init__(self, attrs: dict[str, FileAttr], asked: float) -> None:
         self.attrs = attrs
         self.asked = asked
         self._folded: set[str] | None = None
+        self._links: dict[int, list[str]] | None = None
+        self._doubted: set[str] = set()
+
+    def doubt(self, name: str) -> None:
+        """The name was found to lead to another file than the one that was listed."""
+        self._doubted.add(name)
+
+    def is_doubted(self, name: str) -> bool:
+        """Whether it is not to be believed what was listed as ``name``."""
+        return bool(self._doubted) and name in self._doubted
 
     def holds(self, name: str) -> bool:
         """Whether the server may find ``name``: it does not mind case, and some not how accents are
         written."""
-        if name in self.attrs:
-            return True
+        return name in self.attrs or self.holds_folded(folded(name))
+
+    def holds_folded(self, name: str) -> bool:
+        """The same of a name that was :func:`folded`."""
         if self._folded is None:
             self._folded = {folded(known) for known in self.attrs}
-        return folded(name) in self._folded
+        return name in self._folded
+
+    def links_of(self, name: str) -> Sequence[str]:
+        """Further names with the FileId of ``name``."""
+        attr = self.attrs.get(name)
+        if attr is None or not attr.file_id:
+            return ()
+        if self._links is None:
+            self._links = _several(self.attrs)
+        return [other for other in self._links.get(attr.file_id, ()) if other != name]
 
     def names(self) -> Iterator[str]:
         """In the order of the listing."""
@@ -160,6 +262,8 @@ def find(
     folder: Folder, watched: Watched | None, name: str, now: float, lifetime: float
 ) -> Known | Missing | None:
     """What is believed of ``name``; None where the server must be asked."""
+    if folder.is_doubted(name):
+        return None
     attr = folder.attrs.get(name)
     if attr is None:
         # Only by a watch: the kernel is to believe it for a whole lifetime more.

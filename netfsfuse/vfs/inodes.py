@@ -23,7 +23,7 @@ from netfsfuse.errors import Stale
 from netfsfuse.stats import VfsStats
 from netfsfuse.types import FileAttr, FileKind, coherency_of, same_content
 from netfsfuse.vfs.folder import Folder, Watched
-from netfsfuse.vfs.identity import ROOT_INODE
+from netfsfuse.vfs.identity import ROOT_INODE, inode_number
 
 DROPPED_AFTER = 1.0
 """Seconds in which a process that was told to drop the kernel's pages of a file has done so."""
@@ -42,10 +42,13 @@ class Inode:
     if never, and ``pages_since`` when others were dropped for them. ``target`` is a symlink's,
     ``folder`` and ``watched`` a directory's: its names, and what the server tells of it. ``left``:
     names in directories by which the kernel may still come here, and until when (``moves.py``).
+    ``linked``: its path leads through a link that the server follows: no watch hears of it.
+    ``alias``: its number is not the directory's FileId, which has another name (``aliases.py``).
     ``astray``: a file that is open, whose path leads to another or nowhere; its handles are asked.
     """
 
     __slots__ = (
+        "alias",
         "astray",
         "attr",
         "attr_until",
@@ -53,6 +56,7 @@ class Inode:
         "generation",
         "known_at",
         "left",
+        "linked",
         "moved_after",
         "name",
         "nlookup",
@@ -83,6 +87,8 @@ class Inode:
         self.watched: Watched | None = None
         self.left: dict[tuple[Inode, str], float] | None = None
         self.astray = False
+        self.linked = False
+        self.alias = False
 
     @property
     def kind(self) -> FileKind:
@@ -100,6 +106,17 @@ class Inode:
             names.append(inode.name)
             inode = inode.parent
         return "/".join(reversed(names))
+
+    def is_the_one(self, attr: FileAttr, path: str) -> bool:
+        """Whether ``attr`` at ``path`` has the inode's number."""
+        if self.alias:
+            return attr.is_directory and attr.file_id == self.attr.file_id
+        return inode_number(attr, path) == self.number
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Where it was found last: the number of the directory, 0 for the root's, and the name."""
+        return (0 if self.parent is None else self.parent.number, self.name)
 
     def path_of(self, name: str) -> str:
         """Path of ``name`` in this directory."""

@@ -69,6 +69,8 @@ class Listings:
             return
         self.forget(inode)
         inode.folder = Folder(attrs, asked)
+        if inode.watched is not None:
+            inode.watched.listed(inode.folder)
         self._kept[inode] = len(attrs)
         self._entries += len(attrs)
         while self._entries > KEPT_MAX and len(self._kept) > 1:
@@ -120,6 +122,7 @@ class Listings:
 
     def _learn_own(self, inode: Inode, listing: Listing, asked: float) -> None:
         """What the listing says of the directory itself, which its parent's watch is not told."""
+        inode.linked = listing.is_followed
         own = listing.own
         if own is not None and own.file_id == inode.attr.file_id:
             times = {"access": own.access, "write": own.write, "change": own.change}

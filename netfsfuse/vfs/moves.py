@@ -22,7 +22,6 @@ import trio
 
 from netfsfuse.errors import NotFound, Stale
 from netfsfuse.vfs.folder import Known, find
-from netfsfuse.vfs.identity import inode_number
 from netfsfuse.vfs.inodes import Inode
 from netfsfuse.vfs.ops import Namespace
 
@@ -97,8 +96,8 @@ class Moves:
         if self._unasked and parent.folder and watched and watched.is_calm(now):
             found = find(parent.folder, watched, name, now, 0.0)
             if isinstance(found, Known):
-                return inode_number(found.attr, path) == inode.number
+                return inode.is_the_one(found.attr, path)
         try:
-            return inode_number(await self._namespace.stat(path), path) == inode.number
+            return inode.is_the_one(await self._namespace.stat(path), path)
         except NotFound:
             return False

@@ -25,9 +25,10 @@ from netfsfuse.errors import (
 )
 from netfsfuse.types import FileAttr, creation_is_derived, same_content
 from netfsfuse.types import coherency_of as record_of
+from netfsfuse.vfs.aliases import Aliases
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.folder import Known, Missing, find
-from netfsfuse.vfs.identity import inode_number, surely_same_file
+from netfsfuse.vfs.identity import surely_same_file
 from netfsfuse.vfs.inodes import Inode, InodeTable
 from netfsfuse.vfs.links import NOTHING, Answers, Links
 from netfsfuse.vfs.moves import Moves
@@ -65,6 +66,7 @@ class Names:
         self._links = links
         self._open_files = open_files
         self._relisting = Relisting(relist)
+        self._aliases = Aliases(namespace, inodes)
         self.moves = Moves(namespace, drop_entry, unasked=trust.unasked)
 
     # -- what is believed ---------------------------------------------------------------------
@@ -72,7 +74,7 @@ class Names:
     def is_watched(self, inode: Inode, asked: float) -> bool:
         """Whether a change of the inode since ``asked`` would have been told, and none was."""
         now = trio.current_time()
-        if self._lifetime(inode.attr) <= 0 or inode.astray:
+        if self._lifetime(inode.attr) <= 0 or inode.astray or inode.linked:
             return False
         if (parent := inode.parent) is not None:
             watched = parent.watched
@@ -103,7 +105,11 @@ class Names:
         if not self._trust.unasked or not self.is_watched(inode, inode.known_at):
             return False
         watched = None if inode.parent is None else inode.parent.watched
-        return watched is not None and watched.is_calm(now)
+        return (
+            watched is not None
+            and watched.is_calm(now)
+            and watched.hears_of_all_since(inode.known_at)
+        )
 
     def believed_for(self, inode: Inode) -> float:
         """Seconds for which the inode's attributes are believed from now on, 0 for none."""
@@ -133,11 +139,12 @@ class Names:
             if isinstance(found, Missing) and self._namespace.is_surely_listed(name):
                 raise NotFound(path)
             if isinstance(found, Known):
-                known = self._inodes.find(self._number(directory, name, found.attr))
+                known = self._inodes.find(self._aliases.number(directory, name, found.attr))
                 there = known is not None and (known.parent, known.name) == (directory, name)
                 if known is not None and there and self.believed_for(known) > 0:
                     return known
-                if not found.attr.is_directory or asked < found.asked + lifetime:
+                is_listed = known is None or not known.linked
+                if is_listed and (not found.attr.is_directory or asked < found.asked + lifetime):
                     return await self.bind(directory, name, found.attr, found.asked)
         attr = await self._namespace.stat(path)
         return await self.bind(directory, name, attr, asked)
@@ -148,9 +155,11 @@ class Names:
         """As :meth:`bind`, where that needs no question to the server; else None."""
         if self._namespace.may_be_link(attr) and answers.get(name, "unknown") is not None:
             return None
-        inode = self._inodes.find(self._number(parent, name, attr))
+        number = self._aliases.number(parent, name, attr)
+        inode = self._inodes.find(number)
         if inode is None:
-            inode = self._inodes.add(Inode(self._number(parent, name, attr), parent, name, attr))
+            inode = self._inodes.add(Inode(number, parent, name, attr))
+            inode.alias = self._aliases.is_alias(parent, name, attr)
         elif asked < inode.known_at:
             return inode
         elif (
@@ -164,9 +173,6 @@ class Names:
         self.learn(inode, attr, asked)
         return inode
 
-    def _number(self, parent: Inode, name: str, attr: FileAttr) -> int:
-        return inode_number(attr, "" if attr.file_id else parent.path_of(name))
-
     async def bind(
         self, parent: Inode, name: str, attr: FileAttr, asked: float, answers: Answers = NOTHING
     ) -> Inode:
@@ -174,7 +180,7 @@ class Names:
         ``answers``: what ``Links`` has found out already."""
         path = parent.path_of(name)
         target = answers[name] if name in answers else await self._links.target(path, attr)
-        number = inode_number(attr, path)
+        number = await self._aliases.find(parent, name, attr)
         same = True
         while (inode := self._inodes.find(number)) is not None:
             if asked < inode.known_at:
@@ -185,6 +191,7 @@ class Names:
                 break
         if inode is None:
             inode = self._inodes.add(Inode(number, parent, name, attr))
+            inode.alias = self._aliases.is_alias(parent, name, attr)
         else:
             if not same:
                 log.debug("inode %d is another file now: %s", number, path)
@@ -256,7 +263,7 @@ class Names:
         if final:
             inode.known_at = min(inode.known_at, asked)
         if inode is not self._inodes.root and asked >= inode.known_at:
-            if inode_number(attr, inode.path) != inode.number:
+            if not inode.is_the_one(attr, inode.path):
                 raise Stale(f"{inode.path!r} is another file now")
             if not await self._is_same(inode, attr):
                 raise Stale(f"{inode.path!r} was made anew")

@@ -27,6 +27,12 @@ class OpenFile(ServerFile, Protocol):
         ...
 
     @property
+    def is_followed(self) -> bool:
+        """Whether its path leads through a link that the server followed by itself, so that what
+        changes it is told elsewhere."""
+        ...
+
+    @property
     def whole(self) -> memoryview | None:
         """All of the file as ``attr`` describes it, where that came with the open."""
         ...
@@ -66,10 +72,12 @@ class OpenFile(ServerFile, Protocol):
 
 class Listing(Protocol):
     """An open directory. ``asked``: when the page given last was asked for (trio clock). ``own``:
-    the directory's own attributes, if they were among its entries."""
+    the directory's own attributes, if they were among its entries. ``is_followed``: see
+    ``OpenFile``."""
 
     asked: float
     own: FileAttr | None
+    is_followed: bool
 
     async def next_page(self) -> list[DirEntry]:
         """Some more entries, [] at the end. Names are local ones; no "." and ".."."""
@@ -152,7 +160,8 @@ class Namespace(Protocol):
 
     async def fetch(self, path: str, size: int) -> tuple[FileAttr, memoryview] | None:
         """Open a file, read its first ``size`` bytes (at most ``SMALL``, 0 for none) and close it,
-        in one round trip. None where that does not say what the file is like now."""
+        in one round trip. None where that does not say what the file is like now, or no watch
+        would say that it has changed since."""
         ...
 
     def watch(self, path: str, *, tree: bool = False) -> Watch | None:

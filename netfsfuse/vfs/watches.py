@@ -19,7 +19,7 @@ import trio
 from netfsfuse.errors import Disconnected, NetfsError, NotSupported
 from netfsfuse.stats import VfsStats
 from netfsfuse.tasks import ServiceNursery
-from netfsfuse.types import Change
+from netfsfuse.types import Change, ChangeKind
 from netfsfuse.vfs.folder import Watched
 from netfsfuse.vfs.inodes import Inode
 from netfsfuse.vfs.ops import Namespace, Watch
@@ -106,9 +106,8 @@ class Watches:
                 while True:
                     changes = await entry.watch.changes()
                     heard = True
-                    entry.watched.told(changes, trio.current_time())
                     self._stats.notifications += max(1, len(changes))
-                    self._told(entry.inode, changes)
+                    self._take_in(entry, changes)
         except NotSupported as refused:
             log.info("the server tells of no changes: %s", refused)
             self._most = 0
@@ -125,6 +124,17 @@ class Watches:
             raise
         finally:
             self._end(entry)
+
+    def _take_in(self, entry: _Entry, changes: Sequence[Change]) -> None:
+        folder = entry.inode.folder
+        now, is_as_told = trio.current_time(), self._namespace.is_surely_listed
+        anything = entry.watched.told(changes, now, folder, is_as_told)
+        if folder is not None:
+            names = [other for change in changes for other in folder.links_of(change.name)]
+            changes = [*changes, *(Change(name, ChangeKind.MODIFIED) for name in names)]
+        self._told(entry.inode, changes)
+        if anything and changes:
+            self._told(entry.inode, [])
 
     def _lost(self, entry: _Entry) -> None:
         """Of what happens until the directory is watched again nobody is told."""

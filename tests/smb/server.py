@@ -27,6 +27,7 @@ from tests.smb import replies
 from tests.smb.peer import Asked, Peer, established
 
 NOT_FOUND = 0xC0000034
+PATH_NOT_FOUND = 0xC000003A
 INVALID_PARAMETER = 0xC000000D
 IS_DIRECTORY = 0xC00000BA
 NOT_DIRECTORY = 0xC0000103
@@ -68,10 +69,14 @@ class Server:
     ``False`` drops the connection, ``None`` leaves it to the server. ``lease_state`` is what it
     grants of a lease that is asked for. ``keep``: the credits that it lets a client hold, if not
     all that it spends. ``max_handles``: opens beyond that many are refused. ``max_read``,
-    ``max_transact``: as in NEGOTIATE; who asks for more is refused.
+    ``max_transact``: as in NEGOTIATE; who asks for more is refused. ``links``: paths of which
+    ``PATH\\.`` can be opened, else refused with ``path_dot_refused``; ``questions``: such asked.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
+    links: set[str] = field(default_factory=set)
+    path_dot_refused: int = PATH_NOT_FOUND
+    questions: list[str] = field(default_factory=list)
     page: int = 3
     credits: int = 64
     hook: Callable[[Asked], bytes | bool | None] = lambda asked: None
@@ -132,6 +137,9 @@ class Server:
                 answers: list[bytes] = []
                 handle = b""
                 for asked in requests:
+                    if (told := self._tell_link(number, asked)) is not None:
+                        answers.append(told)
+                        continue
                     self.asked.append(asked)
                     done = self.hook(asked)
                     if done is False:
@@ -214,6 +222,21 @@ class Server:
             return done(handle, replies.read_body(content)) if content else failed(END_OF_FILE)
         return self._list(asked, handle, opened, done, failed)
 
+    def _tell_link(self, number: int, asked: Asked) -> bytes | None:
+        """The answer to what tells links from files (``followed.py``), which is noted apart."""
+        path = _path_of(asked) if asked.command == Command.CREATE else ""
+        if path != "." and not path.endswith("\\."):
+            return None
+        self.questions.append(path)
+        status, body = self.path_dot_refused, replies.error_body()
+        path = path if path == "." else path[:-2]
+        if path in self.links:
+            status, handle = 0, struct.pack("<QQ", 0xDEF, asked.message_id + 1000 * number)
+            node = self.nodes[path]
+            self.handles[handle] = Opened(node, number)
+            body = replies.create_body(node.attr, handle, volume=node.volume)
+        return replies.reply(asked.command, asked.message_id, body, status=status)
+
     def _stand(self, number: int, asked: Asked, before: bytes) -> bytes:
         handle = asked.body[8:24]
         handle = before if handle == RELATED_FILE_ID else handle
@@ -230,8 +253,8 @@ class Server:
 
     def _create(self, number: int, asked: Asked) -> tuple[int, bytes]:
         """Status and new handle."""
-        (options, name_at, length) = struct.unpack_from("<IHH", asked.body, 40)
-        node = self.nodes.get(asked.raw[name_at : name_at + length].decode("utf-16-le"))
+        (options,) = struct.unpack_from("<I", asked.body, 40)
+        node = self.nodes.get(_path_of(asked))
         if node is None:
             return NOT_FOUND, b""
         if self.max_handles is not None and len(self.handles) >= self.max_handles:
@@ -269,6 +292,11 @@ class Server:
             return failed(replies.NO_MORE_FILES)
         opened.listed += len(page)
         return done(handle, replies.output_body(replies.directory_output(page)))
+
+
+def _path_of(asked: Asked) -> str:
+    name_at, length = struct.unpack_from("<HH", asked.body, 44)
+    return asked.raw[name_at : name_at + length].decode("utf-16-le")
 
 
 class Handshake:

@@ -65,6 +65,7 @@ class Node:
     content: bytes = b""
     target: str | None = None
     removed: bool = False
+    is_followed: bool = False
 
 
 class OpenFile:
@@ -91,6 +92,10 @@ class OpenFile:
     @property
     def closes_at_once(self) -> bool:
         return not self.is_held
+
+    @property
+    def is_followed(self) -> bool:
+        return self._node.is_followed
 
     async def hold(self) -> None:
         pass
@@ -185,6 +190,7 @@ class Listing:
         self._namespace, self._path = namespace, path
         self.asked = trio.current_time()
         self.own = namespace.tree[path].attr if path in namespace.tree else None
+        self.is_followed = path in namespace.tree and namespace.tree[path].is_followed
         prefix = f"{path}/" if path else ""
         self._left = [
             DirEntry(name[len(prefix) :], node.attr)
@@ -270,7 +276,7 @@ class FakeNamespace:
 
     async def fetch(self, path: str, size: int) -> tuple[FileAttr, memoryview] | None:
         node = await self._node("fetch", path)
-        return node.attr, memoryview(node.content[:size])
+        return None if node.is_followed else (node.attr, memoryview(node.content[:size]))
 
     def watch(self, path: str, *, tree: bool = False) -> Watch | None:
         return Watch(self, path) if self.watching else None
