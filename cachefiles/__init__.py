@@ -12,9 +12,10 @@ Use::
 
 Layers, each importing only those before it: ``errors``, ``key``, ``coherency``, ``contentmap``,
 ``extents``, ``limits``, ``recency``, ``verified``, ``faults`` (pure), ``backing`` (the syscalls),
-``datafile``, ``space`` (how much is taken), ``object`` (one file), ``folder`` and ``volume`` (a
-directory of them), ``walk`` (all of them), ``probe`` and ``cache`` (the bound directory), ``cull``;
-and the administrator's: ``survey``, ``verification``, ``report``, ``command``.
+``turn`` (locks), ``datafile``, ``space`` (how much is taken), ``object`` (one file), ``graveyard``,
+``folder`` and ``volume`` (a directory of them), ``walk`` (all of them), ``probe`` and ``cache``
+(the bound directory), ``cull``; and the administrator's: ``survey``, ``verification``, ``report``,
+``command``.
 
 Any number of processes of one user may bind a directory at once; ``folder.py`` says how they keep
 out of each other's way. Whoever binds it should let a :class:`Culler` work now and then, and call
@@ -27,6 +28,7 @@ On disk, all integers little-endian::
       space                   the count of what the cache takes, see ``space.py``
       cull                    flock(LOCK_EX) by the one who culls
       version                 b"cachefiles 1\\n"
+      graveyard/              what is buried and perhaps in use, see ``graveyard.py``
       volumes.LABEL           volumes of another format, set aside
       volumes/HHHH...         a volume: XXH3-128 of its key, 32 hex digits
                               flock(LOCK_EX) while names are made, removed or looked up
@@ -55,7 +57,7 @@ generation (the whole record) and this block number, equals the map's entry.
   write, a flipped byte in either file, an entry torn in two. That reads as "not stored", and
   the next fill repairs it. Chance agreement: 2^-64 a block.
 - Files of another generation or key cannot take part: their entries carry another seed. The record
-  has a checksum and is set before the first byte; without a good one the files are unlinked.
+  has a checksum and is set before the first byte; without a good one the files are buried.
 - SEEK_DATA and the map say what is *worth* reading. Neither is trusted for what is right. So the
   filesystem may also turn blocks of zeros into holes; they then read as not stored.
 - Hence no order of writes is needed on any filesystem. ext4 (ordered), XFS and btrfs may commit an

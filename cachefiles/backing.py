@@ -14,9 +14,10 @@ import ctypes
 import errno
 import fcntl
 import os
+import stat
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 from cachefiles.extents import Extent
 from cachefiles.faults import Faults
@@ -32,7 +33,6 @@ I/O at once), and cold reads in 256 KiB calls run at 1.3-1.5 GiB/s plainly (kern
 ALIGNMENT = 4096
 """Bytes: of memory, offset and length of a direct transfer. Disks of larger sectors refuse."""
 
-_LOCK_RETRY = 0.0005  # seconds; what the lock is held for takes tens of microseconds
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 _PUNCH_KEEP_SIZE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
@@ -85,10 +85,29 @@ class Filesystem:
                 self._direct = False
             return None  # whatever it is, the file is open already and can be used as it is
 
-    def open_folder(self, path: str, dir_fd: int | None = None) -> int:
-        """Open a folder, to be the ``dir_fd`` of other calls."""
+    def open_own(self, path: str, dir_fd: int, *, create: bool = False) -> int:
+        """Open a file of the cache's own, of which there is one; with ``create`` make it if it is
+        missing. Whatever else has its name, a link, a pipe, a device, is refused without a wait.
+        """
         self._enter("open")
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+        flags = _OPEN | os.O_NONBLOCK | (os.O_CREAT if create else 0)
+        fd = os.open(path, flags, 0o600, dir_fd=dir_fd)
+        try:
+            if not stat.S_ISREG(self.status(fd).st_mode):
+                raise OSError(errno.EINVAL, f"{path} is no regular file")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def open_folder(self, path: str, dir_fd: int | None = None) -> int:
+        """Open a folder, to be the ``dir_fd`` of other calls; below another never through a
+        symlink."""
+        self._enter("open")
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        if dir_fd is not None:
+            flags |= os.O_NOFOLLOW
+        return os.open(path, flags, dir_fd=dir_fd)
 
     def make_folder(self, path: str, dir_fd: int) -> None:
         """Make a folder unless it is there."""
@@ -111,6 +130,16 @@ class Filesystem:
         """Rename within one folder, replacing."""
         self._enter("rename")
         os.rename(old, new, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    def move(self, old: str, old_folder: int, new: str, new_folder: int) -> None:
+        """Rename from one folder to another, replacing."""
+        self._enter("rename")
+        os.rename(old, new, src_dir_fd=old_folder, dst_dir_fd=new_folder)
+
+    def remove_folder(self, path: str, dir_fd: int) -> None:
+        """Remove a folder; an error unless it is empty."""
+        self._enter("rmdir")
+        os.rmdir(path, dir_fd=dir_fd)
 
     def get_xattr(self, fd: int, name: str) -> bytes | None:
         """The attribute's value, or None when the file has none of that name."""
@@ -149,30 +178,30 @@ class Filesystem:
         with suppress(OSError):
             fcntl.flock(fd, fcntl.LOCK_UN)
 
-    @contextmanager
-    def locked(self, fd: int, patience: float) -> Iterator[None]:
-        """Hold the file's lock alone; ``TimeoutError`` when others have it for ``patience`` s.
-
-        Waits by trying again: a process that is stopped with the lock must not stop others.
-        """
-        end = time.monotonic() + patience
-        while not self.lock(fd):
-            if time.monotonic() >= end:
-                raise TimeoutError(errno.ETIMEDOUT, "another process holds it for too long")
-            time.sleep(_LOCK_RETRY)
-        try:
-            yield
-        finally:
-            self.unlock(fd)
-
     def status(self, fd: int) -> os.stat_result:
         """What the inode says of the open file."""
         self._enter("fstat")
         return os.fstat(fd)
 
-    def has_name(self, fd: int) -> bool:
-        """Whether the open file still has a name: nobody has buried it."""
-        return self.status(fd).st_nlink > 0
+    def is_buried(self, fd: int) -> bool:
+        """Whether somebody buried the open file: it is marked so, or has no name."""
+        about = self.status(fd)
+        return about.st_nlink == 0 or bool(about.st_mode & stat.S_ISVTX)
+
+    def mark_buried(self, fd: int) -> None:
+        """Let :meth:`is_buried` say so: the sticky bit, which means nothing on a file."""
+        mode = stat.S_IMODE(self.status(fd).st_mode)
+        if not mode & stat.S_ISVTX:
+            self._enter("fchmod")
+            os.fchmod(fd, mode | stat.S_ISVTX)
+
+    def mode(self, path: str, dir_fd: int) -> int | None:
+        """Kind and permissions of ``path``, of a symlink its own; None when there is nothing."""
+        self._enter("stat")
+        try:
+            return os.stat(path, dir_fd=dir_fd, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return None
 
     def allocated(self, path: str, dir_fd: int) -> int:
         """Bytes on disk of the file ``path``; 0 when there is none."""
@@ -189,12 +218,7 @@ class Filesystem:
 
     def exists(self, path: str, dir_fd: int) -> bool:
         """Whether there is anything of that name."""
-        self._enter("exists")
-        try:
-            os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return True
+        return self.mode(path, dir_fd) is not None
 
     def touch(self, path: str, dir_fd: int) -> None:
         """As :meth:`set_used`, now, for a file that is not open."""

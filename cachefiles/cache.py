@@ -4,7 +4,8 @@ Any number of processes of one user share it: each holds a shared flock on ``loc
 :meth:`Cache.close` (the kernel drops it with the process), and what must be done alone, making the
 directory and setting aside what another version left, is done under an exclusive one. The file
 ``version`` names the format of everything below ``volumes``; what another version of this library
-left is renamed, never read and never removed.
+left is renamed, never read and never removed. Links, pipes and devices in place of one of these
+files are refused, and no more is read of a file than it may hold.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from threading import Lock
 from cachefiles.backing import Filesystem
 from cachefiles.errors import CacheBusy, CacheError, CacheUnusable, translated
 from cachefiles.faults import Faults
+from cachefiles.graveyard import NAME as GRAVEYARD
+from cachefiles.graveyard import Graveyard
 from cachefiles.key import file_name
 from cachefiles.limits import Limits
 from cachefiles.object import Verify
@@ -32,9 +35,9 @@ VERSION = b"cachefiles 1\n"
 _WORD = b"cachefiles "
 _VOLUMES = "volumes"
 _OURS = frozenset(
-    {"lock", "version", "version.new", _VOLUMES, "probe", "space", "cull", "lost+found"}
+    {"lock", "version", "version.new", _VOLUMES, GRAVEYARD, "probe", "space", "cull", "lost+found"}
 )
-_PATIENCE = 10.0
+_PATIENCE = 4.0
 """Seconds to wait for a process that binds the directory at the same time."""
 
 
@@ -51,6 +54,7 @@ class Cache:
         self._limits = limits
         self._verify = verify
         self._space: Space | None = None
+        self._graveyard: Graveyard | None = None
         self.set_aside: Path | None = None
         self._filesystem = filesystem
         self._lock = Lock()
@@ -82,6 +86,8 @@ class Cache:
         except OSError as error:
             cache.close()
             reason = error.strerror or str(error)
+            if isinstance(error.filename, str) and "/" not in error.filename:
+                reason = f"{error.filename}: {reason}"  # one of our own, or what has its name
             raise CacheUnusable(f"cannot use {directory} as a cache: {reason}") from error
         except BaseException:
             cache.close()
@@ -91,7 +97,7 @@ class Cache:
     def volume(self, key: bytes) -> Volume:
         """The volume ``key``, made if it is new; the same object for the same key."""
         with self._lock, translated("opening a cache volume"):
-            if self._folder < 0 or self._space is None:
+            if self._folder < 0 or self._graveyard is None:
                 raise CacheError("the cache is closed")
             volume = self._volumes.get(key)
             if volume is None:
@@ -101,7 +107,7 @@ class Cache:
                 with suppress(OSError):  # only people read it
                     self._filesystem.set_xattr(folder, VOLUME_XATTR, key[:512])
                 volume = self._volumes[key] = Volume(
-                    self._filesystem, key, folder, self._space, self._verify
+                    self._filesystem, key, folder, self._graveyard, self._verify
                 )
             return volume
 
@@ -111,6 +117,13 @@ class Cache:
         if self._space is None:
             raise CacheError("the cache is closed")
         return self._space
+
+    @property
+    def graveyard(self) -> Graveyard:
+        """Where what is buried waits to be freed. Raises ``CacheError`` when closed."""
+        if self._graveyard is None:
+            raise CacheError("the cache is closed")
+        return self._graveyard
 
     def sync(self) -> None:
         """Have what was stored up to here outlive a power loss. Raises ``CacheError``."""
@@ -137,6 +150,9 @@ class Cache:
             for volume in self._volumes.values():
                 volume.close()
             self._volumes.clear()
+            if self._graveyard is not None:
+                self._graveyard.close()
+                self._graveyard = None
             if self._space is not None:
                 self._space.close()
                 self._space = None
@@ -158,12 +174,13 @@ class Cache:
         self._check_content()
         alone = self._take_lock()
         known = self._check_version(alone=alone)
-        self._probe(known=known)
+        if alone:  # otherwise who made it, and has it bound, found that it is good
+            self._probe(known=known)
         self._filesystem.make_folder(_VOLUMES, self._top)
         self._folder = self._filesystem.open_folder(_VOLUMES, self._top)
-        self._count(alone=alone, empty=not known)
+        self._count(alone=alone, empty=not known).sweep()
         if alone:
-            self._filesystem.lock(self._lock_fd, shared=True)
+            self._share_lock()
 
     def _probe(self, *, known: bool) -> None:
         try:
@@ -175,10 +192,14 @@ class Cache:
         if reason is not None:
             raise self._unusable(reason)
 
-    def _count(self, *, alone: bool, empty: bool) -> None:
-        fd = self._filesystem.create("space", self._top, exclusive=False)
+    def _count(self, *, alone: bool, empty: bool) -> Graveyard:
+        fd = self._filesystem.open_own("space", self._top, create=True)
         self._space = Space(self._filesystem, fd, self._top, self._limits)
         self._space.begin(alone=alone, empty=empty)
+        self._filesystem.make_folder(GRAVEYARD, self._top)
+        fd = self._filesystem.open_folder(GRAVEYARD, self._top)
+        self._graveyard = Graveyard(self._filesystem, fd, self._space)
+        return self._graveyard
 
     def _check_owner(self) -> None:
         about = os.fstat(self._top)
@@ -189,7 +210,7 @@ class Cache:
 
     def _check_content(self) -> None:
         """Keep out of somebody's home directory, and make what is ours private."""
-        if not self._read_version().startswith(_WORD):
+        if not read_version(self._filesystem, self._top).startswith(_WORD):
             for name in os.listdir(self._top):
                 if name not in _OURS and not name.startswith(_VOLUMES + "."):
                     raise self._unusable("it holds other files")
@@ -199,35 +220,35 @@ class Cache:
 
     def _take_lock(self) -> bool:
         """Whether no other process uses the cache: then it is locked for us alone as yet."""
-        self._lock_fd = self._filesystem.create("lock", self._top, exclusive=False)
+        self._lock_fd = self._filesystem.open_own("lock", self._top, create=True)
         end = time.monotonic() + _PATIENCE
         while not self._filesystem.lock(self._lock_fd):
             if self._filesystem.lock(self._lock_fd, shared=True):
-                return False
+                if read_version(self._filesystem, self._top):
+                    return False
+                self._filesystem.unlock(self._lock_fd)  # who was making it was killed at it
             if time.monotonic() >= end:
                 raise self._busy()
             time.sleep(0.001)  # another one is just binding it
         return True
+
+    def _share_lock(self) -> None:
+        """Let others in. The kernel gives the one lock away before it has the other: another who
+        waits to bind may come in between, and then is alone for as long as that takes."""
+        end = time.monotonic() + _PATIENCE
+        while not self._filesystem.lock(self._lock_fd, shared=True):
+            if time.monotonic() >= end:
+                raise self._busy()
+            time.sleep(0.001)
 
     def _busy(self) -> CacheBusy:
         return CacheBusy(
             f"the cache in {self.directory} is in use by a process of another version of netfsfuse"
         )
 
-    def _read_version(self) -> bytes:
-        try:
-            fd = self._filesystem.open("version", self._top)
-        except FileNotFoundError:
-            return b""
-        try:
-            text = bytearray(100)
-            return bytes(text[: self._filesystem.read_some(fd, memoryview(text), 0)])
-        finally:
-            self._filesystem.close(fd)
-
     def _check_version(self, *, alone: bool) -> bool:
         """Whether this is a cache of our format. If not, it is one (empty) afterwards."""
-        version = self._read_version()
+        version = read_version(self._filesystem, self._top)
         if version == VERSION:
             return True
         if not alone:
@@ -256,3 +277,17 @@ class Cache:
             name = f"{_VOLUMES}.{label}.{number}"
         self._filesystem.rename(_VOLUMES, name, self._top)
         self.set_aside = self.directory / name
+
+
+def read_version(filesystem: Filesystem, top: int) -> bytes:
+    """What the cache in the directory ``top`` says of its format, at most 100 bytes; b"" when it
+    says nothing. Raises ``OSError``, also for what is no regular file."""
+    try:
+        fd = filesystem.open_own("version", top)
+    except FileNotFoundError:
+        return b""
+    try:
+        text = bytearray(100)
+        return bytes(text[: filesystem.read_some(fd, memoryview(text), 0)])
+    finally:
+        filesystem.close(fd)

@@ -18,15 +18,16 @@ from pathlib import Path
 import click
 
 from cachefiles import report
-from cachefiles.cache import VERSION, Cache
+from cachefiles.backing import Filesystem
+from cachefiles.cache import VERSION, Cache, read_version
 from cachefiles.cull import Culler, Step
 from cachefiles.errors import CacheError, translated
-from cachefiles.folder import PINNED_XATTR, Folder
+from cachefiles.folder import PINNED_XATTR, Doomed, Folder
 from cachefiles.limits import Excess
 from cachefiles.survey import Listed, folders, listed, opened
 from cachefiles.verification import verify
 
-_BUSY_PATIENCE = 10.0  # seconds to wait for another culler
+_BUSY_PATIENCE = 3.0  # seconds to wait for another culler
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,10 @@ class _Session:
         try:
             if not os.path.lexists(self.directory):
                 raise click.ClickException(f"{self.directory} does not exist")
-            version = self.directory / "version"
-            if not version.is_file():
+            version = _version_in(self.directory)
+            if not version:
                 raise click.ClickException(f"{self.directory} holds no cache")
-            if version.read_bytes()[:100] != VERSION:
+            if version != VERSION:
                 raise click.ClickException(f"{self.directory} holds a cache of another format")
             cache = Cache.bind(self.directory)
         except PermissionError:
@@ -119,11 +120,26 @@ class _Session:
         return found
 
 
+def _version_in(directory: Path) -> bytes:
+    """What the directory says of its format; b"" for what is no directory or says nothing."""
+    filesystem = Filesystem()
+    try:
+        top = filesystem.open_folder(os.fspath(directory))
+        try:
+            return read_version(filesystem, top)
+        finally:
+            filesystem.close(top)
+    except PermissionError:
+        raise
+    except OSError:
+        return b""
+
+
 @contextmanager
 def _folder(cache: Cache, volume: str) -> Iterator[tuple[Folder, bytes]]:
     for fd, name, key in folders(cache):
         if name == volume:
-            yield Folder(cache.filesystem, fd, cache.space), key
+            yield Folder(cache.filesystem, fd, cache.graveyard), key
             return
     raise click.ClickException("it is gone meanwhile")
 
@@ -200,7 +216,7 @@ def verify_command(session: _Session, names: tuple[str, ...], repair: bool) -> N
         def wanted(volume: str, name: str) -> bool:
             return not names or (volume, name) in chosen
 
-        with report.bar("verifying", cache.space.count().used) as advance:
+        with report.bar("verifying", max(0, cache.space.count().used)) as advance:
             verdict = verify(cache, wanted, click.echo, advance, repair=repair)
         click.echo(
             f"{verdict.objects} objects, {verdict.blocks} blocks: {verdict.bad} bad"
@@ -226,7 +242,7 @@ def cull_command(session: _Session, size: str | None) -> None:
             return Excess(max(0, count.used - limit))
 
         culler = Culler(cache, excess, recount=True)
-        before = cache.space.count().used
+        before = max(0, cache.space.count().used)
         with report.bar("culling", max(0, before - (limit or 0))) as advance:
             step, done = Step.MORE, 0
             patience = time.monotonic() + _BUSY_PATIENCE
@@ -240,7 +256,7 @@ def cull_command(session: _Session, size: str | None) -> None:
                 done = culler.freed
         click.echo(
             f"freed {report.size(culler.freed)}, {culler.gone} objects; "
-            f"{report.size(cache.space.count().used)} remain"
+            f"{report.size(max(0, cache.space.count().used))} remain"
         )
         if step is Step.STUCK:
             raise click.ClickException("what remains is pinned or in use")
@@ -259,15 +275,19 @@ def drop_command(session: _Session, names: tuple[str, ...], everything: bool, pi
         chosen = session.select(cache, names)
         count = freed = kept = 0
         for fd, volume, _ in folders(cache):
-            folder = Folder(cache.filesystem, fd, cache.space)
+            folder = Folder(cache.filesystem, fd, cache.graveyard)
             for each in listed(cache) if everything else chosen:
                 if each.volume_name != volume:
                     continue
                 if everything and each.pinned and not pinned:
                     kept += 1
                     continue
-                with translated("dropping a cached file"), folder.alone():
-                    freed += folder.bury(f"{each.name[:2]}/{each.name}")
+                doomed = Doomed()
+                try:
+                    with translated("dropping a cached file"), folder.alone():
+                        folder.bury(f"{each.name[:2]}/{each.name}", doomed)
+                finally:
+                    freed += folder.put_away(doomed)
                 count += 1
         click.echo(
             f"dropped {count} objects, {report.size(freed)}"

@@ -6,7 +6,8 @@ It works in steps of the length that the caller allows, so that it may run besid
 A walk over the cache (``walk.py``) fills a table of the ``TABLE`` oldest candidates and sets the
 count of ``space.py`` right. Then candidates go, oldest first, until there is no excess:
 
-- An object with at most ``SEGMENT`` bytes on disk goes whole: buried, if nobody has it open;
+- What is buried and still in use (``graveyard.py``) is punched empty before all else.
+- An object with at most ``SEGMENT`` bytes on disk goes whole: removed, if nobody has it open;
   punched empty, if somebody has.
 - A larger one goes by segments of 4 MiB, by their own stamps: entries first, then the data, so that
   a reader who comes in between finds that the hash does not fit. The rest of it stays.
@@ -31,7 +32,7 @@ from cachefiles.backing import Filesystem
 from cachefiles.cache import Cache
 from cachefiles.contentmap import BLOCK, ENTRY
 from cachefiles.errors import translated
-from cachefiles.folder import Folder
+from cachefiles.folder import NO_FILE_OF_OURS, Doomed, Folder
 from cachefiles.key import MAP_SUFFIX
 from cachefiles.limits import Excess
 from cachefiles.recency import SEGMENT, segment_blocks, stamps_at
@@ -76,6 +77,7 @@ class Culler:
         self._recount = recount
         self._table: list[Candidate] = []  # a heap
         self._table_until = 0.0
+        self._held: set[str] = set()  # volumes that nothing can be removed from, this time
 
     @property
     def wanted(self) -> bool:
@@ -108,6 +110,8 @@ class Culler:
             work.close()  # type: ignore[attr-defined]  # a generator
 
     def _run(self) -> Iterator[Step]:
+        self._held.clear()
+        self.freed += self._cache.graveyard.sweep()
         excess = self._excess()
         if not excess and not self._walk_first:
             return
@@ -120,6 +124,8 @@ class Culler:
                     yield from self._scan(volumes_fd)
                     excess = self._excess()
                 before = self.freed
+                self.freed += self._cache.graveyard.empty(excess.bytes)
+                excess = self._excess()
                 while self._table and excess:
                     self.freed += self._cull(volumes_fd, heapq.heappop(self._table), excess)
                     yield Step.MORE
@@ -138,7 +144,7 @@ class Culler:
         volumes_fd = self._cache.open_volumes()
         lock = -1
         try:
-            lock = self._filesystem.create("../cull", volumes_fd, exclusive=False)
+            lock = self._filesystem.open_own("../cull", volumes_fd, create=True)
             yield volumes_fd if self._filesystem.lock(lock) else None
         finally:
             if lock >= 0:
@@ -150,7 +156,10 @@ class Culler:
         oldest: list[tuple[int, Candidate]] = []  # a heap, the youngest first
         total = 0
         for volume in walk.volumes(volumes_fd):
-            folder = self._filesystem.open_folder(volume, volumes_fd)
+            try:
+                folder = self._filesystem.open_folder(volume, volumes_fd)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
             try:
                 for entry in walk.objects(self._filesystem, folder):
                     total += entry.allocated
@@ -164,6 +173,7 @@ class Culler:
                     yield Step.MORE
             finally:
                 self._filesystem.close(folder)
+        total += self._cache.graveyard.allocated()  # last: there went what the walk did not meet
         self._cache.space.recounted(total, charged)
         self._recount = False
         self._table = [candidate for _, candidate in oldest]
@@ -208,33 +218,55 @@ class Culler:
     def _cull(self, volumes_fd: int, candidate: Candidate, excess: Excess) -> int:
         """Let one candidate go; the bytes freed. 0 where it may not, or is gone."""
         used, volume, path, segment, size = candidate
+        if volume in self._held:
+            return 0
         opened: list[int] = []
+        doomed = Doomed()
+        epoch = self._cache.space.epoch()
+        freed = 0
         try:
             opened.append(self._filesystem.open_folder(volume, volumes_fd))
-            folder = Folder(self._filesystem, opened[0], self._cache.space)
+            folder = Folder(self._filesystem, opened[0], self._cache.graveyard)
             if segment != _WHOLE:
-                if self._stamp(folder.fd, path, size, segment) > used:
-                    return 0
-                return self._punch(folder, path, size, range(segment, segment + 1), opened)
-            return self._bury(folder, path, size, used, opened)
+                if self._stamp(folder.fd, path, size, segment) <= used:
+                    freed = self._punch(folder, path, size, range(segment, segment + 1), opened)
+            else:
+                freed = self._remove(folder, path, size, used, opened, doomed)
         except FileNotFoundError:
             return 0
+        except TimeoutError:  # its directory is held by a process that is stopped
+            self._held.add(volume)
+        except OSError as error:
+            if error.errno not in NO_FILE_OF_OURS:
+                raise
         finally:
             for fd in reversed(opened):
                 self._filesystem.close(fd)
+            self._cache.space.freed(freed, epoch)
+            freed += self._cache.graveyard.settle(doomed.graves)
+        return freed
 
-    def _bury(self, folder: Folder, path: str, size: int, used: int, opened: list[int]) -> int:
+    def _remove(
+        self,
+        folder: Folder,
+        path: str,
+        size: int,
+        used: int,
+        opened: list[int],
+        doomed: Doomed,
+    ) -> int:
         with folder.alone():
             try:
                 data = self._filesystem.open(path, folder.fd)
             except FileNotFoundError:
-                return folder.bury(path)  # a map that a crash left alone
+                folder.bury(path, doomed)  # a map that a crash left alone
+                return 0
             opened.append(data)
             if folder.is_pinned(data) or self._filesystem.status(data).st_atime_ns > used:
                 return 0
             if self._filesystem.lock(data):
                 self.gone += 1
-                return folder.bury(path)
+                return folder.remove(path)
         return self._punch(folder, path, size, range(-(-size // SEGMENT)), opened)
 
     def _punch(
@@ -255,6 +287,4 @@ class Culler:
         length = min(len(segments) * SEGMENT, -(-size // BLOCK) * BLOCK - start)
         if not self._filesystem.punch(data, start, length):
             return 0
-        freed = max(0, before - self._filesystem.status(data).st_blocks) * 512
-        self._cache.space.freed(freed)
-        return freed
+        return max(0, before - self._filesystem.status(data).st_blocks) * 512

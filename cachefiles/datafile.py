@@ -91,9 +91,9 @@ class DataFile:
         """Where ``[start, end)`` has data."""
         return self._filesystem.data_extents(self._fd, start, end)
 
-    def has_name(self) -> bool:
-        """Whether nobody has buried the file."""
-        return self._filesystem.has_name(self._fd)
+    def is_buried(self) -> bool:
+        """Whether somebody has buried the file."""
+        return self._filesystem.is_buried(self._fd)
 
     def changed(self) -> int:
         """The inode's change time, ns since the epoch."""
@@ -104,8 +104,8 @@ class DataFile:
         self._filesystem.sync_data(self._fd)
 
     def close(self) -> None:
-        """Give the descriptors back. Never raises."""
-        for fd in (self._fd, self._direct_fd):
+        """Give the descriptors back, the one with the lock last. Never raises."""
+        for fd in (self._direct_fd, self._fd):
             if fd >= 0:
                 self._filesystem.close(fd)
 

@@ -3,8 +3,9 @@
 Every process that uses the volume, and each culler, has a :class:`Folder` of its own. What makes,
 removes or looks up names holds the directory's flock meanwhile: tens of microseconds, so that a
 backing file and its map always belong together. A backing file that somebody has open as an object
-carries a shared flock of its own, taken under the directory's; who wants to bury what is not in use
-asks for it alone.
+carries a shared flock of its own, taken under the directory's; who wants to remove what is not in
+use asks for it alone. What may be in use is buried (``graveyard.py``), and its grave to be settled
+by the caller once it holds no lock: freeing the blocks of a large file takes long.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import errno
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cachefiles import coherency as record_format
 from cachefiles.backing import Filesystem
 from cachefiles.coherency import RECORD_XATTR, Record
+from cachefiles.graveyard import Graveyard
 from cachefiles.key import MAP_SUFFIX
-from cachefiles.space import Space
+from cachefiles.turn import Turn
 
 PATH_XATTR = "user.cachefiles.path"
 """On a backing file: where the file is on its share, for people and for listing. At most 1,024
@@ -33,8 +35,11 @@ PATH_MAX = 1024
 _PATIENCE = 2.0
 """Seconds to wait for the directory. Only a process stopped in the middle has it so long."""
 
-_NO_FILE_OF_OURS = frozenset({errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EISDIR})
-"""Opening met a symlink, a socket, a folder, or a file that we never made with this mode."""
+NO_FILE_OF_OURS = frozenset(
+    {errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.ESPIPE}
+)
+"""What is there is a symlink, a socket, a folder, a pipe, or a file that we never made with this
+mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +62,36 @@ class Gone:
     pinned: bool = False
 
 
-class Folder:
-    """Owns ``fd``, the directory. Raises ``OSError``."""
+@dataclass(slots=True)
+class Doomed:
+    """What a call of :class:`Folder` leaves to its caller, to be put away with
+    :meth:`Folder.put_away` when no lock is held: descriptors and graves."""
 
-    def __init__(self, filesystem: Filesystem, fd: int, space: Space) -> None:
+    descriptors: list[int] = field(default_factory=list)
+    graves: list[str] = field(default_factory=list)
+
+
+class Folder:
+    """Owns ``fd``, the directory; borrows the graveyard. Raises ``OSError``."""
+
+    def __init__(self, filesystem: Filesystem, fd: int, graveyard: Graveyard) -> None:
         self.fd = fd
         self._filesystem = filesystem
-        self._space = space
+        self._graveyard = graveyard
+        self._turn = Turn(filesystem, fd)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody else makes, removes or looks up names meanwhile."""
-        with self._filesystem.locked(self.fd, _PATIENCE):
+        """Nobody else makes, removes or looks up names meanwhile. ``TimeoutError`` where another
+        process keeps the directory: after a wait the first time, at once from then on."""
+        with self._turn.taken(_PATIENCE):
             yield
 
     def find(
-        self, path: str, fits: Callable[[Record], bool], doomed: list[int], *, keep: bool = False
+        self, path: str, fits: Callable[[Record], bool], doomed: Doomed, *, keep: bool = False
     ) -> Stored | Gone:
-        """What is on disk if it fits, in use from now on. Otherwise it is unlinked, but not with
-        ``keep`` what is of another generation. Descriptors to be closed outside of all locks are
-        added to ``doomed``. Call it alone.
+        """What is on disk if it fits, in use from now on. Otherwise it is buried, but not with
+        ``keep`` what is of another generation. Call it alone.
         """
         opened: list[int] = []
         pinned = whole = False
@@ -96,31 +111,32 @@ class Folder:
         except FileNotFoundError:
             return Gone()
         except OSError as error:
-            if error.errno not in _NO_FILE_OF_OURS:
+            if error.errno not in NO_FILE_OF_OURS:
                 raise
         finally:
-            doomed += opened
+            doomed.descriptors += opened
         if keep and whole:
             return Gone(kept=True)
-        self.bury(path)
+        self.bury(path, doomed)
         return Gone(replaced=True, pinned=pinned)
 
-    def make(self, path: str, raw: bytes, label: bytes, *, pinned: bool) -> tuple[int, int]:
+    def make(
+        self, path: str, raw: bytes, label: bytes, doomed: Doomed, *, pinned: bool
+    ) -> tuple[int, int]:
         """New files (data, map), in use, already charged. Call it alone, where there are none."""
         made: list[int] = []
         try:
-            made.append(self._create(path))
+            made.append(self._create(path, doomed))
             self._filesystem.lock(made[0], shared=True)
             self._filesystem.set_xattr(made[0], RECORD_XATTR, raw)
             self.describe(made[0], label)
             if pinned:
                 self._filesystem.set_xattr(made[0], PINNED_XATTR, b"1")
-            made.append(self._create(path + MAP_SUFFIX))
+            made.append(self._create(path + MAP_SUFFIX, doomed))
         except BaseException:
-            for fd in made:
-                self._filesystem.close(fd)
+            doomed.descriptors += made
             if made:
-                self.bury(path)
+                self.bury(path, doomed)
             raise
         return made[0], made[1]
 
@@ -142,30 +158,36 @@ class Folder:
         with suppress(OSError):
             self._filesystem.set_used(data, time.time_ns())
 
-    def bury(self, path: str) -> int:
-        """Unlink both files and give their room back; returns the bytes. Call it alone.
+    def bury(self, path: str, doomed: Doomed) -> None:
+        """Take both files out of their place. Call it alone. Whoever has them open goes on."""
+        doomed.graves.append(self._graveyard.bury(path, self.fd))
 
-        The backing file first: a map alone claims nothing, its seed fits no other generation.
-        Whoever has them open goes on with inodes that have no name.
-        """
+    def remove(self, path: str) -> int:
+        """Unlink both files, which the caller has locked alone; returns the bytes, to be given
+        back when it has closed them. Call it alone."""
         freed = 0
         for name in (path, path + MAP_SUFFIX):
             size = self._filesystem.allocated(name, self.fd)
             if self._filesystem.unlink(name, self.fd):
                 freed += size
-        self._space.freed(freed)
         return freed
+
+    def put_away(self, doomed: Doomed) -> int:
+        """Close and settle; the bytes freed. Never raises. Call it without any lock."""
+        for fd in reversed(doomed.descriptors):
+            self._filesystem.close(fd)
+        return self._graveyard.settle(doomed.graves)
 
     def close(self) -> None:
         """Give the directory back."""
         self._filesystem.close(self.fd)
 
-    def _create(self, path: str) -> int:
+    def _create(self, name: str, doomed: Doomed) -> int:
+        """A new file. A crash between two renames or creations may have left one: it is buried."""
         try:
-            return self._filesystem.create(path, self.fd)
+            return self._filesystem.create(name, self.fd)
         except FileNotFoundError:
-            self._filesystem.make_folder(path.partition("/")[0], self.fd)
+            self._filesystem.make_folder(name.partition("/")[0], self.fd)
         except FileExistsError:
-            # Left by a crash between the two unlinks or the two creations.
-            self._filesystem.unlink(path, self.fd)
-        return self._filesystem.create(path, self.fd)
+            self.bury(name, doomed)
+        return self._filesystem.create(name, self.fd)

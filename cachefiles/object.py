@@ -10,9 +10,9 @@ In use. The descriptor of the backing file holds a shared flock; who would bury 
 alone, and so finds out. A culler may punch what is in use all the same: entries first, then data,
 so that what a reader finds in between is refused by the hash.
 
-Retirement. An object whose generation is over is unlinked and retired: its reads miss, its writes
-say False, and a write that is already on its way ends in an inode that has no name. Where another
-process ended the generation, a write finds that the files have no name any more.
+Retirement. An object whose generation is over is buried and retired: its reads miss, its writes say
+False, and a write that is already on its way ends in a grave (``graveyard.py``). Where another
+process ended the generation, a write finds that the files are buried.
 
 Files are made at the first write: a file that is opened and never stored costs one failed open.
 Files that another process made meanwhile are taken then, if they are of this generation.
@@ -120,9 +120,9 @@ class Object:
 
     @property
     def buried(self) -> bool:
-        """Whether somebody unlinked its files. Raises ``CacheError``."""
+        """Whether somebody buried its files. Raises ``CacheError``."""
         with self._using() as files, translated("looking at a cached file"):
-            return files is not None and not files.data.has_name()
+            return files is not None and files.data.is_buried()
 
     @property
     def has_files(self) -> bool:
@@ -204,7 +204,7 @@ class Object:
                 return False
             hashes = block_hashes(files.seed, first, data)
             with translated("storing data in the cache"):
-                if self._is_nameless(files):
+                if self._is_buried(files):
                     self.retire()
                     return False
                 if not self._space.take(charge_of(len(data))):
@@ -280,14 +280,14 @@ class Object:
             raise ValueError(f"[{start}, {end}) is not made of blocks of {self.size} bytes")
         return start // BLOCK, -(-length // BLOCK)
 
-    def _is_nameless(self, files: Files) -> bool:
+    def _is_buried(self, files: Files) -> bool:
         """Whether somebody buried the files; asked at most every ``NAME_CHECK`` seconds, since
         what is stored in them meanwhile is lost and does no harm."""
         now = time.monotonic()
         if now - self._name_checked < NAME_CHECK:
             return False
         self._name_checked = now
-        return not files.data.has_name()
+        return files.data.is_buried()
 
     def _load(self, offset: int, target: memoryview) -> int:
         # One call: what it leaves out reads as zero, and zero is "not stored".
@@ -304,7 +304,8 @@ class Object:
             return self._map.entries(first, count)
         except OSError as error:
             # As for data that cannot be read: let the next mount start this file anew.
-            if error.errno == errno.EIO:
+            # So for a map that is a pipe.
+            if error.errno in (errno.EIO, errno.ESPIPE):
                 with suppress(CacheError):
                     self._drop(self)
             raise
@@ -387,5 +388,5 @@ class Object:
 
     def _close(self, files: Files | None) -> None:
         if files is not None:
-            files.data.close()
             self._filesystem.close(files.map)
+            files.data.close()  # last, with the lock that says that the files are in use

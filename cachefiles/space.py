@@ -1,15 +1,17 @@
 """How many bytes the cache takes, counted once for all processes that use it.
 
 ``DIR/space`` holds the count, 48 bytes, little-endian: ``CFSP``, format 1 (2 bytes), flags (2; bit
-0: to be counted anew), used, set aside, charged (8 each), 8 zeros, XXH3-64 of the 40 bytes before.
-It is read and written whole, under its flock.
+0: to be counted anew), used, set aside, charged, epoch (8 each), XXH3-64 of the 40 bytes before. It
+is written whole, under its flock.
 
 - A process sets a batch aside before it stores, and takes from that without asking. What is used
   and set aside together never exceeds the limit, so neither does what is really allocated.
 - Each store is charged at least what it allocates: its bytes, a 1,024th for the filesystem's own
   (extents, the map), and a fixed sum for a new object. Blocks stored again are charged again, since
   to ask the map costs more (``object.py``) than the recount that follows.
-- What a culler or a new generation unlinks or punches is given back as the inodes say.
+- What is unlinked or punched is given back as the inodes say, after it is free: unlinked when
+  nobody has it open, and closed (``graveyard.py``). The epoch tells recounts apart: what was freed
+  before one that was done meanwhile is not given back, since the walk may not have met it.
 - So the count is right or too high: a killed process leaves its batch set aside. The next process
   that has the cache alone counts that as used, and asks for a recount; a culler, who walks over
   the cache anyway, sets it right (:meth:`Space.recounted`), adding what was charged meanwhile.
@@ -22,7 +24,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
 
@@ -30,11 +32,12 @@ import xxhash
 
 from cachefiles.backing import Filesystem
 from cachefiles.limits import Excess, Limits
+from cachefiles.turn import Turn
 
 OBJECT_BYTES = 12 * 1024
 """Charged for a new object: a block each for its attributes, its map and its share of folders."""
 
-_RECORD = struct.Struct("<4sHHQQQ")
+_RECORD = struct.Struct("<4sHHqQQQ")
 _CHECK = struct.Struct("<Q")
 _BYTES = 40
 _STALE = 1
@@ -50,17 +53,18 @@ def charge_of(length: int) -> int:
 
 @dataclass(slots=True)
 class Count:
-    """The file's content. ``stale``: to be counted anew."""
+    """The file's content. ``used`` may be below 0, but not by more than ``aside``; ``stale``: to be
+    counted anew."""
 
     used: int = 0
     aside: int = 0
     charged: int = 0
     stale: bool = False
+    epoch: int = 0
 
     def encode(self) -> bytes:
         """48 bytes."""
-        body = _RECORD.pack(b"CFSP", 1, self.stale, self.used, self.aside, self.charged)
-        body = body.ljust(_BYTES, b"\0")
+        body = _RECORD.pack(b"CFSP", 1, self.stale, self.used, self.aside, self.charged, self.epoch)
         return body + _CHECK.pack(xxhash.xxh3_64_intdigest(body))
 
     @classmethod
@@ -70,8 +74,8 @@ class Count:
             return None
         if _CHECK.unpack(raw[_BYTES:])[0] != xxhash.xxh3_64_intdigest(raw[:_BYTES]):
             return None
-        _, _, flags, used, aside, charged = _RECORD.unpack_from(raw)
-        return cls(used, aside, charged, bool(flags & _STALE))
+        _, _, flags, used, aside, charged, epoch = _RECORD.unpack_from(raw)
+        return cls(used, aside, charged, bool(flags & _STALE), epoch)
 
 
 class Space:
@@ -92,7 +96,9 @@ class Space:
         self._lock = Lock()
         self._batch = 0  # set aside in the file, by us
         self._left = 0  # of the batch
-        self._freed = 0
+        self._freed = 0  # in the epoch
+        self._epoch: int | None = None
+        self._turn = Turn(filesystem, fd)
         self._full_until = 0.0
 
     def begin(self, *, alone: bool, empty: bool) -> None:
@@ -123,9 +129,21 @@ class Space:
         with self._lock:
             self._left = min(self._left + amount, self._batch)
 
-    def freed(self, amount: int) -> None:
-        """``amount`` bytes were deallocated."""
+    def epoch(self) -> int | None:
+        """To be asked before bytes are freed, for :meth:`freed`. Waits for no lock; never raises.
+        None when it is not known."""
+        with suppress(OSError):
+            count, _ = self._load()
+            return None if count is None else count.epoch
+        return None
+
+    def freed(self, amount: int, epoch: int | None) -> None:
+        """``amount`` bytes were deallocated since ``epoch`` was the epoch."""
+        if not amount:
+            return
         with self._lock:
+            if epoch != self._epoch:  # a recount since, for which the others were no more
+                self._freed, self._epoch = 0, epoch
             self._freed += amount
             self._full_until = 0.0
 
@@ -145,6 +163,7 @@ class Space:
             self._return(count)
             count.used = found + count.charged - charged
             count.stale = False
+            count.epoch = (count.epoch + 1) % 2**64
             self._full_until = 0.0
 
     def close(self) -> None:
@@ -176,7 +195,7 @@ class Space:
             disk = self._filesystem.space(self._folder)
             used = count.used + count.aside
             room = self.limits.room(used, disk)
-            if count.stale and self.limits.cachesize is not None and count.used == 0:
+            if count.stale and self.limits.cachesize is not None and count.used <= 0:
                 room = 0  # nobody knows what is there
             if self.limits.excess(used + wanted, disk, culling=False):
                 self.culling = True
@@ -190,21 +209,27 @@ class Space:
     def _return(self, count: Count) -> None:
         """Put into ``count`` what we used of our batch and what we freed."""
         taken = self._batch - self._left
-        count.used = max(0, count.used + taken - self._freed)
+        freed = self._freed if self._epoch == count.epoch else 0
         count.aside = max(0, count.aside - self._batch)
+        # Below 0 where somebody freed what its owner has not yet said to have used: that is aside.
+        count.used = max(-count.aside, count.used + taken - freed)
         count.charged += taken
         self._batch = self._left = self._freed = 0
 
     @contextmanager
     def _counted(self, *, empty: bool = False) -> Iterator[Count]:
         """The count, locked, and written back if the body changed it."""
-        with self._filesystem.locked(self._fd, _PATIENCE):
-            raw = memoryview(bytearray(_BYTES + _CHECK.size))
-            got = self._filesystem.read_some(self._fd, raw, 0)
-            count = Count.decode(bytes(raw[:got])) or Count(stale=not empty)
-            before = count.encode()
+        with self._turn.taken(_PATIENCE):
+            known, raw = self._load()
+            count = known or Count(stale=not empty)
             yield count
             self.stale = count.stale
             after = count.encode()
-            if after != before or before != bytes(raw[:got]):
+            if after != raw:
                 self._filesystem.write_all(self._fd, after, 0)
+
+    def _load(self) -> tuple[Count | None, bytes]:
+        """The count as the file has it, if that is one, and the bytes."""
+        raw = memoryview(bytearray(_BYTES + _CHECK.size))
+        got = bytes(raw[: self._filesystem.read_some(self._fd, raw, 0)])
+        return Count.decode(got), got

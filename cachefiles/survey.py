@@ -6,6 +6,7 @@ Reads files in use by others without disturbing them; nothing here changes anyth
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -128,7 +129,7 @@ class Opened:
 
     def close(self) -> None:
         """Close the files."""
-        for fd in (self.data, self.map):
+        for fd in (self.map, self.data):
             if fd >= 0:
                 os.close(fd)
 
@@ -160,7 +161,10 @@ def folders(cache: Cache) -> Iterator[tuple[int, str, bytes]]:
         volumes_fd = cache.open_volumes()
         try:
             for name in walk.volumes(volumes_fd):
-                folder = cache.filesystem.open_folder(name, volumes_fd)
+                try:
+                    folder = cache.filesystem.open_folder(name, volumes_fd)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
                 try:
                     yield folder, name, walk.volume_key(folder)
                 finally:
@@ -187,7 +191,10 @@ def _open(path: str, folder: int) -> int:
     """A regular file for reading, which is no use of it; anything else is as if it were not."""
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME
     fd = os.open(path, flags, dir_fd=folder)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    with suppress(OSError):  # its bytes are not free while it is open here, see graveyard.py
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    about = os.fstat(fd)
+    if not stat.S_ISREG(about.st_mode) or not about.st_nlink:
         os.close(fd)
         raise FileNotFoundError(errno.ENOENT, "no regular file", path)
     return fd

@@ -6,9 +6,9 @@ either. Lock order: the volume's, the folder's, an object's.
 
 Opening compares the record beside the backing file with what the caller knows of the file now.
 No record, a damaged one, one of another format, another key, another size, or coherency bytes that
-the caller's ``matches`` refuses: both files are unlinked and the object starts empty, with new
-inodes. Nothing of the old files is used again, and whoever still writes to them writes to inodes
-without names. The same object opened twice at once is one :class:`Object` with two users; if the
+the caller's ``matches`` refuses: both files are buried and the object starts empty, with new
+inodes. Nothing of the old files is used again, and whoever still writes to them writes into a
+grave. The same object opened twice at once is one :class:`Object` with two users; if the
 second open comes with a newer generation, the first is retired. Between processes there is no
 telling which of two generations is the newer, but in one case: files that appeared since an object
 was opened and found none are of somebody who came later, and the older object is retired.
@@ -28,10 +28,11 @@ from cachefiles.coherency import Record
 from cachefiles.contentmap import seed_of
 from cachefiles.datafile import DataFile
 from cachefiles.errors import CacheError, translated
-from cachefiles.folder import Folder, Gone, Stored
+from cachefiles.folder import Doomed, Folder, Gone, Stored
+from cachefiles.graveyard import Graveyard
 from cachefiles.key import identity, object_path
 from cachefiles.object import Files, Object, Verify
-from cachefiles.space import OBJECT_BYTES, Space
+from cachefiles.space import OBJECT_BYTES
 
 _SYNCED_SINGLY = 16
 """Open objects; two calls each."""
@@ -74,12 +75,12 @@ class Volume:
     """Made by :meth:`cachefiles.cache.Cache.volume`, which closes it. Owns ``folder`` (a fd)."""
 
     def __init__(
-        self, filesystem: Filesystem, key: bytes, folder: int, space: Space, verify: Verify
+        self, filesystem: Filesystem, key: bytes, folder: int, graveyard: Graveyard, verify: Verify
     ) -> None:
         self.key = key
         self._filesystem = filesystem
-        self._folder = Folder(filesystem, folder, space)
-        self._space = space
+        self._folder = Folder(filesystem, folder, graveyard)
+        self._space = graveyard.space
         self._verify = verify
         self._closed = False
         self._lock = Lock()
@@ -112,7 +113,7 @@ class Volume:
                 return False
             return known.coherency == coherency if matches is None else matches(known.coherency)
 
-        doomed: list[int] = []
+        doomed = Doomed()
         try:
             with self._lock, translated("opening a cached file"):
                 self._require_open()
@@ -128,9 +129,7 @@ class Volume:
                 opened, found = self._add(asked, stored)
                 return opened, found if old is None or found is Found.STORED else Found.REPLACED
         finally:
-            # Closing frees the blocks of what was unlinked, which takes long for a large file.
-            for fd in doomed:
-                self._filesystem.close(fd)
+            self._folder.put_away(doomed)
 
     def holds(self, key: bytes) -> bool:
         """Whether there is an object ``key``, of whatever generation. One call. Raises
@@ -176,7 +175,7 @@ class Volume:
         if self._closed:
             raise CacheError("the cache is closed")
 
-    def _join(self, path: str, fits: Callable[[Record], bool], doomed: list[int]) -> Object | None:
+    def _join(self, path: str, fits: Callable[[Record], bool], doomed: Doomed) -> Object | None:
         """The open object with one user more, if it is of this generation and not buried."""
         live = self._live.get(path)
         if live is None or live.object.retired or not fits(live.object.record):
@@ -219,7 +218,7 @@ class Volume:
 
     def _make_files(self, user: Object) -> None:
         """Both files of an object that has none yet; nothing if it was retired meanwhile."""
-        doomed: list[int] = []
+        doomed = Doomed()
         if user.retired or user.has_files:
             return
         self._require_open()
@@ -240,10 +239,9 @@ class Volume:
         finally:
             if not made:
                 self._space.give_back(OBJECT_BYTES)
-            for fd in doomed:
-                self._filesystem.close(fd)
+            self._folder.put_away(doomed)
 
-    def _find_or_make(self, live: _Live, doomed: list[int]) -> tuple[Stored | None, bool]:
+    def _find_or_make(self, live: _Live, doomed: Doomed) -> tuple[Stored | None, bool]:
         """The files, and whether they were made; none where the object's generation is over."""
         asked = live.asked
         stored = self._folder.find(asked.path, asked.fits, doomed, keep=True)
@@ -254,21 +252,25 @@ class Volume:
             live.object.retire()
             return None, False
         pinned = live.pinned or stored.pinned
-        made = self._folder.make(asked.path, asked.raw, asked.label, pinned=pinned)
+        made = self._folder.make(asked.path, asked.raw, asked.label, doomed, pinned=pinned)
         return Stored(*made, asked.raw, asked.record), True
 
     def _invalidate(self, path: str, user: Object) -> None:
-        with self._lock, translated("dropping a cached file"):
-            live = self._live.get(path)
-            named = user.has_files and not user.buried
-            user.retire()
-            if live is None or live.object is not user:
-                return
-            del self._live[path]
-            self._require_open()
-            if named:
-                with self._folder.alone():
-                    self._folder.bury(path)
+        doomed = Doomed()
+        try:
+            with self._lock, translated("dropping a cached file"):
+                live = self._live.get(path)
+                named = user.has_files and not user.buried
+                user.retire()
+                if live is None or live.object is not user:
+                    return
+                del self._live[path]
+                self._require_open()
+                if named:
+                    with self._folder.alone():
+                        self._folder.bury(path, doomed)
+        finally:
+            self._folder.put_away(doomed)
 
     def _release(self, path: str, user: Object) -> None:
         with self._lock:

@@ -1,14 +1,16 @@
 """All objects of a cache, one after another, whatever else goes on in it. Constant memory.
 
 A walk opens no object: names, sizes and times come from the directories and inodes. It meets files
-that others make and bury at the same time, and files that are none of ours, which it passes over.
+that others make and bury at the same time, and what is none of ours, which it passes over: also
+symlinks, folders and pipes under the names of objects.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -47,7 +49,13 @@ def volume_key(folder: int) -> bytes:
     return b""
 
 
-def objects(filesystem: Filesystem, folder: int) -> Iterator[Entry]:
+Foreign = Callable[[str, int], None]
+"""Told path and mode of what has the name of an object's file and is no file."""
+
+
+def objects(
+    filesystem: Filesystem, folder: int, foreign: Foreign = lambda path, mode: None
+) -> Iterator[Entry]:
     """The objects of the volume with directory ``folder``, a fan-out folder's at a time."""
     for fan in sorted(filter(_FAN.fullmatch, os.listdir(folder))):
         try:
@@ -61,24 +69,25 @@ def objects(filesystem: Filesystem, folder: int) -> Iterator[Entry]:
                 data = name.removesuffix(MAP_SUFFIX)
                 if not _NAME.fullmatch(data) or (name != data and data in present):
                     continue
-                entry = _entry(fan, data, inner, orphan=name != data)
+                entry = _entry(fan, data, inner, foreign, orphan=name != data)
                 if entry is not None:
                     yield entry
         finally:
             filesystem.close(inner)
 
 
-def _entry(fan: str, name: str, inner: int, *, orphan: bool) -> Entry | None:
+def _entry(fan: str, name: str, inner: int, foreign: Foreign, *, orphan: bool) -> Entry | None:
     """None when it is gone meanwhile, or no regular file."""
     allocated, used, size, pinned = 0, 0, None, False
-    with suppress(OSError):
-        side = os.stat(name + MAP_SUFFIX, dir_fd=inner, follow_symlinks=False)
+    side = _regular(fan, name + MAP_SUFFIX, inner, foreign)
+    if side is not None:
         allocated += side.st_blocks * 512
         used = side.st_atime_ns
+    elif orphan:
+        return None
     if not orphan:
-        try:
-            about = os.stat(name, dir_fd=inner, follow_symlinks=False)
-        except OSError:
+        about = _regular(fan, name, inner, foreign)
+        if about is None:
             return None
         allocated += about.st_blocks * 512
         used, size = about.st_atime_ns, about.st_size
@@ -86,3 +95,14 @@ def _entry(fan: str, name: str, inner: int, *, orphan: bool) -> Entry | None:
             os.getxattr(f"/proc/self/fd/{inner}/{name}", PINNED_XATTR, follow_symlinks=False)
             pinned = True
     return Entry(f"{fan}/{name}", size, allocated, used, pinned)
+
+
+def _regular(fan: str, name: str, inner: int, foreign: Foreign) -> os.stat_result | None:
+    try:
+        about = os.stat(name, dir_fd=inner, follow_symlinks=False)
+    except OSError:
+        return None
+    if stat.S_ISREG(about.st_mode):
+        return about
+    foreign(f"{fan}/{name}", about.st_mode)
+    return None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cachefiles import BLOCK, Cache, Found
+from cachefiles import BLOCK, Cache, CacheUnusable, Found
 from cachefiles.limits import MIB
 from tests.cachefiles.conftest import content_of
 
@@ -235,7 +235,62 @@ def test_looking_is_no_use_and_waits_for_nobody(filled, cachedir):
     assert path.stat().st_atime_ns == 10**9
     path.unlink()
     os.mkfifo(path)
-    run(cachedir, "verify")
+    assert "a pipe in place of a file" in run(cachedir, "verify", status=1)
+
+
+def test_verify_goes_on_at_what_is_no_file_and_repair_removes_nothing_else(
+    filled, cachedir, tmp_path
+):
+    letter = tmp_path / "letter"
+    letter.write_text("dear")
+    link, empty, full = (backing(cachedir, name) for name in ("a", "dir/b", "dir/c"))
+    side = backing(cachedir, "part")
+    side = side.with_name(side.name + ".map")
+    for path in (link, empty, full, side):
+        path.unlink()
+    link.symlink_to(letter)
+    side.symlink_to(letter)
+    empty.mkdir()
+    (full / "below").mkdir(parents=True)
+    (volume,) = cachedir.glob("volumes/*")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / (32 * "e")).write_text("kept")
+    (volume / "zz").symlink_to(outside)
+    volume.with_name(32 * "d").symlink_to(outside)
+    said = run(cachedir, "verify", status=1)
+    assert said.count("a symlink in place") == 2
+    assert said.count("a folder in place") == 2
+    assert "no map" in said
+    assert "5 bad" in said
+    said = run(cachedir, "verify", "--repair", status=1)
+    assert "not removed: Directory not empty" in said
+    assert "5 bad, 4 repaired" in said
+    assert "1 bad" in run(cachedir, "verify", status=1)
+    assert letter.read_text() == "dear"
+    assert (outside / (32 * "e")).read_text() == "kept"
+    assert (full / "below").exists()
+
+
+@pytest.mark.parametrize("kind", ["huge", "pipe", "symlink", "folder"])
+def test_a_version_that_is_none(filled, cachedir, kind):
+    """Neither read whole nor waited for, nor followed."""
+    filled.close()
+    version = cachedir / "version"
+    version.rename(cachedir / "kept")
+    if kind == "huge":
+        version.touch()
+        os.truncate(version, 10 << 30)
+    elif kind == "pipe":
+        os.mkfifo(version)
+    elif kind == "symlink":
+        version.symlink_to("kept")
+    else:
+        version.mkdir()
+    assert "format" in (said := run(cachedir, "list", status=1)) or "holds no cache" in said
+    with pytest.raises(CacheUnusable):
+        Cache.bind(cachedir)
+    assert (cachedir / "kept").read_bytes() == b"cachefiles 1\n"
 
 
 def test_a_record_of_another_object_is_told(filled, cachedir):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from cachefiles import BLOCK, Cache, Culler, Limits, Step
+from cachefiles import BLOCK, Cache, Culler, Limits, Step, folder
 from cachefiles.folder import PINNED_XATTR
 from cachefiles.limits import MIB, Excess
 from cachefiles.recency import SEGMENT
@@ -22,9 +24,12 @@ CONTENT = content_of(4 * SEGMENT)
 def allocated(cachedir: Path) -> int:
     """What du says."""
     said = subprocess.run(
-        ["du", "-s", "-B1", cachedir / "volumes"], check=True, capture_output=True, text=True
+        ["du", "-c", "-B1", cachedir / "volumes", *cachedir.glob("graveyard/*")],
+        check=True,
+        capture_output=True,
+        text=True,
     )
-    return int(said.stdout.split()[0])
+    return int(said.stdout.splitlines()[-1].split()[0])
 
 
 def open_file(cache, name, size=FILE):
@@ -225,3 +230,36 @@ def test_a_map_that_a_crash_left_alone_goes_and_foreign_files_stay(cache, cached
     foreign.write_text("dear")
     cull_to(cache, 0)
     assert [each.name for each in path.parent.iterdir()] == ["letter"]
+
+
+def test_a_volume_that_a_stopped_process_holds_does_not_keep_the_others(
+    cache, cachedir, monkeypatch
+):
+    monkeypatch.setattr(folder, "_PATIENCE", 0.2)
+    for number in range(6):
+        store(cache, b"%d" % number)
+    held = next(cachedir.glob("volumes/*"))
+    file, _ = cache.volume(b"other").open(b"a", FILE, b"c")
+    assert file.write(0, CONTENT[:FILE])
+    file.close()
+    lock = os.open(held, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    before = time.monotonic()
+    step, culler = cull_to(cache, 0)
+    assert time.monotonic() - before < 1
+    assert (step, culler.gone) == (Step.STUCK, 1)
+    os.close(lock)
+    step, culler = cull_to(cache, 0)
+    assert culler.gone == 6
+
+
+def test_what_is_no_file_is_passed_over(cache, cachedir):
+    store(cache, b"a", 2 * SEGMENT)
+    store(cache, b"b")
+    large = backing_file(cachedir, b"a")
+    side = large.with_name(large.name + ".map")
+    side.unlink()
+    os.mkfifo(side)
+    (large.parent / (32 * "e")).symlink_to("/etc/passwd")
+    _, culler = cull_to(cache, 0)
+    assert culler.gone == 1

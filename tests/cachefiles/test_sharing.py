@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from contextlib import contextmanager
 
 import pytest
 
-from cachefiles import BLOCK, Cache, CacheError, Found, folder
+from cachefiles import BLOCK, Cache, CacheError, Found, folder, space
 from cachefiles import object as object_module
 from tests.cachefiles.conftest import SIZE, content_of, read_all
 
@@ -79,23 +81,46 @@ def test_invalidating_what_another_replaced_leaves_the_new(two):
     again.close()
 
 
-def test_a_process_stopped_with_the_lock_stops_nobody_for_long(two, cachedir, monkeypatch):
-    monkeypatch.setattr(folder, "_PATIENCE", 0.05)
+@contextmanager
+def stopped_with_the_lock_of(path):
+    """Another process has it and does nothing."""
     holder = (
         "import fcntl, os, sys\n"
         "fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)\n"
         "print('held', flush=True)\n"
         "sys.stdin.read()\n"
     )
-    (where,) = (cachedir / "volumes").iterdir()
     with subprocess.Popen(
-        [sys.executable, "-c", holder, where], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", holder, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout.readline() == b"held\n"
-        with pytest.raises(CacheError, match="too long"):
-            opened(two[0])
+        yield
         process.stdin.close()
+
+
+def test_a_process_stopped_with_the_lock_is_waited_for_once(two, cachedir, monkeypatch):
+    monkeypatch.setattr(folder, "_PATIENCE", 0.3)
+    (where,) = (cachedir / "volumes").iterdir()
+    with stopped_with_the_lock_of(where):
+        before = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(CacheError, match="too long"):
+                opened(two[0])
+        assert 0.3 <= time.monotonic() - before < 1
     file = opened(two[0])
+    assert file.write(0, OLD)
+    file.close()
+
+
+def test_nor_is_the_one_that_has_the_count(two, cachedir, monkeypatch):
+    monkeypatch.setattr(space, "_PATIENCE", 0.3)
+    file = opened(two[0])
+    with stopped_with_the_lock_of(cachedir / "space"):
+        before = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(CacheError, match="too long"):
+                file.write(0, OLD)
+        assert 0.3 <= time.monotonic() - before < 1
     assert file.write(0, OLD)
     file.close()
 
@@ -128,3 +153,28 @@ def test_many_threads_of_two_processes_open_store_and_change(two):
         thread.join()
     assert errors == []
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_many_bind_at_once(cachedir):
+    """A new directory, and one that others have bound."""
+    errors = []
+    barrier = threading.Barrier(6)
+
+    def bind():
+        try:
+            barrier.wait()
+            for _ in range(15):
+                cache = Cache.bind(cachedir)
+                file = opened(cache.volume(b"v"))
+                assert file.write(0, OLD)
+                file.close()
+                cache.close()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=bind) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -201,8 +202,40 @@ def test_a_folder_in_the_way_is_an_error_not_a_crash(volume, cachedir):
     data, _ = backing_files(cachedir)
     data.unlink()
     data.mkdir()
+    (data / "letter").write_text("dear")
     with pytest.raises(CacheError):
         volume.open(b"k", SIZE, b"c1")
+    (data / "letter").unlink()
+    file, found = volume.open(b"k", SIZE, b"c1")
+    assert found is Found.REPLACED
+    assert file.write(0, OLD)
+    assert read_all(file) == OLD
+    file.close()
+
+
+@pytest.mark.parametrize("kind", ["symlink", "pipe", "folder"])
+def test_something_else_in_place_of_a_map(volume, cachedir, tmp_path, kind):
+    """At the second open at the latest the object starts anew. What a link leads to stays."""
+    store(volume, b"c1", OLD)
+    _, entries = backing_files(cachedir)
+    entries.unlink()
+    (tmp_path / "elsewhere").write_bytes(bytes(100))
+    if kind == "symlink":
+        entries.symlink_to(tmp_path / "elsewhere")
+    elif kind == "pipe":
+        os.mkfifo(entries)
+    else:
+        entries.mkdir()
+    with suppress(CacheError):
+        file, _ = volume.open(b"k", SIZE, b"c1")
+        with suppress(CacheError):
+            assert read_all(file) is None
+        file.close()
+    file, _ = volume.open(b"k", SIZE, b"c1")
+    assert file.write(0, OLD)
+    assert read_all(file) == OLD
+    file.close()
+    assert (tmp_path / "elsewhere").read_bytes() == bytes(100)
 
 
 def test_impossible_records_are_refused(volume):
