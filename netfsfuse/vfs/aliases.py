@@ -42,7 +42,8 @@ class Aliases:
 
     async def find(self, parent: Inode, name: str, attr: FileAttr) -> int:
         """The number of what is found at ``name``. Asks the server whether a directory that was
-        known by another name is still found there. Raises NetfsError."""
+        known by another name is found by both now: what a listing says may be older than a rename.
+        Raises NetfsError."""
         number = self.number(parent, name, attr)
         inode = self._inodes.find(number) if attr.is_directory and attr.file_id else None
         if (
@@ -57,12 +58,14 @@ class Aliases:
             if above.attr.file_id == attr.file_id:
                 return above.number
             above = above.parent
-        try:
-            there = await self._namespace.stat(inode.path)
-        except (NotFound, NotADirectory, AccessDenied):
-            return number
-        if there.file_id == attr.file_id:
-            self._known[parent.number, name] = attr.file_id
-            if len(self._known) > KEPT_MAX:
-                del self._known[next(iter(self._known))]
+        for path in (inode.path, parent.path_of(name)):
+            try:
+                there = await self._namespace.stat(path)
+            except (NotFound, NotADirectory, AccessDenied):
+                return number
+            if there.file_id != attr.file_id:
+                return number
+        if len(self._known) >= KEPT_MAX:
+            del self._known[next(iter(self._known))]
+        self._known[parent.number, name] = attr.file_id
         return self.number(parent, name, attr)

@@ -81,3 +81,17 @@ async def test_what_lies_in_itself_by_a_second_name_has_an_end(autojump_clock: C
         b = await vfs.lookup("b")
         sub = await vfs.lookup("sub", b.number)
         assert await vfs.lookup("up", sub.number) is b
+
+
+async def test_a_listing_that_is_older_than_a_rename_makes_no_alias(autojump_clock: Clock) -> None:
+    async with mounted(tree(), actimeo=0) as vfs:
+        names = vfs.names.tree
+        real = await vfs.lookup("real")
+        fh = await vfs.fs.opendir(1)
+        batch = await vfs.fs.readdir(fh, 0)
+        (entry, position) = next(each for each in batch if each[0].name == "link")
+        names["link"] = Node(dir_attr(20))
+        assert (await vfs.fs.bind_entry(fh, entry, position)).number == real.number
+        await vfs.fs.releasedir(fh)
+        assert (await vfs.lookup("link")).number == 20
+        assert await vfs.lookup("real") is real
