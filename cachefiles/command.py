@@ -216,8 +216,11 @@ def verify_command(session: _Session, names: tuple[str, ...], repair: bool) -> N
         def wanted(volume: str, name: str) -> bool:
             return not names or (volume, name) in chosen
 
+        def tell(text: str) -> None:
+            click.echo(report.printable(text))
+
         with report.bar("verifying", max(0, cache.space.count().used)) as advance:
-            verdict = verify(cache, wanted, click.echo, advance, repair=repair)
+            verdict = verify(cache, wanted, tell, advance, repair=repair)
         click.echo(
             f"{verdict.objects} objects, {verdict.blocks} blocks: {verdict.bad} bad"
             + (f", {verdict.mended} repaired" if repair else "")
@@ -374,13 +377,13 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)
     except click.UsageError as error:
-        click.echo(f"cachefiles: {error.format_message()}", err=True)
+        click.echo(report.printable(f"cachefiles: {error.format_message()}"), err=True)
         sys.exit(2)
     except click.ClickException as error:
-        click.echo(f"cachefiles: {error.format_message()}", err=True)
+        click.echo(report.printable(f"cachefiles: {error.format_message()}"), err=True)
         sys.exit(1)
     except (CacheError, OSError) as error:
-        click.echo(f"cachefiles: {error}", err=True)
+        click.echo(report.printable(f"cachefiles: {error}"), err=True)
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         click.echo("cachefiles: interrupted", err=True)

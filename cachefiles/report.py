@@ -45,10 +45,20 @@ def when(used: int) -> str:
     return moment.isoformat(timespec="seconds")
 
 
+def printable(text: str) -> str:
+    """``text`` with everything that a terminal would act on, or not show, escaped."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(ord(char)) for char in text)
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{{{code:x}}}"
+
+
 def line(each: Listed) -> str:
     """An object in a listing. What a terminal would take as more than text is escaped."""
-    name = f"{each.volume}/{each.path}"
-    shown = name if name.isprintable() else name.encode("unicode_escape").decode()
+    shown = printable(f"{each.volume}/{each.path}")
     percent = 100 if not each.size else min(100, 100 * each.stored // each.size)
     return (
         f"{each.name[:12]}  {size(each.size):>10}  {size(each.stored):>10} {percent:>3} %  "
@@ -86,8 +96,8 @@ def details(each: Listed, files: Opened, describe: Callable[[bytes], list[str]])
     """All about one object, line by line."""
     stored = files.stored()
     have = sum(end - start for start, end in stored)
-    yield f"volume      {each.volume}"
-    yield f"path        {each.path}"
+    yield f"volume      {printable(each.volume)}"
+    yield f"path        {printable(each.path)}"
     yield f"object      {each.volume_name}/{each.name[:2]}/{each.name}"
     yield f"size        {size(each.size)} ({each.size} bytes)"
     percent = 100 if not each.size else 100 * have / each.size
@@ -96,7 +106,7 @@ def details(each: Listed, files: Opened, describe: Callable[[bytes], list[str]])
     yield f"pinned      {'yes' if each.pinned else 'no'}"
     if files.record is not None:
         for number, text in enumerate(describe(files.record.coherency)):
-            yield f"{'coherency' if not number else '':<11} {text}"
+            yield f"{'coherency' if not number else '':<11} {printable(text)}"
     if each.size:
         yield f"map         {stored_map(stored, each.size)}"
     wrong = files.wrong(each.name)
@@ -116,7 +126,8 @@ def table(values: Mapping[str, object]) -> str:
             if isinstance(value, int) and (name in byte_names or name.startswith("disk_"))
             else value
         )
-        lines.append(f"{name.replace('_', ' '):<14} {'-' if shown is None else shown}")
+        told = "-" if shown is None else printable(str(shown))
+        lines.append(f"{name.replace('_', ' '):<14} {told}")
     return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ RANKS = {
     "config": 0,
     "stats": 0,
     "mountinfo": 0,
+    "printable": 0,
     "tasks": 0,
     "signals": 0,
     "descriptors": 0,

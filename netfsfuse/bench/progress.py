@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from netfsfuse.bench.plan import Cell, Contender
 from netfsfuse.bench.results import CellResult
+from netfsfuse.printable import printable
 
 
 class ProgressBar:
@@ -52,4 +53,4 @@ class ProgressBar:
         if not self._console.is_terminal:
             ran = sum(1 for column in result.columns if column.runs)
             words = f"{ran} of {len(result.columns)} ran, {result.took:.0f} s"
-            self._console.print(f"  {cell.row}, {cell.shown}: {words}", markup=False)
+            self._console.print(printable(f"  {cell.row}, {cell.shown}: {words}"), markup=False)

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from netfsfuse.bench import table
 from netfsfuse.bench.results import Results
+from netfsfuse.printable import printable
 
 _NARROWEST = 118
 """Columns that the whole table needs; where the output is no terminal it gets them."""
@@ -25,5 +26,5 @@ def show(results: Results, console: Console) -> None:
     if not results.complete:
         console.print("Interrupted: this is what was measured until then.")
     for line in table.notes(results):
-        console.print(line, markup=False, highlight=False)
+        console.print(printable(line), markup=False, highlight=False)
     console.print(table.machine_line(results), markup=False, highlight=False)

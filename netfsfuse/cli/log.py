@@ -19,6 +19,7 @@ from socket import socket as Socket
 from netfsfuse.cli.planted import followed
 from netfsfuse.cli.repeats import Repeats
 from netfsfuse.errors import MountError
+from netfsfuse.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def _background(notice: Callable[[str], None]) -> tuple[logging.Handler, str]:
             notice(f"{error}; nothing is logged (log=FILE names another place)")
             return logging.NullHandler(), "what it says with -f: there is no place for a log"
     handler = _Syslog(SYSLOG_SOCKET, logging.handlers.SysLogHandler.LOG_DAEMON)
-    handler.setFormatter(logging.Formatter(_SYSLOG_LINE))
+    handler.setFormatter(_OneLine(_SYSLOG_LINE))
     return handler, "the system log (journalctl -t netfsfuse)"
 
 
@@ -113,6 +114,13 @@ class _Syslog(logging.handlers.SysLogHandler):
                 self.socket.send(line, socket.MSG_DONTWAIT)
         except Exception:
             self.handleError(record)
+
+
+class _OneLine(logging.Formatter):
+    """A message is one line, whatever names are in it: no line that it seems to begin is ours."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
 
 
 class _LogFile(logging.FileHandler):
@@ -166,5 +174,5 @@ def _file(path: Path, *, make_parent: bool = False) -> logging.Handler:
 
 
 def _plain(handler: logging.Handler) -> logging.Handler:
-    handler.setFormatter(logging.Formatter(_LINE, _TIME))
+    handler.setFormatter(_OneLine(_LINE, _TIME))
     return handler

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import NoReturn
 
 import click
@@ -16,6 +17,7 @@ from netfsfuse.cli.bench import bench_command
 from netfsfuse.cli.daemon import LOGIN_REFUSED
 from netfsfuse.cli.mount import mount_command
 from netfsfuse.cli.probe import cached_at
+from netfsfuse.cli.say import say
 from netfsfuse.cli.stats import stats_command
 from netfsfuse.cli.umount import umount_command
 from netfsfuse.cli.warm import warm_command
@@ -131,6 +133,8 @@ def _fill_standard_streams() -> None:
             null = open(os.devnull, mode)  # noqa: SIM115 - for as long as the process lives
             os.set_inheritable(null.fileno(), True)
             setattr(sys, name, null)
+    if isinstance(sys.stdout, TextIOWrapper):  # letters that this locale has not, as stderr does
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _invoke(words: list[str]) -> None:
@@ -140,7 +144,7 @@ def _invoke(words: list[str]) -> None:
 
 
 def _complain(line: str, status: int) -> int:
-    click.echo(f"netfsfuse: {' '.join(line.split())}", err=True)
+    say(f"netfsfuse: {' '.join(line.split())}", err=True)
     return status
 
 

@@ -31,6 +31,7 @@ from netfsfuse.cli.lock import mounting_alone
 from netfsfuse.cli.log import reopen_log, set_up_log
 from netfsfuse.cli.options import parse_options, secrets_in
 from netfsfuse.cli.planted import followed
+from netfsfuse.cli.say import say
 from netfsfuse.cli.source import Source, parse_source
 from netfsfuse.cli.table import GROUPS
 from netfsfuse.config import Credentials, MountConfig
@@ -246,7 +247,7 @@ def _leave_terminal() -> None:
 def show_notices(notices: Sequence[str]) -> None:
     """A line each on stderr, none twice."""
     for line in dict.fromkeys(map(_one_line, notices)):
-        click.echo(f"netfsfuse: {line}", err=True)
+        say(f"netfsfuse: {line}", err=True)
 
 
 def _one_line(text: str) -> str:

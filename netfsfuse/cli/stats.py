@@ -15,6 +15,7 @@ from netfsfuse.cli.probe import Answer, probe
 from netfsfuse.cli.sizes import format_size
 from netfsfuse.errors import MountError
 from netfsfuse.mountinfo import mount_holding, read_mounts
+from netfsfuse.printable import printable
 from netfsfuse.stats import STATS_XATTR
 
 _TIMEOUT = 3.5  # seconds
@@ -92,5 +93,5 @@ def _print_table(counters: dict[str, Any]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(justify="right", overflow="fold")
     for name, value in flatten(counters):
-        table.add_row(Text(name), Text(value))
+        table.add_row(Text(printable(name)), Text(printable(value)))
     Console().print(table)

@@ -21,6 +21,7 @@ from netfsfuse.cli.arguments import mountpoint_argument
 from netfsfuse.cli.detach import abandon, detach
 from netfsfuse.cli.place import resolved
 from netfsfuse.cli.probe import probe
+from netfsfuse.cli.say import say
 from netfsfuse.errors import MountError
 from netfsfuse.mountinfo import Mount, mount_at, read_mounts
 from netfsfuse.stats import STATS_XATTR
@@ -132,7 +133,7 @@ def _open_daemon(pid: int, path: str) -> int | None:
 def _wait_gone(path: str, pid: int, pidfd: int) -> None:
     if _has_ended(pid, pidfd, _SAID_AFTER):
         return
-    click.echo(f"netfsfuse: {path} is unmounted; its daemon (pid {pid}) is ending", err=True)
+    say(f"netfsfuse: {path} is unmounted; its daemon (pid {pid}) is ending", err=True)
     if not _has_ended(pid, pidfd, _GONE_TIMEOUT - _SAID_AFTER):
         raise MountError(
             f"{path} is unmounted, but its daemon (pid {pid}) is still running "
@@ -142,7 +143,7 @@ def _wait_gone(path: str, pid: int, pidfd: int) -> None:
 
 def _look_gone(path: str, pid: int, pidfd: int, *, told: bool) -> None:
     if not _has_ended(pid, pidfd, _SOON_TIMEOUT) and told:
-        click.echo(
+        say(
             f"netfsfuse: {path} is unmounted; its daemon (pid {pid}) did not answer and is still "
             "there: kill it if it does not end",
             err=True,

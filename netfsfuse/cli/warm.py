@@ -7,6 +7,7 @@ from importlib import import_module
 import click
 
 from netfsfuse.cli.probe import real_on_mount
+from netfsfuse.cli.say import say
 from netfsfuse.cli.sizes import format_size
 from netfsfuse.errors import MountError
 
@@ -31,10 +32,10 @@ def warm_command(paths: tuple[str, ...], pin: bool, jobs: int) -> None:
     with bar.shown():
         outcome = import_module("netfsfuse.warm").warm(tops, jobs, bar, pin=pin)
     for line in outcome.failures[:_FAILURES_SHOWN]:
-        click.echo(f"netfsfuse: {line}", err=True)
+        say(f"netfsfuse: {line}", err=True)
     if len(outcome.failures) > _FAILURES_SHOWN:
-        click.echo(f"netfsfuse: and {len(outcome.failures) - _FAILURES_SHOWN} more", err=True)
-    click.echo(
+        say(f"netfsfuse: and {len(outcome.failures) - _FAILURES_SHOWN} more", err=True)
+    say(
         f"{outcome.files} files: {format_size(outcome.read)} read, "
         f"{format_size(outcome.present)} were cached already"
         + (f", {outcome.pinned} pinned" if pin else "")

@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from netfsfuse.cli.probe import real_on_mount
+from netfsfuse.cli.say import say
 from netfsfuse.errors import MountError
 from netfsfuse.mountinfo import mount_holding, read_mounts
 from netfsfuse.stats import CHANGES_XATTR
@@ -41,7 +42,7 @@ def watch_command(directory: str, as_json: bool) -> None:
     if not os.path.isdir(path):
         raise MountError(f"{directory} is not a directory")
     for change in _changes(path, directory):
-        click.echo(json.dumps(change) if as_json else _line(change))
+        say(json.dumps(change) if as_json else _line(change))
 
 
 def _is_mounted(path: str) -> bool:
@@ -58,7 +59,7 @@ def _changes(path: str, shown: str) -> Iterator[dict[str, Any]]:
         if page is None:
             continue
         if last < 0 <= page["next"]:
-            click.echo(f"watching {shown}", err=True)
+            say(f"watching {shown}", err=True)
         last = page["next"]
         for change in page["changes"]:
             yield {name: value for name, value in change.items() if value != ""}

@@ -93,6 +93,18 @@ def test_no_place_at_all_is_said_and_no_failure(tmp_path: Path, monkeypatch: pyt
     assert all("nothing is logged" in line for line in said)
 
 
+def test_a_name_begins_no_line_and_no_escape_sequence(tmp_path: Path):
+    path = tmp_path / "my.log"
+    set_up_log(path, debug=False, foreground=False)
+    try:
+        raise ValueError
+    except ValueError:
+        logging.getLogger("netfsfuse.x").exception("a\n2030 ERROR x: \x1b[31mb\u202e")
+    first, second, *_ = path.read_text().splitlines()
+    assert first.endswith("a\\x0a2030 ERROR x: \\x1b[31mb\\u{202e}")
+    assert second.startswith("Traceback")
+
+
 def test_the_system_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = str(tmp_path / "log")
     monkeypatch.setattr(log, "SYSLOG_SOCKET", path)
@@ -122,7 +134,7 @@ def test_a_system_log_that_does_not_read_is_not_waited_for(
             while syslog.recv(1000):
                 pass
         logger.warning("name \udcff")
-        assert rb"name \udcff" in syslog.recv(1000)
+        assert rb"name \u{dcff}" in syslog.recv(1000)
     Path(path).unlink()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as again:  # it was started anew
         again.bind(path)
