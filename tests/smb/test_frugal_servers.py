@@ -21,7 +21,7 @@ from netfsfuse.types import DirEntry
 from tests.smb.caller import Caller
 from tests.smb.peer import connected, echo
 from tests.smb.replies import reply
-from tests.smb.server import Node, Server, attr_of, serving
+from tests.smb.server import Node, Server, attr_of, serving, settled
 from tests.smb.test_file import Reader
 
 SMALL = b"small file"
@@ -162,6 +162,7 @@ async def test_parked_handles_give_way_to_an_open() -> None:
             file = await files.open(name)
             await file.aclose()
         assert server.commands().count(Command.CREATE) == 21
+        await settled(session)
         assert server.handles == {}  # none was parked after that
         assert session.leases._by_key == {}
 
