@@ -35,7 +35,7 @@ from netfsfuse.smb.names import Odd
 from netfsfuse.smb.redial import Redial
 from netfsfuse.smb.refusals import Refusals
 from netfsfuse.smb.scarcity import Scarcity
-from netfsfuse.smb.status import SHORT_OF_HANDLES, error_of
+from netfsfuse.smb.status import SHORT_OF_HANDLES, error_of, is_end_of_session
 from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.wire.create import pack_close
 from netfsfuse.smb.wire.header import Command
@@ -246,8 +246,8 @@ class Session:
 
     def lost(self, reply: Reply, transport: Transport) -> bool:
         """Whether ``reply`` says that session or tree are gone; ends the connection if so."""
-        if reply.status and isinstance(error := error_of(reply.status, "session"), Disconnected):
-            transport.fail(error)
+        if reply.status and is_end_of_session(reply.status):
+            transport.fail(error_of(reply.status, "session"))
             return True
         return False
 

@@ -164,6 +164,12 @@ def name_of(status: int) -> str:
     return f"STATUS_{known[0]}" if known else f"NTSTATUS 0x{status:08X}"
 
 
+def is_end_of_session(status: int) -> bool:
+    """Whether it says that connection, session or tree are gone."""
+    known = _TABLE.get(status)
+    return known is not None and issubclass(known[1], errors.Disconnected)
+
+
 def error_of(status: int, what: str, path: str = "") -> NetfsError:
     """The error for a failed request; ``what`` names the request and its object for the log.
 

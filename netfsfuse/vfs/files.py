@@ -36,7 +36,7 @@ from netfsfuse.vfs.ahead import Ahead
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.handles import FileHandle, HandleTable
 from netfsfuse.vfs.holding import Holding
-from netfsfuse.vfs.identity import Sight, is_settled, is_sound_end
+from netfsfuse.vfs.identity import Sight, is_settled, is_sound_end, racy_for
 from netfsfuse.vfs.inodes import Inode, InodeTable
 from netfsfuse.vfs.names import Names
 from netfsfuse.vfs.opened import OpenedFiles
@@ -217,13 +217,16 @@ class Files:
         ``asked`` for it, or now: else it may change once more, in the same tick of its clock."""
         now = trio.current_time()
         then = now if asked is None else asked
-        server = self._server_time()
-        server = server._replace(earliest=server.earliest - (now - then))
         known, sight = inode.attr, Sight()
         if (attr.write, attr.change, attr.size) == (known.write, known.change, known.size):
-            sight = Sight(then - inode.same_since, now - inode.moved_after)
+            lasting = then - inode.same_since
+            if lasting > racy_for(attr):  # so it is mostly, and no clock is needed
+                return True
+            sight = Sight(lasting, now - inode.moved_after)
         elif inode.same_since < math.inf:
             sight = Sight(moved=now - inode.known_at)
+        server = self._server_time()
+        server = server._replace(earliest=server.earliest - (now - then))
         return is_settled(attr, server, sight)
 
     def _later(self, inode: Inode, path: str, attr: FileAttr, head: memoryview | None) -> OpenFile:

@@ -51,6 +51,11 @@ def surely_same_file(known: FileAttr, now: FileAttr) -> bool:
     return known.creation == now.creation or same_content(coherency_of(known), now)
 
 
+def racy_for(attr: FileAttr) -> float:
+    """Seconds for which the server may stamp a further change with the same times."""
+    return _SETTLED_COARSE if attr.change % _TICKS == attr.write % _TICKS == 0 else _SETTLED_FINE
+
+
 class Sight(NamedTuple):
     """What our own clock knows of a file's times, in seconds: how long they have been the same
     (``lasting``), and how long ago they were others (``moved``; infinite: never seen)."""
@@ -71,7 +76,7 @@ def is_settled(attr: FileAttr, now: ServerTime, sight: Sight) -> bool:
     was not set forward to there.
     """
     change, write = attr.change, attr.write
-    limit = _SETTLED_COARSE if change % _TICKS == write % _TICKS == 0 else _SETTLED_FINE
+    limit = racy_for(attr)
     if sight.lasting > limit:
         return True
     age = now.earliest - (max(change, write) / _TICKS - _EPOCH)
