@@ -65,10 +65,13 @@ class Gone:
 @dataclass(slots=True)
 class Doomed:
     """What a call of :class:`Folder` leaves to its caller, to be put away with
-    :meth:`Folder.put_away` when no lock is held: descriptors and graves."""
+    :meth:`Folder.put_away` when no lock is held: descriptors and graves. ``half_made``: an object
+    of which a part was made and buried, so that its bytes are counted as freed there, and not to be
+    given back as well."""
 
     descriptors: list[int] = field(default_factory=list)
     graves: list[str] = field(default_factory=list)
+    half_made: bool = False
 
 
 class Folder:
@@ -136,6 +139,7 @@ class Folder:
         except BaseException:
             doomed.descriptors += made
             if made:
+                doomed.half_made = True
                 self.bury(path, doomed)
             raise
         return made[0], made[1]

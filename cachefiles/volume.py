@@ -237,7 +237,7 @@ class Volume:
                 if stored is not None:
                     user.attach(self._files(live.asked.key, stored), stored.record)
         finally:
-            if not made:
+            if not made and not doomed.half_made:
                 self._space.give_back(OBJECT_BYTES)
             self._folder.put_away(doomed)
 

@@ -42,6 +42,7 @@ class Ending:
         while trio.current_time() < end and hanging < HANG_SECONDS:
             await trio.sleep(_STEP)
             hanging = hanging + _STEP if self.hangs() else 0.0
-        log.error("leaving at once, for a disk that hangs: what was not stored there is lost")
+        why = "for a disk that hangs" if hanging else f"the end took longer than {END_SECONDS:g} s"
+        log.error("leaving at once, %s: what was not stored there is lost", why)
         self.unmount()
         os._exit(1)

@@ -3,8 +3,9 @@
 By default nearly every signal ends a process at once. Here those that mean an end take the mount
 away first (``ENDING``). A hang-up is the loss of the terminal for a mount in the foreground, and
 means an end; a daemon is asked by it to open its log anew, by log rotation. All others that would
-end the process do nothing. SIGPIPE and SIGXFSZ Python ignores itself. What stops a process
-(SIGSTOP, Ctrl-Z) stops the mount until SIGCONT. Imports nothing of this package.
+end the process do nothing, but those of a crash (SIGSEGV and its like). SIGPIPE and SIGXFSZ Python
+ignores itself. What stops a process (SIGSTOP, Ctrl-Z) stops the mount until SIGCONT. Imports
+nothing of this package.
 """
 
 from __future__ import annotations
@@ -17,11 +18,22 @@ import trio
 
 log = logging.getLogger(__name__)
 
-ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGXCPU, signal.SIGPWR})
+ENDING = frozenset(
+    {
+        *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGXCPU, signal.SIGPWR),
+        signal.SIGABRT,  # systemd's watchdog; abort(3) itself ends the process all the same
+    }
+)
 
 _NOTHING = (
     *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF),
-    *(signal.SIGIO, signal.SIGSTKFLT, *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)),
+    *(
+        signal.SIGIO,
+        signal.SIGSTKFLT,
+        signal.SIGTRAP,
+        signal.SIGSYS,
+        *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
+    ),
 )
 
 

@@ -73,7 +73,12 @@ class ServiceNursery:
             log.debug("%s failed again: %s: %s", kind[0], kind[1].__name__, error)
             return
         self._said.add(kind)
-        log.error("%s failed in a way that was not foreseen", kind[0], exc_info=error)
+        log.error(
+            "%s failed in a way that was not foreseen",
+            kind[0],
+            exc_info=error,
+            extra={"state": f"{kind[0]} {kind[1].__name__}"},
+        )
 
 
 def _name(task: Task) -> str:

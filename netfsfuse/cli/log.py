@@ -166,6 +166,7 @@ def _file(path: Path, *, make_parent: bool = False) -> logging.Handler:
         raise MountError(f"cannot write the log {path}: there is no home directory")
     try:
         if make_parent:
+            path = followed(path, "the log")
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handler = _LogFile(path, "a", encoding="utf-8", errors="backslashreplace")
     except OSError as error:

@@ -42,7 +42,8 @@ class Repeats(logging.Filter):
         if record.levelno < logging.INFO:
             return True
         now = self._clock()
-        key = (record.name, record.lineno, getattr(record, "state", None))
+        said = getattr(record, "state", record.args if record.msg == "%s" else None)
+        key = (record.name, record.lineno, str(said))
         state = self._states.pop(key, None)
         if state is None or now - state.seen > QUIET:
             state = _State(now, now + QUIET)

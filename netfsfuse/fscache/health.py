@@ -102,5 +102,6 @@ class Health:
             log.info("the cache stores again")
 
     def _say(self, kind: type[Exception], line: str) -> None:
-        log.log(logging.DEBUG if kind in self._said else logging.WARNING, "%s", line)
+        level = logging.DEBUG if kind in self._said else logging.WARNING
+        log.log(level, "%s", line, extra={"state": kind.__name__})
         self._said.add(kind)

@@ -7,12 +7,14 @@ taken is what the inodes say, also those that have no name any more and are open
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from cachefiles import BLOCK, Cache, Culler, Limits, Step
+from cachefiles import BLOCK, Cache, CacheError, Culler, Faults, Limits, Step
 from cachefiles import object as object_module
 from cachefiles.command import main
 from cachefiles.limits import MIB, Excess
@@ -51,6 +53,31 @@ def taken(directory: Path) -> int:
         if about.st_dev == device and where.startswith(ours):
             inodes[about.st_ino] = about
     return sum(each.st_blocks * 512 for each in inodes.values() if stat.S_ISREG(each.st_mode))
+
+
+def test_an_object_made_in_part_is_freed_once(tmp_path):
+    """On a disk where its records take a block, which its grave gives back, and nothing else."""
+    faults = Faults()
+    cache = Cache.bind(tmp_path / "cache", limits=Limits(cachesize=64 * MIB), faults=faults)
+    volume = cache.volume(b"v")
+
+    def file(name):
+        return volume.open(name, SIZE, b"r" * 200, label=b"l" * 900)[0]
+
+    kept = [file(b"kept%d" % number) for number in range(3)]
+    for each in kept:
+        each.write(0, CONTENT[:BLOCK])
+    for number in range(100):
+        half = file(b"%d" % number)
+        faults.fail("create", errno.EMFILE, 2)
+        with suppress(CacheError):
+            half.write(0, CONTENT[:BLOCK])
+        faults.heal()
+        half.close()
+    assert cache.space.count().used >= taken(tmp_path / "cache")
+    for each in kept:
+        each.close()
+    cache.close()
 
 
 class Accounting(RuleBasedStateMachine):
