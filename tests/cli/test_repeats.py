@@ -6,8 +6,10 @@ import itertools
 import logging
 
 import pytest
+import trio
 
 from netfsfuse.cli.repeats import FEW, LONGEST, QUIET, STATES_MAX, Repeats
+from netfsfuse.tasks import ServiceNursery
 
 
 class Log:
@@ -68,3 +70,30 @@ def test_a_few_of_the_ordinary_ones_and_all_for_debugging(log: Log) -> None:
 def test_it_does_not_grow(log: Log) -> None:
     assert all(log(state=n) for n in range(3 * STATES_MAX))
     assert len(log.repeats._states) == STATES_MAX
+
+
+def test_lines_that_are_all_argument_are_states_of_their_own() -> None:
+    """Several notices through one call of the log."""
+    repeats = Repeats()
+
+    def told(line: str) -> bool:
+        record = logging.LogRecord("a", logging.WARNING, "a.py", 7, "%s", (line,), None)
+        return repeats.filter(record) is not False
+
+    assert [told(line) for line in ("one", "two", "one")] == [True, True, False]
+
+
+async def test_each_kind_of_failure_of_each_task_is_logged(caplog) -> None:
+    async def one() -> None:
+        raise OSError
+
+    async def other() -> None:
+        raise ValueError
+
+    with caplog.filtering(Repeats()):
+        async with trio.open_nursery() as nursery:
+            service = ServiceNursery(nursery)
+            for task in (one, other, other):
+                service.start_soon(task)
+    kinds = sorted(r.exc_info[0].__name__ for r in caplog.records if r.levelno == logging.ERROR)
+    assert kinds == ["OSError", "ValueError"]
