@@ -168,7 +168,9 @@ class Session:
             on_break=lambda message: self.leases.take_break(message, self._acknowledge),
         )
         self.leases.end_all()
-        if established.leasing and self.config.leases and self._lasting:
+        # Samba sends breaks in plain, which an encrypted session must not take.
+        sealed = established.sealer is not None
+        if established.leasing and not sealed and self.config.leases and self._lasting:
             self.leases.version = 2 if established.dialect >= _SMB3 else 1
         self._nursery.start_soon(transport.run)
         self._transport = transport

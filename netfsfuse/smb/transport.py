@@ -241,11 +241,17 @@ class Transport:
     # -- sending ------------------------------------------------------------------------------
 
     def _send(self, requests: Sequence[Request], ids: list[int]) -> None:
-        message = b"".join(
-            self._pack(request, ids[index], index, len(requests))
-            for index, request in enumerate(requests)
-        )
-        self._transmit(message)
+        """A further CREATE begins a frame of its own: related and unrelated requests must not be
+        mixed in one ([MS-SMB2] 3.3.5.2.7)."""
+        begin = 0
+        for end in range(1, len(requests) + 1):
+            if end == len(requests) or requests[end].command is Command.CREATE:
+                count = end - begin
+                parts = (
+                    self._pack(requests[begin + i], ids[begin + i], i, count) for i in range(count)
+                )
+                self._transmit(b"".join(parts))
+                begin = end
 
     def _transmit(self, message: bytes | bytearray) -> None:
         try:
@@ -258,13 +264,11 @@ class Transport:
         last = index == count - 1
         padding = 0 if last else -len(request.body) % 8
         flags = FLAG_SIGNED if established.sign_requests else 0
-        # Samba 4.17 dies of a second CREATE that succeeds and is related to the first.
-        is_related = index and request.command is not Command.CREATE
         header = pack_header(
             command=request.command,
             charge=request.charge if established.multi_credit else 0,
             credit_request=self._window.ask(request.charge),
-            flags=flags | (FLAG_RELATED if is_related else 0),
+            flags=flags | (FLAG_RELATED if index else 0),
             next_command=0 if last else HEADER_SIZE + len(request.body) + padding,
             message_id=message_id,
             tree_id=established.tree_id,
