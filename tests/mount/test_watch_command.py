@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -27,8 +27,8 @@ class Watching:
     """The command, its lines so far."""
 
     def __init__(self, path: Path, *options: str) -> None:
-        self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self._err = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._out = tempfile.TemporaryFile()  # noqa: SIM115
+        self._err = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [*COMMAND, "watch", str(path), *options],
             stdout=self._out,
@@ -37,12 +37,10 @@ class Watching:
         )
 
     def lines(self) -> list[str]:
-        self._out.seek(0)
-        return self._out.read().splitlines()
+        return _written(self._out).splitlines()
 
     def errors(self) -> str:
-        self._err.seek(0)
-        return self._err.read()
+        return _written(self._err)
 
     def changes(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.lines()]
@@ -56,6 +54,13 @@ class Watching:
     def ends_on(self, number: int) -> int:
         self.process.send_signal(number)
         return self.process.wait(5)
+
+
+def _written(file: IO[bytes]) -> str:
+    """The whole lines in it. The command writes at the offset that it shares with ``file``: seeking
+    here would have it write over its first lines."""
+    text = os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
+    return text[: text.rfind(b"\n") + 1].decode()
 
 
 @contextmanager
