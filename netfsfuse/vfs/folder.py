@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from netfsfuse.types import Change, ChangeKind, FileAttr
@@ -38,6 +38,9 @@ CALM = 2.0
 """Seconds without a change after which a directory counts as left alone."""
 
 _DIRTY_MAX = 4096
+
+LINKS_MAX = 256
+"""Names of files that have several, told at once: where they are more, all may have changed."""
 _APPEARS = (ChangeKind.CREATED, ChangeKind.RENAMED_TO)
 
 
@@ -97,6 +100,7 @@ class Watched:
         whether anything in the directory may have changed."""
         nothing = True
         strange = False
+        held: list[str] = []
         self._told_at = now
         self._is_listed = folder is not None
         for change in changes:
@@ -106,8 +110,7 @@ class Watched:
             if change.names:
                 self._names = now
             if folder is not None and folder.holds(change.name):
-                for other in folder.links_of(change.name):
-                    self._dirty[folded(other)] = now
+                held.append(change.name)
                 continue
             if key in self._new:
                 self._new_at = now
@@ -117,7 +120,11 @@ class Watched:
                 continue
             strange = True
             self._strange[key] = self._strange_at = now
-        if nothing or len(self._dirty) > _DIRTY_MAX or len(self._new) > _DIRTY_MAX:
+        links = folder.links_of(held) if folder is not None else ()
+        if links is not None:
+            self._dirty.update((folded(other), now) for other in links)
+        too_many = links is None or len(self._dirty) > _DIRTY_MAX or len(self._new) > _DIRTY_MAX
+        if nothing or too_many:
             self._all = self._names = now
             self._dirty.clear()
             self._strange.clear()
@@ -232,14 +239,19 @@ class Folder:
             self._folded = {folded(known) for known in self.attrs}
         return name in self._folded
 
-    def links_of(self, name: str) -> Sequence[str]:
-        """Further names with the FileId of ``name``."""
-        attr = self.attrs.get(name)
-        if attr is None or not attr.file_id:
+    def links_of(self, names: Iterable[str]) -> Collection[str] | None:
+        """All names of those files listed as ``names`` that have several; None for more than
+        ``LINKS_MAX``. Each file is looked at once, however many of its names are given."""
+        known = (self.attrs.get(name) for name in names)
+        files = {attr.file_id for attr in known if attr is not None and attr.file_id}
+        if not files:
             return ()
         if self._links is None:
             self._links = _several(self.attrs)
-        return [other for other in self._links.get(attr.file_id, ()) if other != name]
+        several = [self._links[each] for each in files if each in self._links]
+        if sum(map(len, several)) > LINKS_MAX:
+            return None
+        return [name for each in several for name in each]
 
     def names(self) -> Iterator[str]:
         """In the order of the listing."""

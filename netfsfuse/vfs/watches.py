@@ -130,7 +130,8 @@ class Watches:
         now, is_as_told = trio.current_time(), self._namespace.is_surely_listed
         anything = entry.watched.told(changes, now, folder, is_as_told)
         if folder is not None:
-            names = [other for change in changes for other in folder.links_of(change.name)]
+            changed = {change.name for change in changes}
+            names = [name for name in folder.links_of(changed) or () if name not in changed]
             changes = [*changes, *(Change(name, ChangeKind.MODIFIED) for name in names)]
         self._told(entry.inode, changes)
         if anything and changes:

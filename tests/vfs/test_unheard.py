@@ -9,11 +9,11 @@ import trio
 import trio.testing
 
 from netfsfuse.types import Change, ChangeKind
-from netfsfuse.vfs.folder import CALM, Folder, Watched
+from netfsfuse.vfs.folder import CALM, LINKS_MAX, Folder, Watched
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock
-MODIFIED, CREATED = ChangeKind.MODIFIED, ChangeKind.CREATED
+MODIFIED, CREATED, REMOVED = ChangeKind.MODIFIED, ChangeKind.CREATED, ChangeKind.REMOVED
 
 
 async def listed(vfs: Vfs, number: int = 1) -> None:
@@ -198,3 +198,29 @@ def test_what_a_listing_has_is_no_stranger() -> None:
     assert not watched.unchanged("g", 3.5)
     assert watched.all_changed(3.5)
     assert not watched.all_changed(4.5)
+
+
+def test_many_links_of_one_file_are_looked_at_once() -> None:
+    """Told one by one they are no more than themselves, and of too many all may have changed."""
+    names = [f"l{number}" for number in range(LINKS_MAX)]
+    folder = Folder({name: file_attr(7) for name in names} | {"g": file_attr(8)}, 1.0)
+    assert list(folder.links_of(names) or ()) == names
+    watched = Watched(1.0)
+    assert not watched.told([Change(name, REMOVED) for name in names], 3.0, folder)
+    assert watched.unchanged("g", 2.0)
+    folder = Folder({**folder.attrs, "one more": file_attr(7)}, 1.0)
+    assert folder.links_of(names) is None
+    assert watched.told([Change("l0", MODIFIED)], 4.0, folder)
+    assert not watched.unchanged("g", 3.5)
+
+
+async def test_each_name_of_a_file_is_told_once(autojump_clock: Clock) -> None:
+    nodes = {f"l{number}": Node(file_attr(11, 3), b"one") for number in range(50)}
+    async with mounted(nodes, watching=True) as vfs:
+        await listed(vfs)
+        told: list[str] = []
+        vfs.fs.on_change = lambda _, changes: told.extend(change.name for change in changes)
+        vfs.names.watches[0].send.send_nowait([Change(name, REMOVED) for name in list(nodes)[:40]])
+        await trio.testing.wait_all_tasks_blocked()
+        assert {name: told.count(name) for name in nodes}["l45"] == 1
+        assert len(told) <= 2 * len(nodes)  # and once for the one name that the kernel knows it by
