@@ -102,6 +102,7 @@ class Listings:
                 while page := await listing.next_page():
                     attrs.update(page)
                     if len(attrs) > FOLDER_MAX:
+                        self.forget(inode)  # what was kept has grown: it would be tried again
                         return
                 self.keep(inode, attrs, asked)
                 self._learn_own(inode, listing, asked)
@@ -146,6 +147,7 @@ class Listings:
         inode = handle.inode
         self._watches.use(inode)
         handle.entries, handle.pages, handle.complete, handle.used = [], [], False, False
+        handle.links = {}
         folder = self.believed(inode)
         now = trio.current_time()
         watched = inode.watched
@@ -196,6 +198,8 @@ class Listings:
         await self._close(handle.listing, handle)
         if len(handle.entries) <= FOLDER_MAX:
             self.keep(handle.inode, dict(handle.entries), handle.asked)
+        else:
+            self.forget(handle.inode)
 
     async def _close(self, listing: Listing, handle: DirectoryHandle) -> None:
         handle.listing = None

@@ -8,6 +8,7 @@ import trio.testing
 
 from netfsfuse.errors import AccessDenied, NotSupported
 from netfsfuse.types import Change, ChangeKind
+from netfsfuse.vfs import listings as listings_module
 from netfsfuse.vfs.relisting import FROM
 from netfsfuse.vfs.watches import KEPT, REFUSED, WATCHES_MAX
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
@@ -179,3 +180,26 @@ async def test_the_directory_of_an_opened_file_is_watched(autojump_clock: Clock)
         vfs.names.tell("d0", Change("f", ChangeKind.MODIFIED))
         await trio.testing.wait_all_tasks_blocked()
         assert await vfs.content(7) == b"newer"
+
+
+async def test_a_directory_grown_too_large_is_not_listed_for_each_few(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was kept of it is let go of with the first listing that is too long."""
+    monkeypatch.setattr(listings_module, "FOLDER_MAX", 60)
+    files = {f"d0/f{n}": Node(file_attr(1000 + n)) for n in range(50)}
+    async with mounted(many(1) | files, actimeo=60.0, watching=True) as vfs:
+        await vfs.lookup("d0")
+        fh, position = await vfs.fs.opendir(100), 0
+        while batch := await vfs.fs.readdir(fh, position):
+            for entry, position in batch:
+                (await vfs.fs.bind_entry(fh, entry, position)).nlookup += 1
+        await vfs.fs.releasedir(fh)
+        await trio.sleep(1)
+        vfs.names.tree |= {f"d0/g{n}": Node(file_attr(2000 + n)) for n in range(50)}
+        vfs.names.watches[0].send.send_nowait([])
+        await trio.testing.wait_all_tasks_blocked()
+        vfs.names.asked.clear()
+        for number in range(50):
+            await vfs.fs.getattr(1000 + number)
+        assert [what for what, _ in vfs.names.asked].count("list") == 1
