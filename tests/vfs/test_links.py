@@ -179,3 +179,16 @@ async def test_memory_is_bounded(autojump_clock: Clock) -> None:
     assert len(links._kept) == 10
     await links.target("29", names.tree["29"].attr)
     assert names.count("read_link") == 29
+
+
+async def test_what_cannot_be_remembered_is_asked_once_a_listing(autojump_clock: Clock) -> None:
+    """The kernel takes fewer entries at a time than are asked for together."""
+    nodes = {"d": Node(dir_attr(10))}
+    nodes |= {f"d/{n:04}": Node(file_attr(100 + n, 1067, age=0)) for n in range(FILES)}
+    async with mounted(nodes, actimeo=0) as vfs:
+        d = await vfs.lookup("d")
+        fh, position = await vfs.fs.opendir(d.number), 0
+        while batch := await vfs.fs.readdir(fh, position):
+            position = batch[len(batch) // 2][1]
+        await vfs.fs.releasedir(fh)
+        assert vfs.names.count("read_link") == FILES
