@@ -17,8 +17,9 @@ import trio
 log = logging.getLogger(__name__)
 
 THREADS = 16
-VALUES_MAX = 4096
-"""Waiting values of one key; further ones are left to the kernel's own timeouts."""
+VALUES_MAX = 8192
+"""Waiting values of one key: twice what ``Absent`` remembers.
+Further ones are left to the kernel's own timeouts."""
 
 V = TypeVar("V")
 
@@ -48,12 +49,15 @@ class Lane(Generic[V]):
         self._news = trio.Event()
         self._limiter = trio.CapacityLimiter(THREADS)
 
-    def put(self, key: int, value: V) -> None:
-        """Have ``value`` told. Twice before it is told is once. Never waits."""
+    def put(self, key: int, value: V) -> bool:
+        """Have ``value`` told; False where too many wait already. Twice before it is told is once.
+        Never waits."""
         values = self._waiting.setdefault(key, {})
-        if len(values) < VALUES_MAX:
-            values[value] = None
+        if len(values) >= VALUES_MAX and value not in values:
+            return False
+        values[value] = None
         self._news.set()
+        return True
 
     def holds(self, key: int, value: V) -> bool:
         """Whether ``value`` is still to be told."""

@@ -82,7 +82,8 @@ class Notifier:
         self._sweeping = trio.Event()
         self._names: Lane[bytes] = Lane(_drop_entries, self._wake)
         self._pages: Lane[None] = Lane(_drop_pages)
-        self._scope = trio.CancelScope()
+        self._scope: trio.CancelScope | None = None
+        self._stopped = False
         self._ended: trio.Event | None = None
 
     def changed(self, directory: Inode, changes: Sequence[Change]) -> None:
@@ -114,16 +115,19 @@ class Notifier:
         """Returns when the kernel has dropped the name, after a second at most. A handler may wait
         for it that the kernel does not call under a lock on the directory, such as open."""
         key = (directory.number, encode_name(name))
+        if not self._names.put(*key):
+            return
         waited = self._waiting.setdefault(key, trio.Event())
-        self._names.put(*key)
         with trio.move_on_after(_DROP_SECONDS):
             await waited.wait()
 
     async def run(self) -> None:
-        """Tell the kernel, until :meth:`stop`. A task."""
+        """Tell the kernel, until :meth:`stop`. A task; it may be run again if it failed."""
+        if self._stopped:
+            return
         self._ended = trio.Event()
         try:
-            with self._scope:
+            with trio.CancelScope() as self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._names.run)
                     nursery.start_soon(self._pages.run)
@@ -134,7 +138,9 @@ class Notifier:
 
     async def stop(self) -> None:
         """No call into the kernel is under way afterwards, unless one hangs."""
-        self._scope.cancel()
+        self._stopped = True
+        if self._scope is not None:
+            self._scope.cancel()
         if self._ended is not None:
             with trio.move_on_after(_STOP_SECONDS, shield=True):
                 await self._ended.wait()
@@ -186,6 +192,8 @@ class Notifier:
                 continue
             if names:
                 found.append(_Found(directory.number, entry=(directory.number, encode_name(name))))
+                for spelt in self._absent.spellings(directory.number, name):
+                    self._names.put(directory.number, spelt)
             folder = directory.folder
             attr = None if folder is None else folder.attrs.get(name)
             if attr is None:

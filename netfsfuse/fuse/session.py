@@ -147,7 +147,7 @@ async def mounted(
         with never_blocking(descriptor), added(descriptor, wanted) if wanted else nullcontext():
             nursery.keep_running(operations.deadlines.run)
             nursery.start_soon(session.serve)
-            nursery.start_soon(notifier.run)
+            nursery.keep_running(notifier.run)
             try:
                 yield session
             finally:

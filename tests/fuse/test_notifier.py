@@ -11,11 +11,14 @@ import pyfuse3
 import pytest
 import trio
 
+from netfsfuse import tasks as tasks_module
+from netfsfuse.fuse import lane as lane_module
 from netfsfuse.fuse import notifier as notifier_module
 from netfsfuse.fuse.absent import PROMISE, REMEMBERED, Absent
 from netfsfuse.fuse.lane import THREADS
 from netfsfuse.fuse.notifier import Notifier
 from netfsfuse.stats import VfsStats
+from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import Change, ChangeKind
 from netfsfuse.vfs import inodes as inodes_module
 from netfsfuse.vfs.folder import Folder
@@ -206,3 +209,62 @@ def test_too_many_absent_names_are_believed_for_a_moment() -> None:
     assert absent.told(10, b"more", 60.0, now=59.0) == PROMISE
     assert absent.told(10, b"more", 60.0, now=60.0) == 60.0
     assert absent.take([10]) == [(10, b"more")]
+
+
+async def test_a_new_name_is_told_in_all_spellings(kernel: Kernel) -> None:
+    """The server finds it under each of them, and the kernel was told that it was not there."""
+    async with telling(kernel) as told:
+        root = told.inodes.root
+        for name in (b"foo", b"Foo", b"bar"):
+            told.notifier.absent(root.number, name, 60.0)
+        told.notifier.changed(root, [Change("FOO", ChangeKind.CREATED)])
+        await until(lambda: {name for _, name in kernel.entries} == {b"FOO", b"foo", b"Foo"})
+
+
+def test_a_spelling_is_forgotten_with_its_name() -> None:
+    absent = Absent()
+    absent.told(10, b"foo", 60.0, now=0.0)
+    absent.told(10, b"FOO", 60.0, now=0.0)
+    assert sorted(absent.spellings(10, "Foo")) == [b"FOO", b"foo"]
+    assert absent.spellings(10, "foo") == absent.take([10]) == []
+    absent.told(10, b"foo", 60.0, now=0.0)
+    absent.told(11, b"bar", 60.0, now=100.0)
+    assert absent._spellings == {(11, "bar"): {b"bar"}}
+
+
+async def test_a_name_for_which_there_is_no_room_is_not_waited_for(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_module, "VALUES_MAX", 2)
+    async with telling(kernel) as told:
+        root = told.inodes.root
+        kernel.locked = {root.number: threading.Event()}
+        names = [b"n%d" % number for number in range(4)]
+        told.notifier._names.put(root.number, b"first")
+        await until(lambda: not told.notifier._names.holds(root.number, b"first"))
+        taken = [told.notifier._names.put(root.number, name) for name in names]
+        assert taken == [True, True, False, False]
+        with trio.fail_after(0.5):  # less than it waits for the kernel
+            await told.notifier.drop_entry(root, "more")
+        assert told.notifier._waiting == {}
+
+
+async def test_it_goes_on_after_a_failure(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks_module, "AGAIN_FIRST", 0.01)
+    table = InodeTable(dir_attr(2), VfsStats())
+    notifier = Notifier(table)
+    tell, failures = notifier._tell, [OSError()]
+
+    async def failing(found: object) -> None:
+        if failures:
+            raise failures.pop()
+        await tell(found)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(notifier, "_tell", failing)
+    async with trio.open_nursery() as nursery:
+        ServiceNursery(nursery).keep_running(notifier.run)
+        for name in ("lost", "told"):
+            notifier.changed(table.root, [Change(name, ChangeKind.CREATED)])
+            await until(lambda: not failures)
+        await until(lambda: (1, b"told") in kernel.entries)
+        await notifier.stop()
