@@ -93,7 +93,7 @@ class Handshake:
         except SMBResponseException as refused:
             raise self._refusal(refused.status) from refused
         except SMBAuthenticationError as failed:
-            raise MountError(f"login failed: {_one_line(failed)}") from failed
+            raise LoginRefused(f"login failed: {_one_line(failed)}") from failed
         except MountError:
             raise
         except Exception as failed:  # smbprotocol trusts its peer: a bad reply raises anything

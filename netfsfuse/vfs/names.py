@@ -18,6 +18,7 @@ from netfsfuse.config import TrustConfig
 from netfsfuse.errors import (
     AccessDenied,
     Disconnected,
+    Locked,
     NetfsError,
     NotADirectory,
     NotFound,
@@ -328,7 +329,7 @@ class Names:
         for file in self._open_files(inode):
             try:
                 self.learn(inode, await file.query(), asked)
-            except (Stale, AccessDenied) as gone:
+            except (Stale, AccessDenied, Locked) as gone:
                 log.debug("asking an open handle: %s", gone)
                 unheld = unheld if file.is_held else file.attr
             else:

@@ -8,6 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import smbprotocol.session
+import spnego.exceptions
 
 from netfsfuse.config import Credentials, ServerConfig
 from netfsfuse.demo.samba import PrivateSamba
@@ -115,6 +117,19 @@ def test_where_ntlm_is_not_allowed(samba_factory: Callable[..., PrivateSamba]) -
     strict = samba_factory({"ntlm auth": "disabled"})
     with pytest.raises(LoginRefused, match="allows no NTLM login; try sec=krb5"):
         shake_hands(strict)
+
+
+def test_a_login_that_fails_on_our_side_is_refused_too(
+    server: PrivateSamba, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as Kerberos without a ticket: it is not tried again with each request."""
+
+    def without_ticket(*_: object, **__: object) -> None:
+        raise spnego.exceptions.NoCredentialError(context_msg="no ticket")
+
+    monkeypatch.setattr(smbprotocol.session.spnego, "client", without_ticket)
+    with pytest.raises(LoginRefused, match="no ticket"):
+        shake_hands(server)
 
 
 def test_shares_that_hold_no_files(server: PrivateSamba) -> None:

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from netfsfuse.errors import AccessDenied, Disconnected, Stale
+from netfsfuse.errors import AccessDenied, Disconnected, Locked, Stale
 from netfsfuse.vfs.holding import HELD_AFTER
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
@@ -69,6 +69,22 @@ async def test_a_file_lost_before_it_was_held_is_what_it_was(
         assert (await vfs.fs.getattr(11)).attr.size == 3
         with pytest.raises(Stale):
             await vfs.fs.read(fh, 0, 100)  # no byte of it was at hand
+
+
+async def test_a_file_that_another_client_does_not_share_is_what_it_was(
+    autojump_clock: Clock,
+) -> None:
+    """No fstat fails with EBUSY."""
+    async with opened_from_memory() as (vfs, _):
+
+        def locked(what: str, path: str) -> None:
+            if what in ("open", "query"):
+                raise Locked(path)
+
+        vfs.names.before = locked
+        vfs.names.tree["d/f"] = Node(file_attr(12, 5, age=9), b"other")
+        await trio.sleep(40)
+        assert (await vfs.fs.getattr(11)).attr.size == 3
 
 
 async def test_holding_waits_for_a_server_that_is_away(autojump_clock: Clock) -> None:
