@@ -80,7 +80,7 @@ class SmbFile:
         self._name = name
         self._handle = handle
         self._owner = owner
-        self._stale: Stale | None = None
+        self._stale: str | None = None  # why it can be read no more
         self._closed = False
         self._reopening = trio.Lock()
         handle.users += 1
@@ -234,14 +234,14 @@ class SmbFile:
     async def _ready(self) -> Transport:
         """The live connection, with ``_handle`` valid on it."""
         if self._stale is not None:
-            raise self._stale
+            raise Stale(self._stale)
         transport = await self._session.transport()
         if self._handle.number == self._session.number:
             return transport
         async with self._reopening:
             while True:
                 if self._stale is not None:
-                    raise self._stale
+                    raise Stale(self._stale)
                 transport = await self._session.transport()
                 if self._handle.number == self._session.number:
                     return transport
@@ -255,13 +255,13 @@ class SmbFile:
                 self._session, self._name, on_break=_breaks(self._owner)
             )
         except (NotFound, IsADirectory) as gone:
-            self._stale = self._stale or Stale(f"{self._name!r} is gone")
-            raise self._stale from gone
+            self._stale = self._stale or f"{self._name!r} is gone"
+            raise Stale(self._stale) from gone
         if not self._is(attr):
-            self._stale = self._stale or Stale(f"{self._name!r} is another file now")
+            self._stale = self._stale or f"{self._name!r} is another file now"
         if self._stale is not None:  # for one of these reasons, or closed meanwhile
             await handle.close(self._session)
-            raise self._stale
+            raise Stale(self._stale)
         self._take(handle)
 
     def _is(self, attr: FileAttr) -> bool:
@@ -347,7 +347,7 @@ class SmbFile:
         if self._closed:
             return
         self._closed = True
-        self._stale = self._stale or Stale(f"{self._name!r} is closed")
+        self._stale = self._stale or f"{self._name!r} is closed"
         handle = self._handle
         handle.users -= 1
         owner = self._owner

@@ -64,10 +64,15 @@ class Liveness:
         """When to look again; None when nothing has a limit. Raises Disconnected."""
         due: Pending | None = None
         until: float | None = None
+        held_up: set[int] = set()  # compounds of which one request is PENDING, which holds the rest
         for message_id, entry in list(self._pending.items()):
             if entry.is_due:
-                due = due or entry
-            elif not entry.request.standing:
+                if id(entry.together) not in held_up:
+                    due = due or entry
+                continue
+            if entry.interim:
+                held_up.add(id(entry.together))
+            if not entry.request.standing:
                 limit = min(self._pending_until(message_id, entry, now), now + self._often)
                 until = limit if until is None else min(until, limit)
         if due is not None:

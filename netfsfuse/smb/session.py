@@ -226,16 +226,20 @@ class Session:
         as a dead connection. An open that is refused for want of handles is tried once more when
         ours have given way.
         """
-        replies = await self._exchange(requests)
+        transport, sent, replies = await self._exchange(requests)
         if replies[0].status in SHORT_OF_HANDLES and self.scarcity.give_way():
-            replies = await self._exchange(requests)
+            transport.take_back(sent, replies)  # what was opened beside it
+            _, _, replies = await self._exchange(requests)
         return replies
 
-    async def _exchange(self, requests: Callable[[Transport], Sequence[Request]]) -> list[Reply]:
+    async def _exchange(
+        self, requests: Callable[[Transport], Sequence[Request]]
+    ) -> tuple[Transport, Sequence[Request], list[Reply]]:
         for last in (False, True):
             transport = await self.transport()
             try:
-                replies = await transport.exchange(requests(transport))
+                sent = requests(transport)
+                replies = await transport.exchange(sent)
             except (Disconnected, ProtocolError) as failed:
                 if last:
                     raise
@@ -243,7 +247,7 @@ class Session:
                 continue
             lost = next((r for r in replies if self.lost(r, transport)), None)
             if lost is None or last:
-                return replies
+                return transport, sent, replies
         raise Disconnected("unreachable")
 
     def lost(self, reply: Reply, transport: Transport) -> bool:

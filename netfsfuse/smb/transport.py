@@ -368,7 +368,8 @@ class Transport:
 
     def post(self, request: Request) -> bool:
         """Send ``request`` of one credit, whose answer nobody waits for; False, and nothing sent,
-        when no credit is at hand that others do not wait for."""
+        when no credit is at hand. It goes before all that wait for credits: it gives back what the
+        server holds for us, or what others wait for there."""
         if self.error is not None or not self._window.affords(1):
             return False
         ids = self._register([request], Exchange.of(1), self._window.take(1))
@@ -395,6 +396,11 @@ class Transport:
             standing.append(Standing(entry, entry.exchange, lambda: self.error))
         self._send(requests, ids)
         return standing
+
+    def take_back(self, requests: Sequence[Request], replies: Sequence[Reply | None]) -> None:
+        """Undo what ``requests`` have begun, by the replies that are there. Never waits."""
+        for request, reply in zip(requests, replies, strict=True):
+            self._undo(request, reply)
 
     def _undo(self, request: Request, reply: Reply | None) -> None:
         """Take back what a cancelled caller had begun, as soon as a credit is at hand for it."""

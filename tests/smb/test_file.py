@@ -211,3 +211,20 @@ async def test_a_handle_of_a_dead_connection_is_not_closed_on_the_new_one() -> N
         await file.aclose()
         assert Command.CLOSE not in server.commands()
         await other.aclose()
+
+
+async def test_each_error_of_a_stale_file_is_its_own() -> None:
+    """One raised again and again would hold on to what each of its readers had at hand."""
+    server = Server({"f": Node(attr_of(7, 4), b"same")})
+    async with serving(server) as session:
+        file = await SmbFile.open(session, "f")
+        server.drop()
+        del server.nodes["f"]
+        errors = []
+        for _ in range(3):
+            with pytest.raises(Stale) as caught:
+                await Reader(file).read(0, 4)
+            errors.append(caught.value)
+        assert len(set(map(id, errors))) == 3
+        assert str(errors[0]) == str(errors[2])
+        await file.aclose()

@@ -6,9 +6,13 @@ import pytest
 import trio
 
 from netfsfuse.smb.directory import SmbListing
+from netfsfuse.smb.exchange import Request
 from netfsfuse.smb.namespace import SmbNamespace
-from netfsfuse.smb.wire.header import Command
-from tests.smb.server import Node, Server, attr_of, serving
+from netfsfuse.smb.wire.header import FLAG_RELATED, Command
+from tests.smb.caller import Caller
+from tests.smb.peer import Asked, connected, parse_requests
+from tests.smb.replies import error_body, reply
+from tests.smb.server import TOO_MANY_OPENED_FILES, Node, Server, attr_of, serving, settled
 
 INVALID_NAME = 0xC0000033
 
@@ -85,3 +89,41 @@ async def test_the_question_after_an_open_that_is_refused() -> None:
     async with serving(there) as session:
         with pytest.raises(Exception, match="gone"):
             await SmbNamespace(session).fetch("gone", 10)
+
+
+async def test_the_handle_of_a_question_beside_a_refused_open_is_closed() -> None:
+    """The server ran out of handles and had one again for the question."""
+    there = server("l")
+    refused = []
+
+    def hook(asked: Asked) -> bytes | None:
+        if asked.command == Command.CREATE and not refused:
+            refused.append(asked)
+            return reply(
+                Command.CREATE, asked.message_id, error_body(), status=TOO_MANY_OPENED_FILES
+            )
+        return None
+
+    async with serving(there) as session:
+        namespace = SmbNamespace(session)
+        session.scarcity.close_parked.append(lambda: 1)
+        there.hook = hook
+        file = await namespace.open("l")
+        assert refused
+        await settled(session)
+        assert len(there.handles) == 1
+        await file.aclose()
+
+
+async def test_the_question_is_a_message_of_its_own() -> None:
+    """A server may refuse all of a message in which related and unrelated requests are mixed
+    ([MS-SMB2] 3.3.5.2.7)."""
+    async with connected() as line, trio.open_nursery() as nursery:
+        create, close = Request(Command.CREATE, bytes(56)), Request(Command.CLOSE, bytes(24))
+        nursery.start_soon(Caller(line, create, close, create).run)
+        messages = [parse_requests(await line.peer.message()) for _ in range(2)]
+        commands = [[asked.command for asked in message] for message in messages]
+        assert commands == [[Command.CREATE, Command.CLOSE], [Command.CREATE]]
+        related = [[bool(asked.flags & FLAG_RELATED) for asked in message] for message in messages]
+        assert related == [[False, True], [False]]
+        nursery.cancel_scope.cancel()

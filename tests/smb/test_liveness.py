@@ -186,3 +186,26 @@ async def test_a_standing_request_is_no_reason_to_look_again(
         await trio.sleep(100 * IDLE)
         assert line.transport.error is None
         assert not standing[0].done
+
+
+async def test_what_waits_behind_a_pending_request_is_not_overdue(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Another client holds the file: its compound is given up, and not the connection."""
+    async with connected(idle_deadline=IDLE) as line, trio.open_nursery() as nursery:
+        caller = Caller(line, Request(Command.CREATE, b""), Request(Command.CLOSE, b""))
+        nursery.start_soon(caller.run)
+        opening, closing = await line.peer.requests(2)
+        await line.peer.send(replies.interim(Command.CREATE, opening.message_id))
+        begun = trio.current_time()
+        await caller.over.wait()
+        assert trio.current_time() - begun == pytest.approx(PENDING, abs=0.1)
+        assert isinstance(caller.error, DeadlineExceeded)
+        check_cancel(await line.peer.request(), opening.message_id)
+        await line.peer.answer(
+            cancelled(Command.CREATE, opening.message_id),
+            reply(Command.CLOSE, closing.message_id, replies.error_body(), status=CANCELLED),
+        )
+        await line.transport_idle()
+        await trio.sleep(10 * IDLE)
+        assert line.transport.error is None
