@@ -25,7 +25,7 @@ from netfsfuse.errors import MountError, NetfsError, NotFound
 from netfsfuse.fscache import FsCache, open_cache
 from netfsfuse.fuse.notifier import Notifier
 from netfsfuse.fuse.operations import Operations
-from netfsfuse.fuse.session import mounted
+from netfsfuse.fuse.session import FuseSession, mounted
 from netfsfuse.netfs import Netfs
 from netfsfuse.signals import follow_signals, ignore_the_others
 from netfsfuse.smb.namespace import SmbNamespace
@@ -130,14 +130,7 @@ async def _mount(
         service.start_soon(cache.tend)
         ending.hangs = lambda: cache.health.hangs
         try:
-            wanted = config.read.rsize or DEFAULT_RSIZE
-            netfs = Netfs(
-                nursery=service,
-                config=config.read,
-                stats=stats,
-                rsize=max(min(wanted, established.max_read) // CACHE_BLOCK, 1) * CACHE_BLOCK,
-                capacity=session.read_capacity,
-            )
+            netfs = _netfs(config, service, session, stats, established.max_read)
             filesystem = FileSystem(
                 root=root,
                 namespace=namespace,
@@ -158,13 +151,10 @@ async def _mount(
             )
             filesystem.on_change = notifier.changed
             filesystem.on_moved = notifier.drop_entry
+            notices = [notice] if notice else []
             try:
                 async with mounted(operations, config, service, notifier) as fuse:
-                    ending.unmount = fuse.unmount
-                    await fuse.wait_answering()
-                    _spare_collector()
-                    announce([notice] if notice else [])
-                    await fuse.wait_ended()
+                    await _answer(fuse, ending, lambda: announce(notices))
             finally:
                 ending.begun.set()
                 await _wind_down(filesystem, netfs)
@@ -173,6 +163,28 @@ async def _mount(
                 await cache.aclose()
     finally:
         await session.aclose()
+
+
+def _netfs(
+    config: MountConfig, service: ServiceNursery, session: Session, stats: Stats, max_read: int
+) -> Netfs:
+    wanted = min(config.read.rsize or DEFAULT_RSIZE, max_read)
+    return Netfs(
+        nursery=service,
+        config=config.read,
+        stats=stats,
+        rsize=max(wanted // CACHE_BLOCK, 1) * CACHE_BLOCK,
+        capacity=session.read_capacity,
+    )
+
+
+async def _answer(fuse: FuseSession, ending: Ending, announce: Callable[[], None]) -> None:
+    """Until it is unmounted. ``announce`` is called when the mount answers."""
+    ending.unmount = fuse.unmount
+    await fuse.wait_answering()
+    _spare_collector()
+    announce()
+    await fuse.wait_ended()
 
 
 def _spare_collector() -> None:

@@ -4,8 +4,9 @@ A server that follows its own symlinks, or does not mind case, finds one directo
 with one FileId. The kernel allows a directory one name only: shown one number by two names it moves
 the directory from one to the other, and with it the working directories of processes. So the name
 that came second gets a number of its own, made of directory, name and FileId, and keeps it as long
-as it is remembered. A directory that was renamed is found by its old name no more: it keeps its
-number. What lies inside itself is shown as itself, which the kernel refuses: so every walk ends.
+as it is remembered. A directory that was renamed is found by its old name no more, and keeps its
+number; one renamed in case only is still found, and gets another. What lies inside itself is shown
+as itself, which the kernel refuses: so every walk ends.
 """
 
 from __future__ import annotations
