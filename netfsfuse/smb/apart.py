@@ -2,7 +2,8 @@
 credits than it has requests.
 
 What the server does for a related compound is done here: the handle of its CREATE, or the one that
-its first request names, is that of all; when the CREATE fails, all fail like it.
+its first request names, is that of all; when the CREATE fails, all fail like it. Unrelated requests
+are sent as they are.
 """
 
 from __future__ import annotations
@@ -38,22 +39,32 @@ async def exchange_apart(
     """The replies to ``requests``, each sent by ``exchange`` when the one before is answered.
     ``undo(request, reply)`` takes back what a request has begun when a later one fails. Raises what
     ``exchange`` does."""
-    first, *rest = requests
-    if first.command is Command.CREATE:
-        first = replace(first, undo=first.undo or undo_create)
-    replies = [await exchange(first)]
-    if first.command is not Command.CREATE:
-        handle = _handle_in(first)
-    elif replies[0].status:
-        return replies * len(requests)
-    else:
-        handle = parse_create(replies[0].message).handle
+    done: list[tuple[Request, Reply]] = []
+    handle, failure = b"", None
     try:
-        replies += [await exchange(_by(handle, request)) for request in rest]
+        for request in requests:
+            if failure is not None and not request.unrelated:
+                done.append((request, failure))
+                continue
+            if request.command is Command.CREATE:
+                request = replace(request, undo=request.undo or undo_create)
+            elif handle and not request.unrelated:
+                request = _by(handle, request)
+            reply = await exchange(request)
+            done.append((request, reply))
+            if request.unrelated or handle:
+                continue
+            if request.command is not Command.CREATE:
+                handle = _handle_in(request)
+            elif reply.status:
+                failure = reply
+            else:
+                handle = parse_create(reply.message).handle
     except BaseException:
-        undo(first, replies[0])
+        for request, reply in done:
+            undo(request, reply)
         raise
-    return replies
+    return [reply for _, reply in done]
 
 
 def _handle_in(request: Request) -> bytes:
@@ -62,9 +73,7 @@ def _handle_in(request: Request) -> bytes:
 
 
 def _by(handle: bytes, request: Request) -> Request:
-    """``request`` for ``handle`` in place of the related one; a further CREATE as it is."""
-    if request.command is Command.CREATE:
-        return request
+    """``request`` for ``handle`` in place of the related one."""
     at = _HANDLE_AT[request.command]
     body = request.body[:at] + handle + request.body[at + len(handle) :]
     return replace(request, body=body)

@@ -45,7 +45,8 @@ class Request:
     ``undo``: what to send after a successful reply that nobody waits for any more, lest a handle
     stay open on the server. ``standing``: it is answered when something happens, which may be
     never: no answer to it is no sign of a dead server. ``room``: most bytes of payload that a reply
-    may bring where there is no sink.
+    may bring where there is no sink. ``unrelated``: it has nothing to do with those that it is sent
+    with, and shares a message with others of its kind only ([MS-SMB2] 3.3.5.2.7).
     """
 
     command: Command
@@ -55,6 +56,7 @@ class Request:
     undo: Callable[[Reply], Request] | None = None
     standing: bool = False
     room: int = 0
+    unrelated: bool = False
 
     @property
     def payload(self) -> int:

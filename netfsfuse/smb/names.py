@@ -49,6 +49,9 @@ _SURELY = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
+_MAPPED = re.compile(r'["*:<>?\\|\x01-\x1f]|[ .](?=/|$)|//|^/|/$')
+"""What a path must hold for it to differ on the wire in more than its separators."""
+
 _ODD = re.compile(r'["*<>?|\x01-\x1f]|(?: |[^\0.]\.+|\.{3,})(?=\0|$)')
 
 ODD_MAX = 10_000
@@ -126,6 +129,8 @@ def is_too_long(name: str) -> bool:
 
 def path_to_server(path: str, odd: Odd = NONE_ODD) -> str:
     """A local path below the share, "/" between components, as a CREATE wants it."""
+    if _MAPPED.search(path) is None:
+        return path.replace("/", "\\")
     return "\\".join(name_to_server(name, odd) for name in path.split("/") if name)
 
 

@@ -145,19 +145,18 @@ class SmbNamespace:
         name = self._server_path(path)
         self._files.give_way(name)
         create = pack_create(name, access=READ_ACCESS, options=FILE_NON_DIRECTORY_FILE)
-        session, number, asking = self._session, -1, 0
+        session = self._session
+        question = session.followed.ask(name)
 
         def build(transport: Transport) -> list[Request]:
-            nonlocal number, asking
             requests = [Request(Command.CREATE, create), compound.CLOSE]
             if room := min(size, transport.established.max_read):
                 read = Request(Command.READ, pack_read(RELATED_FILE_ID, 0, room), room=room)
                 requests.insert(1, read)
-            number, asking = session.number, len(requests)
-            return requests + session.followed.question(name)
+            return requests
 
         replies = await session.exchange(build)
-        followed = session.followed.answer(replies[asking:], number, is_file=not replies[0].status)
+        followed = await session.followed.learn(question, is_file=not replies[0].status)
         if replies[0].status:
             raise status.error_of(replies[0].status, f"CREATE {name!r}", name)
         created = parse_create(replies[0].message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
+from collections.abc import Sequence
 
 import trio
 
@@ -38,11 +39,12 @@ class Outbox:
         """Frames that wait for the socket."""
         return len(self._waiting)
 
-    def send(self, message: bytes | bytearray) -> None:
-        """Send one whole message, signed if it must be. Raises OSError."""
+    def send(self, messages: Sequence[bytes | bytearray]) -> None:
+        """Send whole messages, signed if they must be, with one system call. Raises OSError."""
         if self._sealer is not None:
-            message = self._sealer.seal(message)
-        frame = memoryview(pack_frame(len(message)) + message)
+            messages = [self._sealer.seal(message) for message in messages]
+        frames = [part for message in messages for part in (pack_frame(len(message)), message)]
+        frame = memoryview(b"".join(frames))
         self._stats.wire_sent += len(frame)
         if not self._waiting:
             try:

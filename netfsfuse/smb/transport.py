@@ -50,6 +50,7 @@ from netfsfuse.stats import ServerStats
 log = logging.getLogger(__name__)
 
 _ECHO = b"\x04\0\0\0"
+_NAMES = {command: command.name.lower() for command in Command}  # as they are counted
 _STANDING_SHARE = 4
 """Part of the credits that may be spent on requests which stand unanswered."""
 
@@ -178,7 +179,7 @@ class Transport:
 
     def _count(self, request: Request) -> None:
         stats = self._stats
-        name = request.command.name.lower()
+        name = _NAMES[request.command]
         stats.messages[name] = stats.messages.get(name, 0) + 1
         if request.command is Command.READ:
             stats.reads += 1
@@ -226,7 +227,7 @@ class Transport:
         if established.sign_requests and established.signer is not None:
             established.signer.sign(packed)
         self._stats.messages["cancel"] = self._stats.messages.get("cancel", 0) + 1
-        self._transmit(packed)
+        self._transmit([packed])
 
     def _void(self, first_id: int, charge: int) -> None:
         """Use up MessageIds whose caller was cancelled, each with an ECHO nobody waits for."""
@@ -241,21 +242,21 @@ class Transport:
     # -- sending ------------------------------------------------------------------------------
 
     def _send(self, requests: Sequence[Request], ids: list[int]) -> None:
-        """A further CREATE begins a frame of its own: related and unrelated requests must not be
-        mixed in one ([MS-SMB2] 3.3.5.2.7)."""
-        begin = 0
+        """Related and unrelated requests must not be mixed in one frame ([MS-SMB2] 3.3.5.2.7)."""
+        begin, messages = 0, []
         for end in range(1, len(requests) + 1):
-            if end == len(requests) or requests[end].command is Command.CREATE:
+            if end == len(requests) or requests[end].unrelated != requests[begin].unrelated:
                 count = end - begin
                 parts = (
                     self._pack(requests[begin + i], ids[begin + i], i, count) for i in range(count)
                 )
-                self._transmit(b"".join(parts))
+                messages.append(b"".join(parts))
                 begin = end
+        self._transmit(messages)
 
-    def _transmit(self, message: bytes | bytearray) -> None:
+    def _transmit(self, messages: Sequence[bytes | bytearray]) -> None:
         try:
-            self._outbox.send(message)
+            self._outbox.send(messages)
         except OSError as failed:
             self.fail(Disconnected(f"send: {failed}"))
 
@@ -264,11 +265,13 @@ class Transport:
         last = index == count - 1
         padding = 0 if last else -len(request.body) % 8
         flags = FLAG_SIGNED if established.sign_requests else 0
+        if index and not request.unrelated:
+            flags |= FLAG_RELATED
         header = pack_header(
             command=request.command,
             charge=request.charge if established.multi_credit else 0,
             credit_request=self._window.ask(request.charge),
-            flags=flags | (FLAG_RELATED if index else 0),
+            flags=flags,
             next_command=0 if last else HEADER_SIZE + len(request.body) + padding,
             message_id=message_id,
             tree_id=established.tree_id,

@@ -58,12 +58,14 @@ class Opened:
 @dataclass(frozen=True, slots=True)
 class _Found:
     """A file, and when the server was asked for it; None: not for this open. ``new``: its content
-    is not stored yet. ``later``: it may be closed before anything of it is read."""
+    is not stored yet. ``later``: it may be closed before anything of it is read. ``settled``: it
+    was found to be, when the server was asked."""
 
     file: OpenFile
     asked: float | None
     new: bool = False
     later: bool = True
+    settled: bool = False
 
 
 class Files:
@@ -124,7 +126,7 @@ class Files:
                 await names.accept(inode, file.attr, found.asked, final=True)
             if found.new and (whole := file.whole) is not None:
                 await self._contents.cache.keep(file.attr, inode.path, whole)
-            settled = self._keeping and self._is_settled(inode, file.attr)
+            settled = self._keeping and (found.settled or self._is_settled(inode, file.attr))
             handle = FileHandle(inode, file, settled, direct or not self._keeping, inode.generation)
             if not found.later:
                 await self._begin_reading(handle)
@@ -162,11 +164,11 @@ class Files:
                 and self._is_settled(inode, fetched.attr, fetched.asked)
             ):
                 file = self._later(inode, path, fetched.attr, fetched.head)
-                return _Found(file, fetched.asked, new=not fetched.stored)
+                return _Found(file, fetched.asked, new=not fetched.stored, settled=True)
             if is_known:
                 same = fetched is not None and fetched.attr == inode.attr
                 head = fetched.head if fetched is not None and same else None
-                return _Found(self._later(inode, path, inode.attr, head), None)
+                return _Found(self._later(inode, path, inode.attr, head), None, settled=True)
             if self._namespace.leasing and not names.has_watch(inode):
                 return await self._open_with_bytes(inode, path, known=inode.attr)
             if inode.attr.size <= SMALL and not self.is_open(inode):
@@ -201,7 +203,7 @@ class Files:
             file.take_head(stored)
         elif not file.attr.size:
             file.take_head(memoryview(b""))
-        return _Found(file, asked, new=is_new, later=is_small)
+        return _Found(file, asked, new=is_new, later=is_small, settled=True)
 
     def _on_break(self, inode: Inode) -> Callable[[], None]:
         def broken() -> None:
@@ -225,9 +227,7 @@ class Files:
             sight = Sight(lasting, now - inode.moved_after)
         elif inode.same_since < math.inf:
             sight = Sight(moved=now - inode.known_at)
-        server = self._server_time()
-        server = server._replace(earliest=server.earliest - (now - then))
-        return is_settled(attr, server, sight)
+        return is_settled(attr, self._server_time(), sight, ago=now - then)
 
     def _later(self, inode: Inode, path: str, attr: FileAttr, head: memoryview | None) -> OpenFile:
         def opened(now: FileAttr) -> None:

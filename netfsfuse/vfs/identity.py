@@ -64,25 +64,28 @@ class Sight(NamedTuple):
     moved: float = math.inf
 
 
-def is_settled(attr: FileAttr, now: ServerTime, sight: Sight) -> bool:
+def is_settled(attr: FileAttr, now: ServerTime, sight: Sight, ago: float = 0.0) -> bool:
     """Whether a further change of the file cannot carry the times that it has.
 
-    Until then equal times prove nothing ("racily clean", as git calls it), and data read ``now``
-    must not be taken for the file's content later. What we saw ourselves comes first: times that
-    have been the same for long enough are not those of the server's present; and where they were
-    others less long ago than they claim to be old, the server's clock has been set. Otherwise they
-    are held against that clock: a change stamps a file with the present, which differs from what is
-    past, and from what lies far ahead (a camera's clock, an archive's date), as long as the clock
-    was not set forward to there.
+    Until then equal times prove nothing ("racily clean", as git calls it), and data read ``now``,
+    or ``ago`` seconds before, must not be taken for the file's content later. What we saw ourselves
+    comes first: times that have been the same for long enough are not those of the server's
+    present; and where they were others less long ago than they claim to be old, the server's clock
+    has been set. Otherwise they are held against that clock: a change stamps a file with the
+    present, which differs from what is past, and from what lies far ahead (a camera's clock, an
+    archive's date), as long as the clock was not set forward to there.
     """
     change, write = attr.change, attr.write
     limit = racy_for(attr)
     if sight.lasting > limit:
         return True
-    age = now.earliest - (max(change, write) / _TICKS - _EPOCH)
+    earliest = now.earliest - ago
+    age = earliest - (max(change, write) / _TICKS - _EPOCH)
     if sight.moved < math.inf and not 0.0 <= age <= sight.moved:
         return False
-    past = now.earliest - limit
+    if age > limit:
+        return True
+    past = earliest - limit
     ahead = now.latest + _AHEAD if now.measured < _FRESH else math.inf
     return all(
         seconds < past or seconds > ahead

@@ -70,13 +70,15 @@ class Server:
     grants of a lease that is asked for. ``keep``: the credits that it lets a client hold, if not
     all that it spends. ``max_handles``: opens beyond that many are refused. ``max_read``,
     ``max_transact``: as in NEGOTIATE; who asks for more is refused. ``links``: paths of which
-    ``PATH\\.`` can be opened, else refused with ``path_dot_refused``; ``questions``: such asked.
+    ``PATH\\.`` can be opened, else refused with ``path_dot_refused``; ``questions``: such asked;
+    ``questioned``: how many in each message that held any.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
     links: set[str] = field(default_factory=set)
     path_dot_refused: int = PATH_NOT_FOUND
     questions: list[str] = field(default_factory=list)
+    questioned: list[int] = field(default_factory=list)
     page: int = 3
     credits: int = 64
     hook: Callable[[Asked], bytes | bool | None] = lambda asked: None
@@ -136,6 +138,7 @@ class Server:
                     requests.append(peer._ahead.pop(0))
                 answers: list[bytes] = []
                 handle = b""
+                before = len(self.questions)
                 for asked in requests:
                     if (told := self._tell_link(number, asked)) is not None:
                         answers.append(told)
@@ -153,6 +156,8 @@ class Server:
                         continue
                     handle, answer = self._answer(number, asked, handle, answers)
                     answers.append(answer)
+                if len(self.questions) > before:
+                    self.questioned.append(len(self.questions) - before)
                 held -= sum(asked.charge for asked in requests)
                 answers, held = self._grant(answers, held)
                 await peer.answer(*answers)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 import pytest
 import trio
 
+from netfsfuse.errors import Disconnected
 from netfsfuse.smb.directory import SmbListing
-from netfsfuse.smb.exchange import Request
+from netfsfuse.smb.exchange import Reply, Request
 from netfsfuse.smb.namespace import SmbNamespace
+from netfsfuse.smb.transport import Transport
 from netfsfuse.smb.wire.header import FLAG_RELATED, Command
 from tests.smb.caller import Caller
 from tests.smb.peer import Asked, connected, parse_requests
@@ -120,10 +125,51 @@ async def test_the_question_is_a_message_of_its_own() -> None:
     ([MS-SMB2] 3.3.5.2.7)."""
     async with connected() as line, trio.open_nursery() as nursery:
         create, close = Request(Command.CREATE, bytes(56)), Request(Command.CLOSE, bytes(24))
-        nursery.start_soon(Caller(line, create, close, create).run)
+        question = replace(create, unrelated=True)
+        nursery.start_soon(Caller(line, create, close, question, question).run)
         messages = [parse_requests(await line.peer.message()) for _ in range(2)]
         commands = [[asked.command for asked in message] for message in messages]
-        assert commands == [[Command.CREATE, Command.CLOSE], [Command.CREATE]]
+        assert commands == [[Command.CREATE, Command.CLOSE], [Command.CREATE, Command.CREATE]]
         related = [[bool(asked.flags & FLAG_RELATED) for asked in message] for message in messages]
-        assert related == [[False, True], [False]]
+        assert related == [[False, True], [False, False]]
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("credits", [64, 1])
+async def test_files_fetched_together_are_asked_together(credits: int) -> None:
+    """With a single credit each is asked by itself, and a refusal is that of one file only."""
+    there = server(*(f"l{n}" for n in range(10)), credits=credits, keep=credits)
+    there.nodes |= {
+        f"{kind}{n}": Node(attr_of(10 + n, 3), b"abc") for n in range(10) for kind in "fl"
+    }
+    names = [f"{kind}{n}" for n in range(10) for kind in "fl"]
+    got: dict[str, bool] = {}
+    async with serving(there) as session:
+        namespace = SmbNamespace(session)
+
+        async def fetch(name: str) -> None:
+            got[name] = await namespace.fetch(name, 100) is not None
+
+        async with trio.open_nursery() as nursery:
+            for name in names:
+                nursery.start_soon(fetch, name)
+        await settled(session)
+        assert got == {name: name.startswith("f") for name in names}
+        # and one of the root, by itself
+        assert sorted(there.questioned) == ([1, 4, 16] if credits > 1 else 21 * [1])
+
+
+async def test_a_question_that_is_not_answered_makes_a_link_of_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = server()
+    async with serving(there) as session:
+        exchange = session.exchange
+
+        async def failing(requests: Callable[[Transport], Sequence[Request]]) -> list[Reply]:
+            if "Followed" in requests.__qualname__:
+                raise Disconnected("gone")
+            return await exchange(requests)
+
+        monkeypatch.setattr(session, "exchange", failing)
+        assert await SmbNamespace(session).fetch("f", 100) is None

@@ -90,6 +90,13 @@ def test_path() -> None:
     assert path_to_server("/sub/dir/a:b.") == "sub\\dir\\a\uf022b\uf029"
 
 
+@given(st.text("a. /\x01*:\\\n\uf029", max_size=8))
+def test_a_path_is_its_names(path: str) -> None:
+    """Also one that takes the short way, in which nothing is mapped."""
+    names = [name_to_server(name) for name in path.split("/") if name]
+    assert path_to_server(path) == "\\".join(names)
+
+
 def test_name_that_is_not_utf8() -> None:
     with pytest.raises(InvalidName):
         decode_name(b"\xff")
