@@ -109,6 +109,11 @@ class SmbListing:
         """What was not given out yet. A server that repeats itself without end is stopped: even a
         listing that began anew repeats no more than was given."""
         given = self._given
+        names = {entry.name for entry in page}
+        if page and len(names) == len(page) and given.isdisjoint(names):  # so it is mostly
+            given |= names
+            self._repeated = 0
+            return page
         before = len(given)
         fresh = []
         for entry in page:
@@ -190,6 +195,8 @@ class SmbListing:
 
     async def _open(self) -> None:
         number, asked = -1, 0.0
+        followed = self._session.followed
+        question = followed.ask(self._name)
 
         def build(transport: Transport) -> list[Request]:
             nonlocal number, asked
@@ -206,19 +213,17 @@ class SmbListing:
                     )
                     for index in range(_FIRST)
                 ),
-                *self._session.followed.question(self._name),
             ]
 
         created, *answers = await self._session.exchange(build)
-        followed = self._session.followed
-        self.is_followed = followed.answer(answers[_FIRST:], number, is_file=False)
         if created.status:
             raise status.error_of(created.status, f"CREATE {self._name!r}", self._name)
         self._handle, self._number = parse_create(created.message).handle, number
         self._unsure = True
         if self._ended:  # closed meanwhile
             self._end()
-        await self._take(answers[:_FIRST], asked)
+        self.is_followed = await followed.learn(question, is_file=False)
+        await self._take(answers, asked)
 
     async def _take(self, replies: list[Reply], asked: float) -> None:
         """Keep the pages. One without any entry, be it "." or "..", ends the listing."""
