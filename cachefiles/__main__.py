@@ -1,6 +1,6 @@
 """``python -m cachefiles``."""
 
-from cachefiles.command import main
+from cachefiles.admin.command import main
 
 if __name__ == "__main__":
     main()

@@ -28,8 +28,8 @@ from netfsfuse.fuse.operations import Operations
 from netfsfuse.fuse.session import FuseSession, mounted
 from netfsfuse.netfs import Netfs
 from netfsfuse.signals import follow_signals, ignore_the_others
-from netfsfuse.smb.namespace import SmbNamespace
-from netfsfuse.smb.session import Session
+from netfsfuse.smb.session.session import Session
+from netfsfuse.smb.share.namespace import SmbNamespace
 from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import CACHE_BLOCK, FileAttr

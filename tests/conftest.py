@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo.samba import PrivateSamba
-from netfsfuse.demo.smbd import scratch_directory
+from netfsfuse.lab.server.samba import PrivateSamba
+from netfsfuse.lab.server.smbd import scratch_directory
 from tests.support.leaks import MARK, leaked
 from tests.support.mounted import Mounted
 from tests.support.proxy import PrivateProxy

@@ -28,10 +28,9 @@ RANKS = {
     "fuse": 3,
     "mount": 4,
     "warm": 4,
-    "demo": 5,
-    "bench": 6,
-    "cli": 7,  # `netfsfuse demo` and `bench` are two of its commands
-    "__main__": 8,
+    "lab": 5,
+    "cli": 6,  # `netfsfuse demo` and `bench` are two of its commands
+    "__main__": 7,
 }
 """A part of netfsfuse may import parts of a lower rank, and itself."""
 
@@ -39,8 +38,8 @@ ONLY_IN = {
     "pyfuse3": "netfsfuse/fuse/",
     "smbprotocol": "netfsfuse/smb/",
     "spnego": "netfsfuse/smb/",
-    "threading": "netfsfuse/smb/bridge.py",
-    "_thread": "netfsfuse/smb/bridge.py",
+    "threading": "netfsfuse/smb/session/bridge.py",
+    "_thread": "netfsfuse/smb/session/bridge.py",
     "cachefiles": "netfsfuse/fscache/",
 }
 """Who alone in netfsfuse may import a module."""
@@ -108,22 +107,25 @@ def test_every_part_has_a_rank(path):
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("netfsfuse/netfs/read.py", "from netfsfuse.smb.file import SmbFile"),
-        ("netfsfuse/netfs/read.py", "from ..smb.file import SmbFile"),
-        ("netfsfuse/netfs/read.py", "from netfsfuse import vfs"),
-        ("netfsfuse/smb/file.py", "import netfsfuse.fscache.io"),
-        ("netfsfuse/smb/file.py", "from ..vfs import inodes"),
+        ("netfsfuse/netfs/read/read.py", "from netfsfuse.smb.share.file import SmbFile"),
+        ("netfsfuse/netfs/read/read.py", "from ...smb.file import SmbFile"),
+        ("netfsfuse/netfs/read/read.py", "from netfsfuse import vfs"),
+        ("netfsfuse/smb/share/file.py", "import netfsfuse.fscache.io"),
+        ("netfsfuse/smb/share/file.py", "from ...vfs import inodes"),
         ("netfsfuse/fscache/io.py", "def f():\n    from netfsfuse.smb import file"),
-        ("netfsfuse/vfs/inodes.py", "if TYPE_CHECKING:\n    from netfsfuse.fuse import session"),
-        ("netfsfuse/vfs/inodes.py", "import pyfuse3"),
+        (
+            "netfsfuse/vfs/inodes/inodes.py",
+            "if TYPE_CHECKING:\n    from netfsfuse.fuse import session",
+        ),
+        ("netfsfuse/vfs/inodes/inodes.py", "import pyfuse3"),
         ("netfsfuse/mount.py", "from pyfuse3 import FUSEError"),
         ("netfsfuse/mount.py", "from netfsfuse.cli import main"),
         ("netfsfuse/fuse/session.py", "import smbprotocol.connection"),
-        ("netfsfuse/smb/session.py", "import threading"),
+        ("netfsfuse/smb/session/session.py", "import threading"),
         ("netfsfuse/types.py", "from netfsfuse import errors"),
         ("netfsfuse/__init__.py", "from netfsfuse import mount"),
-        ("netfsfuse/vfs/inodes.py", "import cachefiles"),
-        ("netfsfuse/vfs/inodes.py", "from netfsfuse.novel import thing"),
+        ("netfsfuse/vfs/inodes/inodes.py", "import cachefiles"),
+        ("netfsfuse/vfs/inodes/inodes.py", "from netfsfuse.novel import thing"),
         ("cachefiles/object.py", "import trio"),
         ("cachefiles/object.py", "from netfsfuse.types import ByteRange"),
     ],
@@ -135,13 +137,13 @@ def test_a_fault_is_found(path, source):
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("netfsfuse/netfs/read.py", "from netfsfuse.netfs.issue import Issuer"),
-        ("netfsfuse/netfs/read.py", "from .issue import Issuer"),
-        ("netfsfuse/smb/bridge.py", "import threading"),
-        ("netfsfuse/smb/file.py", "from netfsfuse.netfs.buffer import Buffer"),
+        ("netfsfuse/netfs/read/read.py", "from netfsfuse.netfs.io.issue import Issuer"),
+        ("netfsfuse/netfs/read/read.py", "from .issue import Issuer"),
+        ("netfsfuse/smb/session/bridge.py", "import threading"),
+        ("netfsfuse/smb/share/file.py", "from netfsfuse.netfs.memory.buffer import Buffer"),
         ("netfsfuse/fscache/io.py", "import cachefiles"),
         ("netfsfuse/mount.py", "from netfsfuse import __version__, vfs"),
-        ("netfsfuse/cli/demo.py", "from netfsfuse.demo.run import run_demo"),
+        ("netfsfuse/cli/demo.py", "from netfsfuse.lab.demo.run import run_demo"),
         ("netfsfuse/__main__.py", "from netfsfuse.cli.main import main"),
         ("cachefiles/object.py", "import threading\nfrom cachefiles.key import name"),
     ],

@@ -23,22 +23,22 @@ NURSERIES = {
     "fscache/tending.py": "one guarded task's",
     "fuse/lane.py": "one guarded task's",
     "fuse/notifier.py": "one guarded task's",
-    "smb/transport.py": "one connection's: what is raised ends the connection",
-    "smb/channels.py": "ends with the call",
-    "smb/siblings.py": "ends with the call",
-    "vfs/links.py": "ends with the call",
-    "vfs/treewatch.py": "one feed's: what is raised begins it anew",
+    "smb/connection/transport.py": "one connection's: what is raised ends the connection",
+    "smb/session/channels.py": "ends with the call",
+    "smb/session/siblings.py": "ends with the call",
+    "vfs/tree/links.py": "ends with the call",
+    "vfs/feed/treewatch.py": "one feed's: what is raised begins it anew",
 }
 """Where a nursery is opened, and what an exception in it ends."""
 
-HANDED_ON = {"tasks.py", "smb/receive.py", "vfs/treewatch.py"}
+HANDED_ON = {"tasks.py", "smb/connection/receive.py", "vfs/feed/treewatch.py"}
 """Where a bare nursery is handed on: no service nursery, but one of those above."""
 
 
 def sources() -> Iterator[tuple[str, ast.AST]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         name = str(path.relative_to(PACKAGE))
-        if not name.startswith(("bench/", "demo/")):
+        if not name.startswith("lab/"):
             yield name, ast.parse(path.read_text())
 
 

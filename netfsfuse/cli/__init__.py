@@ -19,6 +19,5 @@ Invariants:
   ``probe`` does it in a child, with a deadline.
 
 May import the leaves (``config``, ``errors``, ``mountinfo``, ``stats``, ``types``), and lazily
-``netfsfuse.mount``, ``netfsfuse.demo`` and ``netfsfuse.bench``: ``--help`` and usage errors need no
-FUSE library.
+``netfsfuse.mount`` and ``netfsfuse.lab``: ``--help`` and usage errors need no FUSE library.
 """

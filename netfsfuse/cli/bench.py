@@ -19,7 +19,7 @@ from netfsfuse.cli.source import parse_source
 from netfsfuse.errors import MountError, UsageError
 
 if TYPE_CHECKING:
-    from netfsfuse.bench.target import Target
+    from netfsfuse.lab.bench.target import Target
 
 _SIZES = (1024 * 1024, 64 * 1024**3)  # least and most of --size, bytes
 _MOST_ROUNDS = 99
@@ -58,9 +58,9 @@ def bench_command(
     read: the file of the source or of --file, or the largest at its top. The password comes from
     where `netfsfuse mount` takes it. Ctrl-C ends it and shows what was measured so far.
     """
-    from netfsfuse.bench.request import Request
-    from netfsfuse.bench.run import run_bench
-    from netfsfuse.demo.smbd import SambaError
+    from netfsfuse.lab.bench.request import Request
+    from netfsfuse.lab.bench.run import run_bench
+    from netfsfuse.lab.server.smbd import SambaError
 
     if lists:
         _list_rows()
@@ -91,7 +91,7 @@ def bench_command(
 
 
 def _list_rows() -> None:
-    from netfsfuse.bench.plan import ROWS
+    from netfsfuse.lab.bench.plan import ROWS
 
     for name, (question, make) in ROWS.items():
         click.echo(f"{name:<12}{len(make()):>3}  {question}")
@@ -107,7 +107,7 @@ def _parse_size(text: str) -> int:
 
 def _target(source: str, choices: Choices) -> tuple[Target, str | None]:
     """The share and its login, and the file that the source names."""
-    from netfsfuse.bench.target import Target
+    from netfsfuse.lab.bench.target import Target
 
     parsed = parse_source(source)
     login, _ = resolve_credentials(choices, os.environ, Path.cwd(), _ask_password)

@@ -55,7 +55,7 @@ def command() -> None:
 @command.command("demo")
 def demo_command() -> None:
     """Try it all on a private Samba server, and see numbers."""
-    from netfsfuse.demo.run import run_demo
+    from netfsfuse.lab.demo.run import run_demo
 
     sys.exit(run_demo())
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from cachefiles.command import Knowledge, build
+from cachefiles.admin.command import Knowledge, build
 from netfsfuse.fscache.binding import default_directory
 from netfsfuse.fscache.cookie import coherency_from
 

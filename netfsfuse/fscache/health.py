@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 
 from cachefiles import CacheDead, CacheError, NoSpace
-from netfsfuse.netfs.watch import CACHE_PATIENCE
+from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
 
 log = logging.getLogger(__name__)
 

@@ -32,8 +32,8 @@ from netfsfuse.fscache.health import Health
 from netfsfuse.fscache.tending import Tender
 from netfsfuse.fscache.threads import Threads
 from netfsfuse.fscache.whole import WholeFile, WholeFiles
+from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
 from netfsfuse.netfs.ops import CacheObject
-from netfsfuse.netfs.watch import CACHE_PATIENCE
 from netfsfuse.stats import CacheStats
 from netfsfuse.types import FileAttr, same_content
 

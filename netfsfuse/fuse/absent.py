@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from netfsfuse.vfs.folder import folded
+from netfsfuse.vfs.inodes.directory import folded
 
 PROMISE = 1.0
 """Seconds after which a change is seen: what the kernel believes no longer needs no news."""

@@ -8,7 +8,7 @@ import pyfuse3
 
 from netfsfuse.config import ShownConfig
 from netfsfuse.types import FileKind, VolumeStat
-from netfsfuse.vfs.inodes import Inode
+from netfsfuse.vfs.inodes.inodes import Inode
 
 BLKSIZE = 1024 * 1024
 """st_blksize, bytes: cp and cat take it as their buffer size and so read in large pieces."""

@@ -30,8 +30,8 @@ from netfsfuse.fuse.absent import Absent
 from netfsfuse.fuse.attrs import encode_name
 from netfsfuse.fuse.lane import Lane, in_thread
 from netfsfuse.types import Change, FileKind
-from netfsfuse.vfs.identity import inode_number
-from netfsfuse.vfs.inodes import Inode, InodeTable
+from netfsfuse.vfs.inodes.identity import inode_number
+from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 
 log = logging.getLogger(__name__)
 

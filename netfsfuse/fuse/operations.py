@@ -27,7 +27,7 @@ from netfsfuse.fuse.guard import DEADLINE, guarded, never_raises
 from netfsfuse.stats import CHANGES_XATTR, OBJECT_XATTR, STATS_XATTR, Stats
 from netfsfuse.types import DirEntry
 from netfsfuse.vfs.filesystem import FileSystem
-from netfsfuse.vfs.inodes import Inode
+from netfsfuse.vfs.inodes.inodes import Inode
 
 log = logging.getLogger(__name__)
 

@@ -40,11 +40,11 @@ the service nursery given to :class:`Netfs`, because readers share them; nothing
 leaves them. A reader's own task only waits. Readahead belongs to its handle and ends with it.
 """
 
-from netfsfuse.netfs.buffer import PAGE, Buffer
 from netfsfuse.netfs.inode import NetfsInode
+from netfsfuse.netfs.memory.buffer import PAGE, Buffer
+from netfsfuse.netfs.memory.pool import BufferPool
 from netfsfuse.netfs.ops import CacheObject, ServerFile
-from netfsfuse.netfs.pool import BufferPool
-from netfsfuse.netfs.read import NetfsFile
+from netfsfuse.netfs.read.read import NetfsFile
 from netfsfuse.netfs.service import Netfs
 
 __all__ = [

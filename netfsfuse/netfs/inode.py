@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import trio
 
-from netfsfuse.netfs.contents import Contents
-from netfsfuse.netfs.issue import Issuer
+from netfsfuse.netfs.io.contents import Contents
+from netfsfuse.netfs.io.issue import Issuer
 from netfsfuse.netfs.ops import CacheObject, ServerFile
-from netfsfuse.netfs.read import NetfsFile
+from netfsfuse.netfs.read.read import NetfsFile
 
 
 class NetfsInode(Contents):

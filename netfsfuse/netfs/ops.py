@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from netfsfuse.netfs.buffer import Buffer
 from netfsfuse.netfs.demand import Demand
+from netfsfuse.netfs.memory.buffer import Buffer
 from netfsfuse.types import ByteRange
 
 

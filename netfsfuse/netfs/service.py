@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from netfsfuse.config import DEFAULT_RASIZE, ReadConfig
 from netfsfuse.netfs.inode import NetfsInode
-from netfsfuse.netfs.issue import Issuer
+from netfsfuse.netfs.io.issue import Issuer
+from netfsfuse.netfs.memory.pool import BufferPool
 from netfsfuse.netfs.ops import CacheObject
-from netfsfuse.netfs.pool import BufferPool
 from netfsfuse.netfs.readahead import AheadConfig
 from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery

@@ -19,8 +19,8 @@ from typing import Protocol
 import trio
 
 from netfsfuse.netfs import Netfs, NetfsInode
+from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
 from netfsfuse.netfs.ops import CacheObject
-from netfsfuse.netfs.watch import CACHE_PATIENCE
 from netfsfuse.types import Coherency, FileAttr, coherency_of, same_content
 
 

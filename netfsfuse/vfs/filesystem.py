@@ -16,20 +16,20 @@ from netfsfuse.errors import Disconnected, Stale
 from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import Change, ChangeKind, DirEntry, FileAttr, ServerTime, VolumeStat
-from netfsfuse.vfs.ahead import WINDOW_MAX, Ahead
-from netfsfuse.vfs.closings import Closings
+from netfsfuse.vfs.coherency.opened import OpenedFiles
+from netfsfuse.vfs.coherency.watches import WATCHES_MAX, Watches
 from netfsfuse.vfs.contents import Contents
-from netfsfuse.vfs.feeds import Feeds
-from netfsfuse.vfs.files import Files, Opened
-from netfsfuse.vfs.holding import Holding
-from netfsfuse.vfs.identity import inode_number
-from netfsfuse.vfs.inodes import Inode, InodeTable
-from netfsfuse.vfs.links import Links
-from netfsfuse.vfs.listings import Listings
-from netfsfuse.vfs.names import PATIENCE, Names
-from netfsfuse.vfs.opened import OpenedFiles
+from netfsfuse.vfs.feed.feeds import Feeds
+from netfsfuse.vfs.files.closings import Closings
+from netfsfuse.vfs.files.files import Files, Opened
+from netfsfuse.vfs.files.holding import Holding
+from netfsfuse.vfs.inodes.identity import inode_number
+from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from netfsfuse.vfs.ops import Namespace
-from netfsfuse.vfs.watches import WATCHES_MAX, Watches
+from netfsfuse.vfs.prefetch.prefetch import WINDOW_MAX, Ahead
+from netfsfuse.vfs.tree.links import Links
+from netfsfuse.vfs.tree.listings import Listings
+from netfsfuse.vfs.tree.names import PATIENCE, Names
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from cachefiles import BLOCK, Cache, CacheError, Culler, Faults, Limits, Step
 from cachefiles import object as object_module
-from cachefiles.command import main
+from cachefiles.admin.command import main
 from cachefiles.limits import MIB, Excess
 from tests.cachefiles.conftest import content_of, page_aligned
 

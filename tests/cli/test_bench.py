@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.bench import run
-from netfsfuse.bench.plan import ROWS
-from netfsfuse.bench.request import Request
 from netfsfuse.cli import bench
 from netfsfuse.cli.main import main
+from netfsfuse.lab.bench import run
+from netfsfuse.lab.bench.plan import ROWS
+from netfsfuse.lab.bench.request import Request
 from tests.cli.command import SECRET, Command, line_of
 
 MIB = 1024 * 1024

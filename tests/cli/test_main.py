@@ -170,9 +170,9 @@ def test_every_exception_is_one_line(
 
 
 def test_demo_is_handed_on(monkeypatch: pytest.MonkeyPatch):
-    import netfsfuse.demo.run
+    import netfsfuse.lab.demo.run
 
-    monkeypatch.setattr(netfsfuse.demo.run, "run_demo", lambda: 3)
+    monkeypatch.setattr(netfsfuse.lab.demo.run, "run_demo", lambda: 3)
     with pytest.raises(SystemExit) as caught:
         main_module.main(["demo"])
     assert caught.value.code == 3

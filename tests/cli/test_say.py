@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cachefiles import report
+from cachefiles.admin import report
 from netfsfuse.cli import stats, watch
 from netfsfuse.cli.main import main
 from netfsfuse.cli.say import say

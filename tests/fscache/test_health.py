@@ -6,7 +6,7 @@ import pytest
 
 from cachefiles import CacheDead, CacheError, NoSpace
 from netfsfuse.fscache.health import DEAD_PAUSE, DEAD_PAUSE_MAX, NO_SPACE_PAUSE, Health
-from netfsfuse.netfs.watch import CACHE_PATIENCE
+from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from netfsfuse.fscache.threads import DROPPED_MAX, THREADS
-from netfsfuse.netfs.watch import CACHE_PATIENCE
+from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
 from tests.fscache.holding import ATTR, CONTENT, SIZE, Gate, content_in
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from netfsfuse.config import ShownConfig
 from netfsfuse.fuse.attrs import encode_name, encode_target, entry_of, negative_entry, statvfs_of
 from netfsfuse.types import FileAttr, VolumeStat
-from netfsfuse.vfs.inodes import Inode
+from netfsfuse.vfs.inodes.inodes import Inode
 from tests.vfs.fakes import dir_attr, file_attr
 
 SHOWN = ShownConfig(uid=1000, gid=100, file_mode=0o640, dir_mode=0o750)

@@ -20,9 +20,9 @@ from netfsfuse.fuse.notifier import Notifier
 from netfsfuse.stats import VfsStats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import Change, ChangeKind
-from netfsfuse.vfs import inodes as inodes_module
-from netfsfuse.vfs.folder import Folder
-from netfsfuse.vfs.inodes import Inode, InodeTable
+from netfsfuse.vfs.inodes import inodes as inodes_module
+from netfsfuse.vfs.inodes.directory import Folder
+from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from tests.vfs.fakes import dir_attr, file_attr
 
 SECONDS = 5.0

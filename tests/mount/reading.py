@@ -17,8 +17,8 @@ from itertools import permutations
 from pathlib import Path
 from random import Random
 
-from netfsfuse.demo import data
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server import data
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.support.mounted import Mounted
 
 MIB = 1024 * 1024

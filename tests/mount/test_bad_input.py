@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo import mounts
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab import mounts
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.support.mounted import SOURCE_TREE, Mounted, netfsfuse
 from tests.support.namespace import bare_dev, run_in_namespace
 from tests.support.peers import closed_port, peer

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from netfsfuse.demo import data
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server import data
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.mount.reading import BIG, MIB, big_file, compare, dd, digest, sha256
 from tests.support.mounted import Mounted
 from tests.support.proxy import PrivateProxy

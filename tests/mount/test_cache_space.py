@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo import data
-from netfsfuse.demo.samba import PrivateSamba
 from netfsfuse.fscache.health import NO_SPACE_PAUSE
+from netfsfuse.lab.server import data
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.mount.reading import BIG, MIB, big_file, compare, content, dd, digest, sha256
 from tests.support.loopfs import loop_filesystem
 from tests.support.mounted import Mounted

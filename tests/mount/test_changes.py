@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import smbclient
 
-from netfsfuse.demo import data
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server import data
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.mount.changing import (
     CHANGES,
     PROMISED,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.mount.reading import MIB
 from tests.support.mounted import Mounted
 from tests.support.power import power_disk

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from netfsfuse.demo import data
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server import data
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.mount.reading import MIB, content, opened, pread, wait_settled
 from tests.support.mounted import Mounted
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.support.mounted import Mounted
 
 SIZE = "48m"

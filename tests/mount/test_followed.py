@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo.samba import PrivateSamba
-from netfsfuse.vfs.folder import CALM
+from netfsfuse.lab.server.samba import PrivateSamba
+from netfsfuse.vfs.inodes.directory import CALM
 from tests.support.mounted import Mounted
 
 Mount = Callable[..., Mounted]

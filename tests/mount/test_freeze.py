@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo import mounts
 from netfsfuse.fuse.readable import careful
+from netfsfuse.lab import mounts
 from tests.support.mounted import SOURCE_TREE
 from tests.support.torture_ticker import Pulse
 

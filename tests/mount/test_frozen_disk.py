@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo import mounts
-from netfsfuse.demo.samba import PrivateSamba
-from netfsfuse.netfs.watch import CACHE_PATIENCE
+from netfsfuse.lab import mounts
+from netfsfuse.lab.server.samba import PrivateSamba
+from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
 from tests.support.loopfs import loop_filesystem
 from tests.support.mounted import Mounted
 from tests.support.until import until

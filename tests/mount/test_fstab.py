@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.support.mounted import Mounted
 from tests.support.namespace import command_link, run_in_namespace
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from netfsfuse.config import ReadConfig
-from netfsfuse.demo.samba import PrivateSamba
-from netfsfuse.netfs.pool import KEEP_WARM
+from netfsfuse.lab.server.samba import PrivateSamba
+from netfsfuse.netfs.memory.pool import KEEP_WARM
 from tests.support.mounted import Mounted
 from tests.support.torture_readers import (
     Comparers,

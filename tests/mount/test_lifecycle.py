@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo import mounts
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab import mounts
+from netfsfuse.lab.server.samba import PrivateSamba
 from netfsfuse.mountinfo import read_mounts
 from tests.support.mounted import COMMAND, SOURCE_TREE, Mounted, netfsfuse
 from tests.support.namespace import bare_dev, run_in_namespace

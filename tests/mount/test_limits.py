@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.mount.reading import opened
 from tests.support.mounted import Mounted
 from tests.support.proxy import PrivateProxy

@@ -20,8 +20,9 @@ from typing import Any
 
 import pytest
 
-from netfsfuse.demo import data, mounts
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab import mounts
+from netfsfuse.lab.server import data
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.support.mounted import SOURCE_TREE
 from tests.support.torture_readers import Reader, same_content
 from tests.support.torture_ticker import Pulse

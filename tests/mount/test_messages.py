@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo import data
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server import data
+from netfsfuse.lab.server.samba import PrivateSamba
 from netfsfuse.stats import STATS_XATTR
 from tests.support.mounted import Mounted
 

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from netfsfuse.demo.samba import PrivateSamba
-from netfsfuse.vfs.folder import CALM
+from netfsfuse.lab.server.samba import PrivateSamba
+from netfsfuse.vfs.inodes.directory import CALM
 from tests.mount.reading import WAYS, compare, compare_trees, content
 from tests.support.mounted import Mounted
 

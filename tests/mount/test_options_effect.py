@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo.samba import PrivateSamba
-from netfsfuse.demo.smbd import find_program
+from netfsfuse.lab.server.samba import PrivateSamba
+from netfsfuse.lab.server.smbd import find_program
 from tests.support.mounted import Mounted, netfsfuse
 from tests.support.namespace import run_in_namespace
 

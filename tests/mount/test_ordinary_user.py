@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.support.mounted import COMMAND, netfsfuse
 from tests.support.ordinary_user import USER, OrdinaryUser
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.support.mounted import Mounted
 from tests.support.peers import Relay
 from tests.support.proxy import PrivateProxy

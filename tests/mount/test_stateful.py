@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.mount.reading import MIB, is_own, opened, pread, wait_settled
 from tests.support.mounted import Mounted
 

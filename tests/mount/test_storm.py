@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.mount.reading import wait_settled
 from tests.support.mounted import Mounted
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cachefiles.coherency import RECORD_XATTR
 from cachefiles.key import MAP_SUFFIX, file_name, object_path
-from netfsfuse.demo import data
-from netfsfuse.demo.samba import PrivateSamba
 from netfsfuse.fscache.cookie import volume_key
+from netfsfuse.lab.server import data
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.mount.reading import WAYS, compare, content, opened, pread, tell_cached, wait_settled
 from tests.support.mounted import Mounted
 

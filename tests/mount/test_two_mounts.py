@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.support.mounted import Mounted
 from tests.support.second_client import SecondClient, second_client
 

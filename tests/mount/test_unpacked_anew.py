@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.support.mounted import Mounted
 
 FILES = 40

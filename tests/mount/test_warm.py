@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.demo import data
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server import data
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.mount.reading import MIB, compare_trees
 from tests.support.mounted import Mounted, netfsfuse
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import pytest
 
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server.samba import PrivateSamba
 from tests.support.mounted import COMMAND, SOURCE_TREE, Mounted, netfsfuse
 from tests.support.second_client import second_client
 from tests.support.until import until

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netfsfuse.netfs.slicing import gaps
+from netfsfuse.netfs.io.slicing import gaps
 from netfsfuse.types import CACHE_BLOCK, ByteRange
 from tests.netfs.fakes import MIB, NOISE, FakeCache, FakeServer, mounted
 

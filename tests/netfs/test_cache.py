@@ -6,10 +6,10 @@ import pytest
 import trio
 import trio.testing
 
-from netfsfuse.netfs.copy_to_cache import STORES
-from netfsfuse.netfs.occupancy import SPAN
-from netfsfuse.netfs.pool import ACQUIRE_PATIENCE
-from netfsfuse.netfs.watch import CACHE_PATIENCE
+from netfsfuse.netfs.io.copy_to_cache import STORES
+from netfsfuse.netfs.io.occupancy import SPAN
+from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
+from netfsfuse.netfs.memory.pool import ACQUIRE_PATIENCE
 from netfsfuse.types import CACHE_BLOCK, ByteRange
 from tests.netfs.fakes import KIB, MIB, NOISE, FakeCache, FakeServer, mounted, read_all
 

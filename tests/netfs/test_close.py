@@ -7,8 +7,8 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import Stale
-from netfsfuse.netfs.copy_to_cache import STORES
-from netfsfuse.netfs.request import State
+from netfsfuse.netfs.io.copy_to_cache import STORES
+from netfsfuse.netfs.io.request import State
 from netfsfuse.types import CACHE_BLOCK
 from tests.netfs.fakes import KIB, MIB, NOISE, FakeCache, FakeServer, mounted, read_all, stale
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from netfsfuse.errors import ProtocolError
-from netfsfuse.netfs.collect import Verdict, assess, is_storable
+from netfsfuse.netfs.io.collect import Verdict, assess, is_storable
 
 
 @pytest.mark.parametrize(

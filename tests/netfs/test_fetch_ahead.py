@@ -9,8 +9,8 @@ import trio
 import trio.testing
 
 from netfsfuse.config import ReadConfig
-from netfsfuse.netfs.copy_to_cache import LEAST_BACKLOG, MOST_BACKLOG, ROOM_PATIENCE, CopyToCache
-from netfsfuse.netfs.pool import BufferPool
+from netfsfuse.netfs.io.copy_to_cache import LEAST_BACKLOG, MOST_BACKLOG, ROOM_PATIENCE, CopyToCache
+from netfsfuse.netfs.memory.pool import BufferPool
 from netfsfuse.stats import MemoryStats
 from netfsfuse.types import CACHE_BLOCK
 from tests.netfs.fakes import KIB, MIB, NOISE, FakeCache, FakeServer, mounted, read_all

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netfsfuse.netfs.occupancy import MAX_SPANS, SPAN, SPAN_BLOCKS, OccupancyMap
+from netfsfuse.netfs.io.occupancy import MAX_SPANS, SPAN, SPAN_BLOCKS, OccupancyMap
 from netfsfuse.types import CACHE_BLOCK, ByteRange
 
 K = CACHE_BLOCK

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netfsfuse.netfs.demand import Demand
-from netfsfuse.netfs.pace import Pace
+from netfsfuse.netfs.io.pace import Pace
 
 K = 64 * 1024
 

@@ -6,9 +6,9 @@ import pytest
 import trio
 import trio.testing
 
-from netfsfuse.netfs import pool as pools
-from netfsfuse.netfs.buffer import PAGE, Buffer
-from netfsfuse.netfs.pool import ACQUIRE_PATIENCE, KEEP_WARM, BufferPool, size_class
+from netfsfuse.netfs.memory import pool as pools
+from netfsfuse.netfs.memory.buffer import PAGE, Buffer
+from netfsfuse.netfs.memory.pool import ACQUIRE_PATIENCE, KEEP_WARM, BufferPool, size_class
 from netfsfuse.stats import MemoryStats
 from netfsfuse.types import CACHE_BLOCK
 

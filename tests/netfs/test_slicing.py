@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netfsfuse.netfs.request import Source
-from netfsfuse.netfs.slicing import Slice, expand, slice_range
+from netfsfuse.netfs.io.request import Source
+from netfsfuse.netfs.io.slicing import Slice, expand, slice_range
 from netfsfuse.types import CACHE_BLOCK, ByteRange
 
 K = CACHE_BLOCK

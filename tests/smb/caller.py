@@ -6,7 +6,7 @@ import trio
 
 from netfsfuse.errors import NetfsError
 from netfsfuse.netfs.demand import Demand
-from netfsfuse.smb.exchange import Reply, Request
+from netfsfuse.smb.connection.exchange import Reply, Request
 from tests.smb.peer import Line, echo
 
 

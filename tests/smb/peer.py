@@ -18,12 +18,12 @@ from typing import NamedTuple
 import trio
 import trio.testing
 
-from netfsfuse.netfs.buffer import Buffer
-from netfsfuse.smb.clock import Reading
-from netfsfuse.smb.crypto import TRANSFORM_SIZE, CipherId, Sealer, Signer
-from netfsfuse.smb.established import Established
-from netfsfuse.smb.exchange import Request, Sink
-from netfsfuse.smb.transport import Transport
+from netfsfuse.netfs.memory.buffer import Buffer
+from netfsfuse.smb.connection.clock import Reading
+from netfsfuse.smb.connection.crypto import TRANSFORM_SIZE, CipherId, Sealer, Signer
+from netfsfuse.smb.connection.established import Established
+from netfsfuse.smb.connection.exchange import Request, Sink
+from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.wire.header import FLAG_SIGNED, MAGIC_TRANSFORM, Command, pack_frame
 from netfsfuse.smb.wire.read import pack_read
 from netfsfuse.stats import ServerStats

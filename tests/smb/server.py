@@ -17,9 +17,9 @@ import trio
 
 from netfsfuse.config import ServerConfig
 from netfsfuse.errors import MountError, NetfsError
-from netfsfuse.smb.established import Established, Protection
-from netfsfuse.smb.exchange import Request
-from netfsfuse.smb.session import Session
+from netfsfuse.smb.connection.established import Established, Protection
+from netfsfuse.smb.connection.exchange import Request
+from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.wire.header import FLAG_RELATED, RELATED_FILE_ID, Command
 from netfsfuse.stats import ServerStats
 from netfsfuse.types import DirEntry, FileAttr
@@ -71,7 +71,7 @@ class Server:
     all that it spends. ``max_handles``: opens beyond that many are refused. ``max_read``,
     ``max_transact``: as in NEGOTIATE; who asks for more is refused. ``links``: paths of which
     ``PATH\\.`` can be opened, else refused with ``path_dot_refused``; ``questions``: such asked;
-    ``questioned``: how many in each message that held any.
+    ``questioned``: how many in each message that held any, those of the root not counted.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -156,8 +156,8 @@ class Server:
                         continue
                     handle, answer = self._answer(number, asked, handle, answers)
                     answers.append(answer)
-                if len(self.questions) > before:
-                    self.questioned.append(len(self.questions) - before)
+                if named := [path for path in self.questions[before:] if path != "."]:
+                    self.questioned.append(len(named))
                 held -= sum(asked.charge for asked in requests)
                 answers, held = self._grant(answers, held)
                 await peer.answer(*answers)

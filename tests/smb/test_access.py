@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from netfsfuse.smb.namespace import SmbNamespace
+from netfsfuse.smb.share.namespace import SmbNamespace
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.types import DirEntry
 from tests.smb import replies

@@ -10,11 +10,11 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import MountError
-from netfsfuse.smb import channels, saturation, siblings
-from netfsfuse.smb.credits import CREDIT_BYTES
-from netfsfuse.smb.file import SmbFile
-from netfsfuse.smb.openfiles import OpenFiles
-from netfsfuse.smb.session import Session
+from netfsfuse.smb.connection.credits import CREDIT_BYTES
+from netfsfuse.smb.session import channels, saturation, siblings
+from netfsfuse.smb.session.session import Session
+from netfsfuse.smb.share.file import SmbFile
+from netfsfuse.smb.share.openfiles import OpenFiles
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.tasks import ServiceNursery
 from tests.smb.peer import Asked

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.smb.clock import DRIFT, NEVER, Reading, ServerClock, boottime
+from netfsfuse.smb.connection.clock import DRIFT, NEVER, Reading, ServerClock, boottime
 from tests.smb.peer import echo, established
 from tests.smb.server import Handshake, Server, serving
 
@@ -67,7 +67,7 @@ async def test_each_connection_reads_the_clock_and_the_wall_has_no_say(
 
 
 WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today"}
-SHOWN_ONLY = {"netfsfuse/vfs/feeds.py"}
+SHOWN_ONLY = {"netfsfuse/vfs/feed/feeds.py"}
 """What ``netfsfuse watch`` prints says when, by our clock."""
 
 

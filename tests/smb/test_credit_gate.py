@@ -10,8 +10,14 @@ import trio.testing
 
 from netfsfuse.errors import Disconnected
 from netfsfuse.netfs.demand import Demand
-from netfsfuse.smb.credit_gate import OVERTAKEN, QUESTIONS, RESERVE, CreditGate, Unaffordable
-from netfsfuse.smb.credits import CreditWindow
+from netfsfuse.smb.connection.credit_gate import (
+    OVERTAKEN,
+    QUESTIONS,
+    RESERVE,
+    CreditGate,
+    Unaffordable,
+)
+from netfsfuse.smb.connection.credits import CreditWindow
 
 
 class Bench:

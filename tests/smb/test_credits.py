@@ -13,7 +13,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from netfsfuse.smb.credits import CREDIT_BYTES, CreditWindow, charge_for
+from netfsfuse.smb.connection.credits import CREDIT_BYTES, CreditWindow, charge_for
 
 
 @given(st.integers(0, 8 * 1024 * 1024))

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from smbprotocol.connection import Connection, Dialects, SMB2TransformHeader
 
 from netfsfuse.errors import ProtocolError
-from netfsfuse.smb.crypto import TRANSFORM_SIZE, CipherId, Sealer, Signer, SigningAlgorithm
+from netfsfuse.smb.connection.crypto import (
+    TRANSFORM_SIZE,
+    CipherId,
+    Sealer,
+    Signer,
+    SigningAlgorithm,
+)
 from netfsfuse.smb.wire.header import FLAG_RESPONSE, FLAG_SIGNED, pack_cancel
 from tests.smb import replies
 

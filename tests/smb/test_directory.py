@@ -7,9 +7,9 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import NotADirectory, NotFound, ServerBusy, ServerError
-from netfsfuse.smb import directory as directories
-from netfsfuse.smb.directory import SmbListing
-from netfsfuse.smb.names import name_to_server
+from netfsfuse.smb.share import directory as directories
+from netfsfuse.smb.share.directory import SmbListing
+from netfsfuse.smb.share.names import name_to_server
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.types import DirEntry
 from tests.smb import replies

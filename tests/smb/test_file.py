@@ -6,9 +6,9 @@ import pytest
 import trio
 
 from netfsfuse.errors import Disconnected, IsADirectory, NotFound, ServerBusy, Stale
-from netfsfuse.netfs.buffer import Buffer
 from netfsfuse.netfs.demand import Demand
-from netfsfuse.smb.file import SmbFile
+from netfsfuse.netfs.memory.buffer import Buffer
+from netfsfuse.smb.share.file import SmbFile
 from netfsfuse.smb.wire.header import Command
 from tests.smb import replies
 from tests.smb.peer import Asked

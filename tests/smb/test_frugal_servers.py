@@ -10,11 +10,11 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import Disconnected, MountError, NotFound, ServerBusy
-from netfsfuse.smb.namespace import SmbNamespace
-from netfsfuse.smb.openfiles import PARKED_SIZE_MIN, OpenFiles
-from netfsfuse.smb.scarcity import LASTS
-from netfsfuse.smb.session import Session
-from netfsfuse.smb.watch import SmbWatch
+from netfsfuse.smb.session.scarcity import LASTS
+from netfsfuse.smb.session.session import Session
+from netfsfuse.smb.share.namespace import SmbNamespace
+from netfsfuse.smb.share.openfiles import PARKED_SIZE_MIN, OpenFiles
+from netfsfuse.smb.share.watch import SmbWatch
 from netfsfuse.smb.wire.header import FLAG_RELATED, Command
 from netfsfuse.smb.wire.lease import READ_HANDLE
 from netfsfuse.types import DirEntry

@@ -12,10 +12,10 @@ import smbprotocol.session
 import spnego.exceptions
 
 from netfsfuse.config import Credentials, ServerConfig
-from netfsfuse.demo.samba import PrivateSamba
 from netfsfuse.errors import LoginRefused, MountError, Refused
-from netfsfuse.smb.bridge import Handshake
-from netfsfuse.smb.established import Protection
+from netfsfuse.lab.server.samba import PrivateSamba
+from netfsfuse.smb.connection.established import Protection
+from netfsfuse.smb.session.bridge import Handshake
 from netfsfuse.smb.wire.header import Command
 from tests.support.middle import Message, Middle, send
 

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import Disconnected, ProtocolError
-from netfsfuse.smb.intake import Intake
+from netfsfuse.smb.connection.intake import Intake
 
 AHEAD = 68
 

@@ -6,9 +6,9 @@ import pytest
 import trio
 import trio.testing
 
-from netfsfuse.netfs.buffer import PAGE, Buffer
-from netfsfuse.smb.exchange import Sink
-from netfsfuse.smb.landing import Landing, Landings
+from netfsfuse.netfs.memory.buffer import PAGE, Buffer
+from netfsfuse.smb.connection.exchange import Sink
+from netfsfuse.smb.connection.landing import Landing, Landings
 from netfsfuse.smb.wire.read import REPLY_OVERHEAD
 
 

@@ -6,8 +6,8 @@ import pytest
 import trio
 
 from netfsfuse.errors import Stale
-from netfsfuse.smb.later import LaterFile
-from netfsfuse.smb.openfiles import OpenFiles
+from netfsfuse.smb.share.deferred import LaterFile
+from netfsfuse.smb.share.openfiles import OpenFiles
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.types import FileAttr
 from tests.smb.peer import Asked

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfsfuse.errors import ProtocolError
-from netfsfuse.smb.lease import Leases
-from netfsfuse.smb.openfiles import PARKED_MAX, OpenFiles
+from netfsfuse.smb.session.lease import Leases
+from netfsfuse.smb.share.openfiles import PARKED_MAX, OpenFiles
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.smb.wire.lease import pack_lease_context, parse_break
 from netfsfuse.types import DirEntry

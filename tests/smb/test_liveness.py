@@ -13,9 +13,9 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import DeadlineExceeded, Disconnected
-from netfsfuse.smb.apart import undo_create
-from netfsfuse.smb.exchange import Request
-from netfsfuse.smb.liveness import PENDING
+from netfsfuse.smb.connection.apart import undo_create
+from netfsfuse.smb.connection.exchange import Request
+from netfsfuse.smb.connection.liveness import PENDING
 from netfsfuse.smb.wire.header import FLAG_ASYNC, Command
 from netfsfuse.types import FileAttr
 from tests.smb import replies

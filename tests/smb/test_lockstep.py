@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import pytest
 
 from netfsfuse.errors import Disconnected, ProtocolError
-from netfsfuse.smb.crypto import CipherId, Signer, SigningAlgorithm
-from netfsfuse.smb.handshake_transport import HandshakeTransport
-from netfsfuse.smb.lockstep import Lockstep
+from netfsfuse.smb.connection.crypto import CipherId, Signer, SigningAlgorithm
+from netfsfuse.smb.session.handshake_transport import HandshakeTransport
+from netfsfuse.smb.session.lockstep import Lockstep
 from netfsfuse.smb.wire.header import FLAG_SIGNED, Command
 from tests.smb import replies
 from tests.smb.peer import KEYS, SESSION, sealers

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfsfuse.errors import InvalidName
-from netfsfuse.smb.names import (
+from netfsfuse.smb.share.names import (
     decode_name,
     is_surely_listed,
     name_to_local,

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import NotFound, Stale
-from netfsfuse.smb.openfiles import OpenFiles
+from netfsfuse.smb.share.openfiles import OpenFiles
 from netfsfuse.smb.wire.header import Command
 from tests.smb.peer import Asked
 from tests.smb.server import Node, Server, attr_of, serving, settled

@@ -11,14 +11,14 @@ import pytest
 import trio
 
 from netfsfuse.config import Credentials, ServerConfig
-from netfsfuse.demo.samba import PrivateSamba
-from netfsfuse.netfs.buffer import Buffer
+from netfsfuse.lab.server.samba import PrivateSamba
 from netfsfuse.netfs.demand import Demand
-from netfsfuse.smb import saturation, siblings
-from netfsfuse.smb.apart import undo_create
-from netfsfuse.smb.exchange import Request
-from netfsfuse.smb.namespace import SmbNamespace
-from netfsfuse.smb.session import Session
+from netfsfuse.netfs.memory.buffer import Buffer
+from netfsfuse.smb.connection.apart import undo_create
+from netfsfuse.smb.connection.exchange import Request
+from netfsfuse.smb.session import saturation, siblings
+from netfsfuse.smb.session.session import Session
+from netfsfuse.smb.share.namespace import SmbNamespace
 from netfsfuse.smb.wire.create import FILE_DIRECTORY_FILE, pack_create
 from netfsfuse.smb.wire.header import RELATED_FILE_ID, Command
 from netfsfuse.smb.wire.notify import pack_change_notify

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netfsfuse.errors import LoginRefused, Refused
-from netfsfuse.smb.refusals import Refusals
+from netfsfuse.smb.session.refusals import Refusals
 
 
 def attempts(refusal: Refused, seconds: int) -> list[int]:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netfsfuse.smb import reparse
-from netfsfuse.smb.reparse import MFSYMLINK_SIZE, is_link_tag, parse_mfsymlink, parse_reparse
+from netfsfuse.smb.share import reparse
+from netfsfuse.smb.share.reparse import MFSYMLINK_SIZE, is_link_tag, parse_mfsymlink, parse_reparse
 
 
 def data_of(tag: int, body: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netfsfuse.smb.saturation import BUSY, SECONDS, Saturation, busy_from
+from netfsfuse.smb.session.saturation import BUSY, SECONDS, Saturation, busy_from
 
 MIB = 1 << 20
 

@@ -7,8 +7,8 @@ import trio
 import trio.testing
 
 from netfsfuse.netfs.demand import Demand
-from netfsfuse.smb.apart import undo_create
-from netfsfuse.smb.exchange import Request
+from netfsfuse.smb.connection.apart import undo_create
+from netfsfuse.smb.connection.exchange import Request
 from netfsfuse.smb.wire.header import FLAG_RELATED, UNSOLICITED, Command
 from netfsfuse.types import FileAttr
 from tests.smb import replies

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from netfsfuse.errors import Disconnected, ProtocolError
-from netfsfuse.smb.crypto import CipherId, Signer, SigningAlgorithm
+from netfsfuse.smb.connection.crypto import CipherId, Signer, SigningAlgorithm
 from netfsfuse.smb.wire.header import FLAG_SIGNED, UNSOLICITED
 from tests.smb import replies
 from tests.smb.caller import Caller, all_end_with, waiting

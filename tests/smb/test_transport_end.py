@@ -14,8 +14,8 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
-from netfsfuse.smb import receive
-from netfsfuse.smb.exchange import Request
+from netfsfuse.smb.connection import receive
+from netfsfuse.smb.connection.exchange import Request
 from netfsfuse.smb.wire.header import Command, pack_frame
 from tests.smb import replies
 from tests.smb.caller import Caller, all_end_with, waiting

@@ -11,10 +11,10 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import ProtocolError
-from netfsfuse.netfs.buffer import Buffer
-from netfsfuse.smb import receive
-from netfsfuse.smb.crypto import CipherId, Sealer, Signer, SigningAlgorithm
-from netfsfuse.smb.exchange import Sink
+from netfsfuse.netfs.memory.buffer import Buffer
+from netfsfuse.smb.connection import receive
+from netfsfuse.smb.connection.crypto import CipherId, Sealer, Signer, SigningAlgorithm
+from netfsfuse.smb.connection.exchange import Sink
 from tests.smb.caller import Caller, all_end_with
 from tests.smb.peer import KEYS, Line, connected, echo, read_into
 from tests.smb.replies import read_body, reply

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfsfuse.errors import Disconnected, NetfsError, NotSupported, ProtocolError
-from netfsfuse.smb.session import Session
-from netfsfuse.smb.watch import SmbWatch
+from netfsfuse.smb.session.session import Session
+from netfsfuse.smb.share.watch import SmbWatch
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.smb.wire.notify import parse_change_notify
 from netfsfuse.types import Change, ChangeKind

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netfsfuse.errors import ProtocolError
-from netfsfuse.smb.reparse import parse_mfsymlink, parse_reparse
+from netfsfuse.smb.share.reparse import parse_mfsymlink, parse_reparse
 from netfsfuse.smb.wire.create import parse_create
 from netfsfuse.smb.wire.header import parse_header, split_compound
 from netfsfuse.smb.wire.notify import parse_change_notify

@@ -11,7 +11,7 @@ import os
 import time
 from pathlib import Path
 
-from netfsfuse.demo import mounts
+from netfsfuse.lab import mounts
 from netfsfuse.mountinfo import read_mounts
 
 MARK = "NETFSFUSE_TEST_SESSION"

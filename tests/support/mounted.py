@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from netfsfuse.demo import mounts
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab import mounts
+from netfsfuse.lab.server.samba import PrivateSamba
 
 COMMAND = (sys.executable, "-m", "netfsfuse")
 SOURCE_TREE = str(Path(__file__).resolve().parents[2])

@@ -10,7 +10,7 @@ from typing import Any
 import smbclient
 from smbprotocol.exceptions import SMBOSError
 
-from netfsfuse.demo.samba import PrivateSamba
+from netfsfuse.lab.server.samba import PrivateSamba
 
 _DELETE_PENDING = 0xC0000056
 

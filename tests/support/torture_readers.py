@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from netfsfuse.demo import mounts
+from netfsfuse.lab import mounts
 
 _PATIENCE = 35.0  # a handler's deadline is 30 s
 _PIECE = 128 * 1024

@@ -31,7 +31,7 @@ from netfsfuse.types import (
 )
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.filesystem import FileSystem
-from netfsfuse.vfs.inodes import Inode
+from netfsfuse.vfs.inodes.inodes import Inode
 
 _TICKS = 10_000_000
 _EPOCH = 11_644_473_600

@@ -8,8 +8,8 @@ import trio.testing
 
 from netfsfuse.errors import Stale
 from netfsfuse.types import Change, ChangeKind
-from netfsfuse.vfs.ahead import HELD, WINDOW_MAX
-from netfsfuse.vfs.folder import CALM
+from netfsfuse.vfs.inodes.directory import CALM
+from netfsfuse.vfs.prefetch.prefetch import HELD, WINDOW_MAX
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock

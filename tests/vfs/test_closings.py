@@ -7,7 +7,7 @@ import math
 import trio
 import trio.testing
 
-from netfsfuse.vfs.closings import CLOSE_SECONDS, Closings
+from netfsfuse.vfs.files.closings import CLOSE_SECONDS, Closings
 from tests.vfs.fakes import Node, OpenFile, file_attr, mounted
 
 Clock = trio.testing.MockClock

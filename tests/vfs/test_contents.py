@@ -10,7 +10,7 @@ import trio.testing
 
 from netfsfuse.config import ReadConfig
 from netfsfuse.netfs import Netfs
-from netfsfuse.netfs.watch import CACHE_PATIENCE
+from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
 from netfsfuse.stats import Stats
 from netfsfuse.types import FileAttr
 from netfsfuse.vfs.contents import Contents

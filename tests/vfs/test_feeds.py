@@ -11,7 +11,7 @@ import trio.testing
 
 from netfsfuse.errors import NotADirectory, NotSupported
 from netfsfuse.types import Change, ChangeKind
-from netfsfuse.vfs.feeds import FEEDS_MAX, IDLE, PAGE, PATH_MAX, REMEMBERED
+from netfsfuse.vfs.feed.feeds import FEEDS_MAX, IDLE, PAGE, PATH_MAX, REMEMBERED
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import IsADirectory, Stale
-from netfsfuse.vfs.inodes import DROPPED_AFTER
+from netfsfuse.vfs.inodes.inodes import DROPPED_AFTER
 from tests.vfs.fakes import NOW, Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from netfsfuse.types import Change, ChangeKind, FileAttr
-from netfsfuse.vfs.folder import (
+from netfsfuse.vfs.inodes.directory import (
     CALM,
     WATCH_TRUST,
     Folder,

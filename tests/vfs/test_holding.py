@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import AccessDenied, Disconnected, Locked, Stale
-from netfsfuse.vfs.holding import HELD_AFTER
+from netfsfuse.vfs.files.holding import HELD_AFTER
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock

@@ -9,7 +9,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from netfsfuse.types import FileAttr, ServerTime, coherency_of, creation_is_derived, same_content
-from netfsfuse.vfs.identity import Sight, inode_number, is_settled, is_sound_end, surely_same_file
+from netfsfuse.vfs.inodes.identity import (
+    Sight,
+    inode_number,
+    is_settled,
+    is_sound_end,
+    surely_same_file,
+)
 from tests.vfs.fakes import NOW, dir_attr, file_attr, ticks
 
 TIMES = st.integers(1, 2**40)

@@ -8,9 +8,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from netfsfuse.stats import VfsStats
 from netfsfuse.types import FileAttr
-from netfsfuse.vfs import inodes
-from netfsfuse.vfs.identity import ROOT_INODE
-from netfsfuse.vfs.inodes import Inode, InodeTable
+from netfsfuse.vfs.inodes import inodes
+from netfsfuse.vfs.inodes.identity import ROOT_INODE
+from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from tests.vfs.fakes import dir_attr, file_attr
 
 FREEZE_ABOVE = inodes.FREEZE_ABOVE

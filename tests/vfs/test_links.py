@@ -10,8 +10,8 @@ import trio.testing
 
 from netfsfuse.errors import AccessDenied, Disconnected, ServerError
 from netfsfuse.types import FileAttr, FileKind, ServerTime
-from netfsfuse.vfs.inodes import Inode
-from netfsfuse.vfs.links import AT_ONCE, Links
+from netfsfuse.vfs.inodes.inodes import Inode
+from netfsfuse.vfs.tree.links import AT_ONCE, Links
 from tests.vfs.fakes import NOW, FakeNamespace, Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock

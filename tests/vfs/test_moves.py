@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import Stale
-from netfsfuse.vfs.inodes import Inode
+from netfsfuse.vfs.inodes.inodes import Inode
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock

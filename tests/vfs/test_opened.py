@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netfsfuse.vfs.opened import OpenedFiles
+from netfsfuse.vfs.coherency.opened import OpenedFiles
 from tests.vfs.fakes import file_attr
 
 HERE = (1, "f")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfsfuse.types import FileAttr
-from netfsfuse.vfs.order import RUN, SORTED_MAX, SORTINGS, Walk
+from netfsfuse.vfs.prefetch.order import RUN, SORTED_MAX, SORTINGS, Walk
 from tests.vfs.fakes import file_attr
 
 

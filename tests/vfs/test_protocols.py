@@ -8,10 +8,10 @@ import pytest
 
 from netfsfuse.fscache.io import CachedFile, FsCache
 from netfsfuse.netfs import ops as netfs_ops
-from netfsfuse.smb.directory import SmbListing
-from netfsfuse.smb.file import SmbFile
-from netfsfuse.smb.later import LaterFile
-from netfsfuse.smb.namespace import SmbNamespace
+from netfsfuse.smb.share.deferred import LaterFile
+from netfsfuse.smb.share.directory import SmbListing
+from netfsfuse.smb.share.file import SmbFile
+from netfsfuse.smb.share.namespace import SmbNamespace
 from netfsfuse.vfs import contents, ops
 from tests.vfs import fakes
 

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from netfsfuse.types import Change, ChangeKind
-from netfsfuse.vfs.folder import CALM
+from netfsfuse.vfs.inodes.directory import CALM
 from tests.vfs.fakes import Watch, mounted
 from tests.vfs.test_ahead import grep, settle, tree, walk
 from tests.vfs.test_feeds import begun, end, read

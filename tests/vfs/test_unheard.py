@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from netfsfuse.types import Change, ChangeKind
-from netfsfuse.vfs.folder import CALM, LINKS_MAX, Folder, Watched
+from netfsfuse.vfs.inodes.directory import CALM, LINKS_MAX, Folder, Watched
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock

@@ -8,9 +8,9 @@ import trio.testing
 
 from netfsfuse.errors import AccessDenied, NotSupported
 from netfsfuse.types import Change, ChangeKind
-from netfsfuse.vfs import listings as listings_module
-from netfsfuse.vfs.relisting import FROM
-from netfsfuse.vfs.watches import KEPT, REFUSED, WATCHES_MAX
+from netfsfuse.vfs.coherency.watches import KEPT, REFUSED, WATCHES_MAX
+from netfsfuse.vfs.tree import listings as listings_module
+from netfsfuse.vfs.tree.relisting import FROM
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock

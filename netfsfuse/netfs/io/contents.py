@@ -1,0 +1,130 @@
+"""What the mount holds of one file: blocks in memory and in flight, and what the cache has.
+
+``live`` is the one question that everything late must ask: once the inode is retired (the server's
+file is another now) nothing enters memory or cache any more, whenever it was sent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from netfsfuse.netfs.io.occupancy import SPAN, OccupancyMap
+from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE, CacheWatch
+from netfsfuse.netfs.memory.mapping import InflightTable
+from netfsfuse.netfs.memory.pool import BufferPool
+from netfsfuse.netfs.ops import CacheObject
+from netfsfuse.tasks import ServiceNursery
+from netfsfuse.types import ByteRange
+
+log = logging.getLogger(__name__)
+
+
+class Contents:
+    """State of one file under one coherency record, shared by all its handles.
+
+    ``i_size`` never changes. ``readers``: open handles. Tasks of the service nursery that work for
+    this file are counted by ``begin``/``end``.
+    """
+
+    def __init__(
+        self,
+        *,
+        i_size: int,
+        cache: CacheObject | None,
+        pool: BufferPool,
+        nursery: ServiceNursery,
+        watch: CacheWatch,
+        debug_name: str,
+    ) -> None:
+        self.i_size = i_size
+        self.cache = cache
+        self.debug_name = debug_name
+        self.table = InflightTable(pool)
+        self.occupancy = OccupancyMap()
+        self.readers = 0
+        self.retired = False
+        self._nursery = nursery
+        self._watch = watch
+        self._queries: dict[int, trio.Event] = {}
+        self._tasks = 0
+        self._idle: trio.Event | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether what arrives may be kept."""
+        return not self.retired
+
+    def stored_hint(self) -> Callable[[int], bool] | None:
+        """For slicing: tells of a block whether to ask the cache for it; None: do not ask."""
+        if self.cache is None or self._watch.bypass:
+            return None
+        return self.occupancy.is_stored
+
+    def ask_cache(self, wanted: ByteRange) -> list[trio.Event]:
+        """Start asking the cache about whatever of ``wanted`` is not known; does not wait.
+
+        Returns one event for each answer that is still to come.
+        """
+        cache = self.cache
+        if cache is None or self._watch.bypass or self.retired:
+            return []
+        answers = []
+        for span in self.occupancy.unknown(wanted):
+            answer = self._queries.get(span)
+            if answer is None:
+                answer = trio.Event()
+                self._nursery.start_soon(self._query, cache, span, answer)
+                self._queries[span] = answer
+                self.occupancy.asking(span)
+                self.begin()
+            answers.append(answer)
+        return answers
+
+    async def learn(self, wanted: ByteRange) -> None:
+        """Return when it is known what the cache has of ``wanted``, or it takes too long to say.
+
+        No checkpoint if it is known. The query belongs to the service nursery: cancelling one
+        reader leaves it to the others.
+        """
+        for answer in self.ask_cache(wanted):
+            if self._watch.bypass:
+                return
+            with trio.move_on_after(CACHE_PATIENCE):
+                await answer.wait()
+            if not answer.is_set():
+                log.warning("%s: the cache does not answer, going on without", self.debug_name)
+                self._watch.give_up(answer)
+
+    async def _query(self, cache: CacheObject, span: int, answer: trio.Event) -> None:
+        stored: list[ByteRange] = []
+        try:
+            stored = await cache.query_occupancy(span * SPAN, min((span + 1) * SPAN, self.i_size))
+        except Exception:
+            log.exception("%s: cache query failed", self.debug_name)
+        finally:
+            self.occupancy.learn(span, stored)
+            del self._queries[span]
+            self._watch.returned(answer)
+            answer.set()
+            self.end()
+
+    def begin(self) -> None:
+        """A task of the service nursery starts to work for this file."""
+        self._tasks += 1
+
+    def end(self) -> None:
+        """It ended."""
+        self._tasks -= 1
+        if self._idle is not None and not self._tasks:
+            self._idle.set()
+            self._idle = None
+
+    async def wait_idle(self) -> None:
+        """Return when no task works for this file (at once, without a checkpoint, if none does)."""
+        while self._tasks:
+            if self._idle is None:
+                self._idle = trio.Event()
+            await self._idle.wait()

@@ -1,0 +1,1 @@
+"""Memory: ``buffer``, the ``pool`` of them, the ``mapping`` from blocks to subrequests."""

@@ -1,0 +1,1 @@
+"""Reads: ``read`` (the orchestrator), ``read_through``, ``fetch_ahead``."""

@@ -1,0 +1,440 @@
+"""One TCP connection with a session and a tree, on the trio loop.
+
+Any number of tasks call :meth:`Transport.exchange`. A request takes credits (waiting for them,
+demand before readahead), gets the next MessageIds, enters the pending table and is sent; one
+receive task matches replies by MessageId in any order. What comes is ``receive.py``'s
+affair up to the moment when a reply has proved right.
+
+Interim replies (STATUS_PENDING) leave the entry in the table and may bring credits. Unsolicited
+messages, lease breaks, go to ``on_break``. A caller that is
+cancelled leaves its entries behind: they hold the buffers until the reply, whose credits then come
+back, or until the connection ends. What the server said to be PENDING is cancelled there, too.
+
+The first fatal error is kept; it ends all waiters and everything that comes later with
+Disconnected. How long an answer may take is ``liveness``'s affair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import trio
+
+from netfsfuse.errors import DeadlineExceeded, Disconnected, NetfsError, ProtocolError
+from netfsfuse.netfs.demand import Demand
+from netfsfuse.smb.connection.apart import exchange_apart
+from netfsfuse.smb.connection.credit_gate import RESERVE, CreditGate, Unaffordable
+from netfsfuse.smb.connection.credits import CREDIT_BYTES, CreditWindow
+from netfsfuse.smb.connection.established import Established
+from netfsfuse.smb.connection.exchange import Exchange, Pending, Reply, Request, Standing
+from netfsfuse.smb.connection.landing import Landings
+from netfsfuse.smb.connection.liveness import Liveness
+from netfsfuse.smb.connection.outbox import Outbox
+from netfsfuse.smb.connection.receive import Receiver
+from netfsfuse.smb.wire.header import (
+    FLAG_RELATED,
+    FLAG_SIGNED,
+    HEADER_SIZE,
+    Command,
+    Header,
+    async_id_of,
+    pack_cancel,
+    pack_header,
+)
+from netfsfuse.stats import ServerStats
+
+log = logging.getLogger(__name__)
+
+_ECHO = b"\x04\0\0\0"
+_NAMES = {command: command.name.lower() for command in Command}  # as they are counted
+_STANDING_SHARE = 4
+"""Part of the credits that may be spent on requests which stand unanswered."""
+
+_ROUND_TRIP_WEIGHT = 0.125  # of a new sample, as TCP smooths its own (RFC 6298)
+
+
+class Transport:
+    """See the module. ``run`` must be running for anything to be answered. ``landings``: those of
+    all connections that are given the same buffers.
+    """
+
+    def __init__(
+        self,
+        established: Established,
+        *,
+        ceiling: int,
+        idle_deadline: float,
+        stats: ServerStats,
+        landings: Landings | None = None,
+        on_break: Callable[[memoryview], None] = lambda _: None,
+    ) -> None:
+        self.established = established
+        self.error: NetfsError | None = None
+        self.ended = trio.Event()
+        self._stats = stats
+        self._window = CreditWindow(
+            available=established.credits,
+            next_message_id=established.next_message_id,
+            ceiling=ceiling,
+        )
+        self._pending: dict[int, Pending] = {}
+        self._gate = CreditGate(self._window, self._void, self._starve)
+        self._owed: deque[Request] = deque()  # that nobody waits for, and no credit was at hand for
+        established.sock.setblocking(False)
+        self._sock = established.sock
+        self._trio_sock = trio.socket.from_stdlib_socket(established.sock)
+        self._outbox = Outbox(self._sock, self._trio_sock, established.sealer, stats)
+        self._receiver = Receiver(
+            established, self._pending, self._deliver, stats, landings or Landings(), on_break
+        )
+        self._liveness = Liveness(
+            self._pending, self._receiver.intake, idle_deadline, self._give_up
+        )
+        self._shown_credits = 0
+        self._told_unasked = False
+
+    # -- requests -----------------------------------------------------------------------------
+
+    @property
+    def largest_charge(self) -> int:
+        """Credits that one request may cost without waiting for ever: what the server lets us
+        hold, less a few so that look-ups get through beside reads.
+        """
+        return self._gate.largest_charge
+
+    @property
+    def largest_read(self) -> int:
+        """Bytes that one READ may ask for: what credits allow, and the server at all."""
+        return min(self._gate.largest_charge * CREDIT_BYTES, self.established.max_read)
+
+    @property
+    def read_capacity(self) -> int:
+        """Bytes of reads that the credits now held allow at once."""
+        return self._gate.largest_charge * CREDIT_BYTES
+
+    async def exchange(
+        self, requests: Sequence[Request], demand: Demand | None = None
+    ) -> list[Reply]:
+        """Send ``requests`` (a related compound if more than one) and wait for all final replies.
+
+        ``demand`` is that of a read; without one it is a question about names or attributes, which
+        go first.
+
+        Statuses are for the caller to judge. Raises Disconnected or ProtocolError when the
+        connection ended, DeadlineExceeded when one stays PENDING for too long. Cancellation leaves
+        the requests to be answered into the void.
+
+        A compound that costs more credits than the server lets us hold is sent request by request.
+        A single request that does raises Unaffordable: ask for less.
+        """
+        try:
+            first_id = await self._gate.take(sum(r.charge for r in requests), demand)
+        except Unaffordable:
+            if len(requests) == 1:
+                raise
+            return await exchange_apart(requests, self._exchange_one, self._undo)
+        exchange = Exchange.of(len(requests))
+        ids = self._register(requests, exchange, first_id)
+        try:
+            self._send(requests, ids)
+            if demand is not None:
+                demand.sent = True
+            await exchange.done.wait()
+        except trio.Cancelled:  # maybe answered in the same moment
+            self._leave(requests, exchange, ids)
+            raise
+        if exchange.missing:
+            self._leave(requests, exchange, ids)
+            raise exchange.failure or self.error or Disconnected("the connection ended")
+        return [reply for reply in exchange.replies if reply is not None]
+
+    async def _exchange_one(self, request: Request) -> Reply:
+        (reply,) = await self.exchange([request])
+        return reply
+
+    def _starve(self) -> None:
+        """Somebody waits for a credit that nothing will bring, for all that the window knows."""
+        if all(entry.request.standing for entry in self._pending.values()):
+            self.fail(Disconnected("the server has taken back all credits"))
+
+    def _register(
+        self, requests: Sequence[Request], exchange: Exchange, first_id: int
+    ) -> list[int]:
+        """Enter the requests into the pending table; returns their MessageIds."""
+        ids = []
+        now = trio.current_time()
+        for index, request in enumerate(requests):
+            if request.sink is not None:
+                request.sink.buffer.hold()
+            self._pending[first_id] = Pending(request, exchange, index, now, requests)
+            ids.append(first_id)
+            first_id += request.charge
+            self._count(request)
+        self._liveness.asked()
+        return ids
+
+    def _count(self, request: Request) -> None:
+        stats = self._stats
+        name = _NAMES[request.command]
+        stats.messages[name] = stats.messages.get(name, 0) + 1
+        if request.command is Command.READ:
+            stats.reads += 1
+            stats.in_flight += 1
+            stats.in_flight_peak = max(stats.in_flight_peak, stats.in_flight)
+
+    def _abandon(self, ids: list[int]) -> None:
+        for message_id in ids:
+            if entry := self._pending.get(message_id):
+                entry.exchange = None
+
+    def _leave(self, requests: Sequence[Request], exchange: Exchange, ids: list[int]) -> None:
+        """Nobody waits for ``exchange`` any more: take back what it has begun, and have the server
+        leave off what it is at."""
+        for request, answer, message_id in zip(requests, exchange.replies, ids, strict=True):
+            if answer is not None:
+                self._undo(request, answer)
+            elif entry := self._pending.get(message_id):
+                entry.exchange = None
+                if entry.interim:
+                    self._cancel(message_id, entry)
+
+    def _give_up(self, message_id: int, entry: Pending) -> None:
+        """It took too long: tell whoever waits, and cancel it."""
+        log.info("%s was PENDING for too long: given up", entry.request.command.name)
+        exchange, entry.exchange = entry.exchange, None
+        if exchange is not None:
+            exchange.failure = DeadlineExceeded("the server is at it for too long")
+            exchange.done.set()
+        self._cancel(message_id, entry)
+
+    def _cancel(self, message_id: int, entry: Pending) -> None:
+        """Ask the server to end at once what it has answered STATUS_PENDING. It costs no credit and
+        is not answered itself; the request still is. A standing one ends with its handle."""
+        if entry.request.standing or entry.cancelled_at is not None or self.error is not None:
+            return
+        entry.cancelled_at = trio.current_time()
+        established = self.established
+        packed = pack_cancel(
+            message_id,
+            entry.async_id,
+            established.session_id,
+            signed=established.sign_requests,
+        )
+        if established.sign_requests and established.signer is not None:
+            established.signer.sign(packed)
+        self._stats.messages["cancel"] = self._stats.messages.get("cancel", 0) + 1
+        self._transmit([packed])
+
+    def _void(self, first_id: int, charge: int) -> None:
+        """Use up MessageIds whose caller was cancelled, each with an ECHO nobody waits for."""
+        if self.error is not None:
+            return
+        for message_id in range(first_id, first_id + charge):
+            echo = [Request(Command.ECHO, _ECHO)]
+            ids = self._register(echo, Exchange.of(1), message_id)
+            self._abandon(ids)
+            self._send(echo, ids)
+
+    # -- sending ------------------------------------------------------------------------------
+
+    def _send(self, requests: Sequence[Request], ids: list[int]) -> None:
+        """Related and unrelated requests must not be mixed in one frame ([MS-SMB2] 3.3.5.2.7)."""
+        begin, messages = 0, []
+        for end in range(1, len(requests) + 1):
+            if end == len(requests) or requests[end].unrelated != requests[begin].unrelated:
+                count = end - begin
+                parts = (
+                    self._pack(requests[begin + i], ids[begin + i], i, count) for i in range(count)
+                )
+                messages.append(b"".join(parts))
+                begin = end
+        self._transmit(messages)
+
+    def _transmit(self, messages: Sequence[bytes | bytearray]) -> None:
+        try:
+            self._outbox.send(messages)
+        except OSError as failed:
+            self.fail(Disconnected(f"send: {failed}"))
+
+    def _pack(self, request: Request, message_id: int, index: int, count: int) -> bytes | bytearray:
+        established = self.established
+        last = index == count - 1
+        padding = 0 if last else -len(request.body) % 8
+        flags = FLAG_SIGNED if established.sign_requests else 0
+        if index and not request.unrelated:
+            flags |= FLAG_RELATED
+        header = pack_header(
+            command=request.command,
+            charge=request.charge if established.multi_credit else 0,
+            credit_request=self._window.ask(request.charge),
+            flags=flags,
+            next_command=0 if last else HEADER_SIZE + len(request.body) + padding,
+            message_id=message_id,
+            tree_id=established.tree_id,
+            session_id=established.session_id,
+        )
+        packed = bytearray(header + request.body + bytes(padding))
+        if established.sign_requests and established.signer is not None:
+            established.signer.sign(packed)
+        return packed
+
+    # -- receiving ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Receive until the connection ends or the task is cancelled. Never raises but Cancelled.
+
+        Owns the socket: closes it on the way out and ends every waiter. They are woken only once
+        ``error`` is set: who asks again at once must not take the connection for a live one.
+        """
+        self._stats.channels += 1
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._outbox.run)
+                nursery.start_soon(self._liveness.run)
+                await self._receiver.run(nursery)
+        except* (OSError, trio.ClosedResourceError, trio.BrokenResourceError) as failed:
+            self.fail(Disconnected(f"connection lost: {failed.exceptions[0]}"))
+        except* NetfsError as failed:
+            error = failed.exceptions[0]
+            self.fail(error if isinstance(error, NetfsError) else Disconnected(str(error)))
+        except* Exception as failed:
+            log.exception("a reply that nobody foresaw")
+            self.fail(ProtocolError(f"unreadable reply: {failed.exceptions[0]}"))
+        finally:
+            self.fail(Disconnected("the connection was closed"))
+            self._release_all()
+            self._stats.channels -= 1
+            self.ended.set()
+            self._show_credits(0)
+            self._trio_sock.close()
+
+    def fail(self, error: NetfsError) -> None:
+        """End the connection: the first error is kept and raised to everybody."""
+        if self.error is not None:
+            return
+        self.error = error
+        log.info("connection ended: %s", error)
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self._gate.fail(error)
+
+    def _release_all(self) -> None:
+        """Nothing can be received any more: end the waiters, give the buffers back."""
+        pending = list(self._pending.values())
+        self._pending.clear()
+        for entry in pending:
+            self._settle(entry)
+            if entry.exchange is not None:
+                entry.exchange.done.set()
+
+    def _deliver(self, header: Header, reply: Reply) -> None:
+        self._window.grant(header.credits)
+        entry = self._pending.get(header.message_id)
+        if entry is None:
+            if not self._told_unasked:
+                self._told_unasked = True
+                log.warning("reply to MessageId %d, which nobody asked", header.message_id)
+        elif header.is_interim:
+            if header.credits:  # for those it cost: it stands for nothing from here on
+                self._settle_credits(entry)
+            entry.interim, entry.async_id = True, async_id_of(reply.message)
+            if entry.exchange is None:
+                self._cancel(header.message_id, entry)
+        else:
+            del self._pending[header.message_id]
+            self._settle(entry)
+            self._stats.bytes += reply.transferred
+            self._measure(entry)
+            if entry.sent_at > self._liveness.answered:
+                self._liveness.answered = entry.sent_at
+            exchange = entry.exchange
+            if exchange is None:
+                self._undo(entry.request, reply)
+            else:
+                exchange.replies[entry.index] = reply
+                exchange.missing -= 1
+                if not exchange.missing:
+                    exchange.done.set()
+        while self._owed and self.post(self._owed[0]):
+            self._owed.popleft()
+        self._gate.serve()
+        self._show_credits(self._window.available)
+
+    def _show_credits(self, credits: int) -> None:
+        """In the sum over all connections."""
+        self._stats.credits += credits - self._shown_credits
+        self._shown_credits = credits
+
+    def post(self, request: Request) -> bool:
+        """Send ``request`` of one credit, whose answer nobody waits for; False, and nothing sent,
+        when no credit is at hand. It goes before all that wait for credits: it gives back what the
+        server holds for us, or what others wait for there."""
+        if self.error is not None or not self._window.affords(1):
+            return False
+        ids = self._register([request], Exchange.of(1), self._window.take(1))
+        self._abandon(ids)
+        self._send([request], ids)
+        return True
+
+    def stand(self, requests: Sequence[Request]) -> list[Standing] | None:
+        """Send ``requests``, a related compound if more than one, each to be waited for by itself.
+        None, and nothing sent, when the credits are not at hand. Never waits."""
+        window = self._window
+        charge = sum(request.charge for request in requests)
+        if self.error is not None or not window.affords(charge, RESERVE):
+            return None
+        if window.standing >= window.usable // _STANDING_SHARE:
+            return None
+        exchange = Exchange.of(0)
+        ids = self._register(requests, exchange, self._window.take(charge))
+        standing = []
+        for message_id in ids:
+            entry = self._pending[message_id]
+            entry.exchange, entry.index = Exchange.of(1), 0
+            window.standing += entry.request.standing
+            standing.append(Standing(entry, entry.exchange, lambda: self.error))
+        self._send(requests, ids)
+        return standing
+
+    def take_back(self, requests: Sequence[Request], replies: Sequence[Reply | None]) -> None:
+        """Undo what ``requests`` have begun, by the replies that are there. Never waits."""
+        for request, reply in zip(requests, replies, strict=True):
+            self._undo(request, reply)
+
+    def _undo(self, request: Request, reply: Reply | None) -> None:
+        """Take back what a cancelled caller had begun, as soon as a credit is at hand for it."""
+        if request.undo is None or reply is None or reply.status or self.error is not None:
+            return
+        undoing = request.undo(reply)
+        if not self.post(undoing):
+            self._owed.append(undoing)
+
+    def _settle(self, entry: Pending) -> None:
+        """The entry has left the table: its credits are settled and its buffer is let go."""
+        request = entry.request
+        if not entry.settled:
+            self._settle_credits(entry)
+        if request.command is Command.READ:
+            self._stats.in_flight -= 1
+        if request.sink is not None:
+            request.sink.buffer.drop()
+
+    def _settle_credits(self, entry: Pending) -> None:
+        """What a request has cost is back, with its interim or with its final reply."""
+        if not entry.settled:
+            entry.settled = True
+            if entry.request.standing:
+                self._window.standing -= 1
+            self._window.settle(entry.request.charge)
+
+    def _measure(self, entry: Pending) -> None:
+        if entry.request.sink is None and entry.is_due:
+            sample = (trio.current_time() - entry.sent_at) * 1000
+            known = self._stats.round_trip_ms
+            self._stats.round_trip_ms = (
+                known + _ROUND_TRIP_WEIGHT * (sample - known) if known else sample
+            )

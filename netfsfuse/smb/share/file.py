@@ -1,0 +1,364 @@
+"""One open file on the server: netfs's ServerFile.
+
+The handle belongs to one connection. When that is gone the file is opened again by its path, once
+for all readers that wait, and must be the same file as before (FileId, and creation time or whole
+coherency record): otherwise the handle is stale for good, since a server may give a dead file's
+FileId to a new one. Files may share a handle, see ``openfiles.py``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
+from typing import Protocol
+
+import trio
+
+from netfsfuse.errors import Disconnected, IsADirectory, NotFound, ProtocolError, Stale
+from netfsfuse.netfs.demand import Demand
+from netfsfuse.netfs.memory.buffer import Buffer
+from netfsfuse.smb import status
+from netfsfuse.smb.connection.credit_gate import Unaffordable
+from netfsfuse.smb.connection.credits import charge_for
+from netfsfuse.smb.connection.exchange import Reply, Request, Sink
+from netfsfuse.smb.connection.transport import Transport
+from netfsfuse.smb.session.channels import Channels
+from netfsfuse.smb.session.session import Session
+from netfsfuse.smb.session.siblings import Siblings
+from netfsfuse.smb.share.handle import ServerHandle
+from netfsfuse.smb.wire.header import Command
+from netfsfuse.smb.wire.query import ALL_ROOM, pack_query_all, parse_all
+from netfsfuse.smb.wire.read import pack_read
+from netfsfuse.types import FileAttr, coherency_of, creation_is_derived, same_content
+
+log = logging.getLogger(__name__)
+
+Build = Callable[[bytes, Transport], Request]
+"""Makes the request for a handle, sized to the credits of a connection."""
+
+
+class Owner(Protocol):
+    """Who knows all files that are open, see ``openfiles.py``."""
+
+    @property
+    def leasing(self) -> bool:
+        """Whether leases are to be asked for."""
+        ...
+
+    def park(self, handle: ServerHandle) -> bool:
+        """Whether it takes over a handle that nobody uses; else it is closed."""
+        ...
+
+    def broken(self, handle: ServerHandle) -> None:
+        """The handle's lease was broken."""
+        ...
+
+    def replaced(self, old: ServerHandle, new: ServerHandle) -> None:
+        """Nobody uses ``old`` any more, which was closed or lost: the file is open as ``new``."""
+        ...
+
+    def closed(self, file: SmbFile) -> None:
+        """The file is closed, by the server, too."""
+        ...
+
+
+class SmbFile:
+    """See the module. ``name`` is the server's path. Made by :meth:`open`, ended by ``aclose``."""
+
+    def __init__(
+        self,
+        session: Session,
+        name: str,
+        handle: ServerHandle,
+        attr: FileAttr,
+        owner: Owner | None = None,
+    ) -> None:
+        self.attr = attr
+        self.disk_id = (attr.file_id, handle.volume_id)
+        self._session = session
+        self._name = name
+        self._handle = handle
+        self._owner = owner
+        self._stale: str | None = None  # why it can be read no more
+        self._closed = False
+        self._reopening = trio.Lock()
+        handle.users += 1
+
+    @classmethod
+    async def open(
+        cls, session: Session, name: str, owner: Owner | None = None, *, head: int = 0
+    ) -> SmbFile:
+        """Open for reading, the first ``head`` bytes with it. Raises the server's refusal as a
+        NetfsError."""
+        handle, attr = await ServerHandle.open(session, name, head=head, on_break=_breaks(owner))
+        return cls(session, name, handle, attr, owner)
+
+    @property
+    def handle(self) -> ServerHandle:
+        """The handle as it is now."""
+        return self._handle
+
+    @property
+    def is_followed(self) -> bool:
+        """See ``OpenFile.is_followed``."""
+        return self._handle.is_followed
+
+    @property
+    def asked(self) -> float:
+        """When the server was asked for ``attr`` (trio clock)."""
+        return self._handle.asked
+
+    def share(self) -> SmbFile | None:
+        """Another file on the same handle; None when that is not to be had any more."""
+        if self._stale is not None or self._handle.number != self._session.number:
+            return None
+        return SmbFile(self._session, self._name, self._handle, self.attr, self._owner)
+
+    async def read(
+        self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
+    ) -> int:
+        """See ``ServerFile.read``. Reads no more at once than the credits we hold allow."""
+
+        def build(handle: bytes, transport: Transport) -> Request:
+            fitting = min(length, transport.largest_read)
+            body = pack_read(handle, start, fitting)
+            return Request(Command.READ, body, charge_for(fitting), Sink(buffer, at, fitting))
+
+        self._handle.was_read = True
+        channels = self._session.channels
+        if channels.wanted:
+            with channels.reading(length):
+                reply = await self._read_somewhere(channels, length, build, demand)
+        else:
+            reply = await self._exchange(build, demand)
+        if reply.status == status.SUCCESS:
+            return reply.transferred
+        if reply.status == status.END_OF_FILE:
+            return 0
+        raise status.error_of(reply.status, f"READ {self._name!r} at {start}")
+
+    async def _read_somewhere(
+        self, channels: Channels, length: int, build: Build, demand: Demand
+    ) -> Reply:
+        """Through the channel that suits best, and if that fails on the primary connection."""
+        handle = self._handle
+        if handle.siblings is None:
+            handle.siblings = Siblings(handle, channels)
+        lane, sibling = handle.siblings.choose(length)
+        if sibling is not None and lane.live is not None and self._stale is None:
+            with channels.on(lane, length):
+                reply = await self._read_beside(lane.live, sibling, build, demand)
+            if reply is not None:
+                return reply
+        with channels.on(channels.primary, length):
+            return await self._exchange(build, demand)
+
+    async def _read_beside(
+        self, transport: Transport, handle: ServerHandle, build: Build, demand: Demand
+    ) -> Reply | None:
+        try:
+            (reply,) = await transport.exchange([build(handle.raw, transport)], demand)
+        except (Disconnected, ProtocolError, Unaffordable):
+            return None
+        if reply.status in (status.SUCCESS, status.END_OF_FILE):
+            return reply
+        if reply.status == status.FILE_CLOSED:
+            handle.lose()
+        return None
+
+    @property
+    def whole(self) -> memoryview | None:
+        """See ``OpenFile.whole``."""
+        head = self._handle.head
+        is_whole = head is not None and len(head) == self.attr.size
+        return head if is_whole and self.attr == self._handle.attr else None
+
+    @property
+    def is_held(self) -> bool:
+        """See ``OpenFile.is_held``."""
+        return True
+
+    @property
+    def closes_at_once(self) -> bool:
+        """See ``OpenFile.closes_at_once``."""
+        return self._handle.closes_at_once
+
+    async def hold(self) -> None:
+        """See ``OpenFile.hold``."""
+
+    def take_head(self, head: memoryview) -> None:
+        """See ``OpenFile.take_head``."""
+        self._handle.head = head
+
+    def drop_head(self) -> None:
+        """See ``OpenFile.drop_head``. Whoever shares the handle loses it as well."""
+        self._handle.head = None
+
+    async def query(self) -> FileAttr:
+        """Attributes of the open file itself. Raises Stale when it cannot be reached any more."""
+        reply = await self._exchange(
+            lambda handle, _: Request(Command.QUERY_INFO, pack_query_all(handle), room=ALL_ROOM)
+        )
+        if reply.status not in (status.SUCCESS, status.BUFFER_OVERFLOW):
+            raise status.error_of(reply.status, f"QUERY_INFO {self._name!r}")
+        return self._session.file_ids.seen(parse_all(reply.message))
+
+    async def _exchange(self, build: Build, demand: Demand | None = None) -> Reply:
+        """One request on the handle as it is now; once more if connection or handle were lost."""
+        attempts = 2
+        while True:
+            transport = await self._ready()
+            handle = self._handle
+            request = build(handle.raw, transport)
+            attempts -= 1
+            try:
+                (reply,) = await transport.exchange([request], demand)
+            except Unaffordable:  # it has taken credits back since: less at a time
+                attempts += 1
+                continue
+            except (Disconnected, ProtocolError):
+                if not attempts:
+                    raise
+                continue
+            if reply.status == status.FILE_CLOSED:
+                if handle.given_up:  # by ourselves, while the request was on its way
+                    attempts += 1
+                else:
+                    handle.lose()
+            elif not self._session.lost(reply, transport):
+                return reply
+            if not attempts:
+                return reply
+
+    async def _ready(self) -> Transport:
+        """The live connection, with ``_handle`` valid on it."""
+        if self._stale is not None:
+            raise Stale(self._stale)
+        transport = await self._session.transport()
+        if self._handle.number == self._session.number:
+            return transport
+        async with self._reopening:
+            while True:
+                if self._stale is not None:
+                    raise Stale(self._stale)
+                transport = await self._session.transport()
+                if self._handle.number == self._session.number:
+                    return transport
+                await self._reopen()
+
+    async def _reopen(self) -> None:
+        log.info("opening %r again", self._name)
+        await self._handle.close(self._session)  # it is lost; its siblings may not be
+        try:
+            handle, attr = await ServerHandle.open(
+                self._session, self._name, on_break=_breaks(self._owner)
+            )
+        except (NotFound, IsADirectory) as gone:
+            self._stale = self._stale or f"{self._name!r} is gone"
+            raise Stale(self._stale) from gone
+        if not self._is(attr):
+            self._stale = self._stale or f"{self._name!r} is another file now"
+        if self._stale is not None:  # for one of these reasons, or closed meanwhile
+            await handle.close(self._session)
+            raise Stale(self._stale)
+        self._take(handle)
+
+    def _is(self, attr: FileAttr) -> bool:
+        """Whether ``attr`` describes this file, for all that is known without a handle of it."""
+        before = self.attr
+        return attr.file_id == before.file_id and (
+            attr.creation == before.creation or same_content(coherency_of(before), attr)
+        )
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``aclose`` was called: nobody reads it any more."""
+        return self._closed
+
+    def has_other_handle(self, other: SmbFile) -> bool:
+        """Whether the server holds a handle for this file, or soon may, that is not ``other``'s."""
+        mine = self._handle
+        return mine is not other._handle and (
+            mine.number == other._handle.number or mine.closing or self._reopening.locked()
+        )
+
+    async def renew(self, others: Iterable[SmbFile], stayed: Callable[[], Awaitable[bool]]) -> None:
+        """Give up the handles of this file and of ``others``, which are open on the same FileId,
+        and open it anew for all of them: no handle of ours is open when the server looks at it.
+
+        A FileId means one file only as long as it is held open. So a file whose handle had died
+        already, with its connection, takes the new handle only if it is its own file for certain:
+        a server gives a deleted file's FileId to a new one. It might do so between our CLOSE and
+        our CREATE as well. Where it makes creation times up they tell nothing of that; then
+        ``stayed`` is asked whether the name has stayed what it was since before this call.
+
+        Raises Stale when the name leads to another file by now; the others find that out by
+        themselves.
+        """
+        files = sorted({self, *others}, key=id)  # one order of locking
+        async with AsyncExitStack() as stack:
+            for file in files:
+                await stack.enter_async_context(file._reopening)
+            connection = self._handle.number
+            held = {file for file in files if file._handle.number == connection}
+            for old in {file._handle for file in files}:
+                old.given_up = True
+                await old.close(self._session)
+            handle, attr = await ServerHandle.open(
+                self._session, self._name, on_break=_breaks(self._owner)
+            )
+            same = {file for file in files if file._is(attr)}
+            if handle.number == connection:
+                # Held open until now: only where the server made creation times up it may have
+                # moved. It stores the one of a file that an SMB client writes to.
+                moved = {
+                    file
+                    for file in held - same
+                    if file.attr.file_id == attr.file_id
+                    and (creation_is_derived(attr) or creation_is_derived(file.attr))
+                }
+                try:
+                    if moved <= {self} or await stayed():  # nobody has read by this one yet
+                        same |= moved
+                    else:
+                        same |= moved & {self}
+                except BaseException:
+                    await handle.close(self._session)
+                    raise
+            if self not in same:
+                await handle.close(self._session)
+                raise Stale(f"{self._name!r} is another file now")
+            for file in same:
+                if file._stale is None:
+                    file._take(handle)
+                    file.attr = attr
+
+    def _take(self, handle: ServerHandle) -> None:
+        old, self._handle = self._handle, handle
+        old.users -= 1
+        handle.users += 1
+        handle.was_read |= old.was_read  # what was on its way is asked again
+        if not old.users and self._owner is not None:
+            self._owner.replaced(old, handle)
+
+    async def aclose(self) -> None:
+        """See ``OpenFile.aclose``."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stale = self._stale or f"{self._name!r} is closed"
+        handle = self._handle
+        handle.users -= 1
+        owner = self._owner
+        if not handle.users and (owner is None or not owner.park(handle)):
+            if handle.closes_at_once:
+                handle.close_at_once(self._session)
+            else:
+                await handle.close(self._session)
+        if owner is not None:
+            owner.closed(self)
+
+
+def _breaks(owner: Owner | None) -> Callable[[ServerHandle], None] | None:
+    return None if owner is None or not owner.leasing else owner.broken

@@ -1,0 +1,227 @@
+"""A handle on the server, which several of our open files may share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from netfsfuse.errors import NetfsError
+from netfsfuse.smb import status
+from netfsfuse.smb.connection.apart import undo_create
+from netfsfuse.smb.connection.exchange import Request
+from netfsfuse.smb.connection.transport import Transport
+from netfsfuse.smb.session.lease import Lease
+from netfsfuse.smb.session.session import Session
+from netfsfuse.smb.wire.create import (
+    FILE_NON_DIRECTORY_FILE,
+    FILE_READ_ATTRIBUTES,
+    FILE_READ_DATA,
+    Created,
+    pack_close,
+    pack_create,
+    parse_create,
+)
+from netfsfuse.smb.wire.header import RELATED_FILE_ID, Command
+from netfsfuse.smb.wire.read import pack_read, parse_read
+from netfsfuse.types import FileAttr
+
+if TYPE_CHECKING:
+    from netfsfuse.smb.session.siblings import Siblings
+
+log = logging.getLogger(__name__)
+
+_CLOSE_SECONDS = 5.0
+READ_ACCESS = FILE_READ_DATA | FILE_READ_ATTRIBUTES
+_CLOSED = -1
+
+
+class ServerHandle:
+    """``raw`` is valid on connection ``number`` of the session. ``users`` share it; the last one
+    closes it. ``given_up``: it was closed, or is being closed, to be replaced by another.
+    ``siblings``: those of the same file on further connections, closed with it. ``name`` and
+    ``attr`` are what it was opened by, ``asked`` when (trio clock), ``is_followed`` whether
+    ``name`` leads through a link (``followed.py``). ``head``: the file's beginning, as far as it
+    was asked for with the open, ``was_read``: more was. ``lease`` is None where none was granted.
+    """
+
+    __slots__ = (
+        "_closing",
+        "asked",
+        "attr",
+        "given_up",
+        "head",
+        "is_followed",
+        "lease",
+        "name",
+        "number",
+        "raw",
+        "siblings",
+        "users",
+        "volume_id",
+        "was_read",
+    )
+
+    def __init__(
+        self,
+        raw: bytes,
+        number: int,
+        *,
+        name: str,
+        attr: FileAttr,
+        volume_id: int,
+        asked: float = 0.0,
+    ) -> None:
+        self.raw = raw
+        self.number = number
+        self.name = name
+        self.attr = attr
+        self.volume_id = volume_id
+        self.asked = asked
+        self.is_followed = False
+        self.head: memoryview | None = None
+        self.was_read = False
+        self.lease: Lease | None = None
+        self.users = 0
+        self.given_up = False
+        self.siblings: Siblings | None = None
+        self._closing = trio.Lock()
+
+    @classmethod
+    async def open(
+        cls,
+        session: Session,
+        name: str,
+        *,
+        head: int = 0,
+        on_break: Callable[[ServerHandle], None] | None = None,
+    ) -> tuple[ServerHandle, FileAttr]:
+        """Open ``name`` for reading, and read its first ``head`` bytes (64 KiB at most, or what
+        the server sends at once) in the same round trip. Raises the server's refusal as a
+        NetfsError. With ``on_break``, which hears of breaks, a lease is asked for."""
+        number, asked, asking = _CLOSED, 0.0, 0
+        lease: Lease | None = None
+
+        def build(transport: Transport) -> list[Request]:
+            nonlocal number, asked, lease, asking
+            number, asked = session.number, trio.current_time()
+            if lease is not None:  # of an attempt that failed
+                lease.end()
+            if on_break is not None:
+                lease = session.leases.begin()
+            body = pack_create(
+                name,
+                access=READ_ACCESS,
+                options=FILE_NON_DIRECTORY_FILE,
+                lease=b"" if lease is None else lease.context,
+            )
+            requests = [Request(Command.CREATE, body, undo=undo_create)]
+            if head:
+                room = min(head, transport.established.max_read)
+                requests.append(
+                    Request(Command.READ, pack_read(RELATED_FILE_ID, 0, room), room=room)
+                )
+            asking = len(requests)
+            return requests + session.followed.question(name)
+
+        opened = None
+        try:
+            replies = await session.exchange(build)
+            followed = session.followed.answer(
+                replies[asking:], number, is_file=not replies[0].status
+            )
+            if replies[0].status:
+                raise status.error_of(replies[0].status, f"CREATE {name!r}", name)
+            created = parse_create(replies[0].message)
+            opened = cls(
+                created.handle,
+                number,
+                name=name,
+                attr=session.file_ids.seen(created.attr),
+                volume_id=created.volume_id,
+                asked=asked,
+            )
+        finally:
+            if lease is not None and (opened is None or not opened._take_lease(lease, created)):
+                lease.end()
+        opened.is_followed = followed
+        if lease is not None and opened.lease is lease and on_break is not None:
+            lease.on_break = partial(on_break, opened)
+        if head and not replies[1].status:
+            offset, length = parse_read(replies[1].message)
+            opened.head = replies[1].message[offset : offset + length]
+        return opened, opened.attr
+
+    def _take_lease(self, lease: Lease, created: Created) -> bool:
+        """Whether the server has granted it, and not taken it back already."""
+        lease.grant(created.lease)
+        if lease.reads:
+            self.lease = lease
+        return lease.reads
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether no other SMB client can have changed the file since it was opened."""
+        return self.lease is not None and self.lease.reads
+
+    @property
+    def closing(self) -> bool:
+        """Whether the server was asked to close it and has not answered."""
+        return self._closing.locked()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was closed, by us or by the server."""
+        return self.number == _CLOSED
+
+    def lose(self) -> None:
+        """The server does not know it any more."""
+        self.number = _CLOSED
+        self._end_lease()
+
+    def _end_lease(self) -> None:
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            lease.end()
+
+    @property
+    def closes_at_once(self) -> bool:
+        """Whether the server closes it before anything that it is asked later: it lets a CLOSE wait
+        for reads that are under way."""
+        return not self.was_read and self.siblings is None and not self.closing
+
+    def close_at_once(self, session: Session) -> None:
+        """CLOSE, before anything that is asked from here on, and wait for nothing."""
+        raw, number = self.raw, self.number
+        self.lose()
+        session.close_later(raw, number)
+
+    async def close(self, session: Session) -> None:
+        """CLOSE, unless that was done, or the connection is gone and the handle with it.
+
+        When this returns the server has closed it, whoever of several callers asked first. Never
+        raises; bounded in time, shielded from cancellation.
+        """
+        with trio.CancelScope(shield=True):
+            async with self._closing:
+                number, self.number = self.number, _CLOSED
+                self._end_lease()
+                if self.siblings is not None:
+                    with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+                        await self.siblings.aclose()
+                if number not in (_CLOSED, session.number):
+                    return
+                if number != _CLOSED:
+                    await self._close(session, number)
+
+    async def _close(self, session: Session, number: int) -> None:
+        with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+            try:
+                transport = await session.transport()
+                if number == session.number:
+                    await transport.exchange([Request(Command.CLOSE, pack_close(self.raw))])
+            except NetfsError as failed:
+                log.debug("CLOSE: %s", failed)

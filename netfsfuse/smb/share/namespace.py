@@ -1,0 +1,183 @@
+"""The names below the mounted folder of a share: vfs's Namespace over SMB3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from netfsfuse.errors import InvalidArgument, NotSupported
+from netfsfuse.smb import status
+from netfsfuse.smb.connection.exchange import Reply, Request
+from netfsfuse.smb.connection.transport import Transport
+from netfsfuse.smb.session.session import Session
+from netfsfuse.smb.share import compound
+from netfsfuse.smb.share.deferred import LaterFile
+from netfsfuse.smb.share.directory import SmbListing
+from netfsfuse.smb.share.file import SmbFile
+from netfsfuse.smb.share.handle import READ_ACCESS
+from netfsfuse.smb.share.names import decode_name, is_surely_listed, path_to_server
+from netfsfuse.smb.share.openfiles import OpenFiles
+from netfsfuse.smb.share.reparse import MFSYMLINK_SIZE, is_link_tag, parse_mfsymlink, parse_reparse
+from netfsfuse.smb.share.watch import SmbWatch
+from netfsfuse.smb.wire.create import (
+    FILE_NON_DIRECTORY_FILE,
+    FILE_OPEN_REPARSE_POINT,
+    FILE_READ_ATTRIBUTES,
+    FILE_READ_DATA,
+    pack_create,
+    parse_create,
+)
+from netfsfuse.smb.wire.header import RELATED_FILE_ID, Command
+from netfsfuse.smb.wire.query import (
+    FSCTL_GET_REPARSE_POINT,
+    pack_ioctl,
+    pack_query_full_size,
+    parse_full_size,
+    parse_ioctl,
+)
+from netfsfuse.smb.wire.read import pack_read, parse_read
+from netfsfuse.types import FileAttr, VolumeStat
+
+_REPARSE_ROOM = 16 * 1024  # [MS-FSCC] 2.1.2: MAXIMUM_REPARSE_DATA_BUFFER_SIZE
+
+
+class SmbNamespace:
+    """Implements ``vfs.ops.Namespace``. ``mfsymlinks``: take Minshall+French files for links.
+    ``lease_trust``: seconds for which a lease stands for a file, 0 for no leases."""
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        subdir: str = "",
+        mfsymlinks: bool = True,
+        lease_trust: float = 0.0,
+    ) -> None:
+        self._session = session
+        self._subdir = subdir
+        self._mfsymlinks = mfsymlinks
+        self._files = OpenFiles(session, trust=lease_trust if session.config.leases else 0.0)
+
+    def _server_path(self, path: str) -> str:
+        return path_to_server(f"{self._subdir}/{path}", self._session.odd_names)
+
+    def decode_name(self, raw: bytes) -> str:
+        """See ``Namespace.decode_name``."""
+        return decode_name(raw)
+
+    def is_surely_listed(self, name: str) -> bool:
+        """See ``Namespace.is_surely_listed``."""
+        return is_surely_listed(name)
+
+    async def _ask(
+        self,
+        path: str,
+        *middle: Request,
+        access: int = FILE_READ_ATTRIBUTES,
+        options: int = FILE_OPEN_REPARSE_POINT,
+    ) -> list[Reply]:
+        name = self._server_path(path)
+        self._files.give_way(name)
+        return await compound.ask(self._session, name, *middle, access=access, options=options)
+
+    async def stat(self, path: str) -> FileAttr:
+        """See ``Namespace.stat``."""
+        name = self._server_path(path)
+        self._files.give_way(name)
+        return await compound.stat(self._session, name)
+
+    def may_be_link(self, attr: FileAttr) -> bool:
+        """See ``Namespace.may_be_link``."""
+        if attr.is_reparse:
+            return not attr.reparse_tag or is_link_tag(attr.reparse_tag)
+        return self._mfsymlinks and attr.size == MFSYMLINK_SIZE and not attr.is_directory
+
+    async def read_link(self, path: str, attr: FileAttr) -> str | None:
+        """See ``Namespace.read_link``."""
+        if attr.is_reparse:
+            room = min(_REPARSE_ROOM, self._session.max_transact)
+            ioctl = pack_ioctl(RELATED_FILE_ID, FSCTL_GET_REPARSE_POINT, room)
+            try:
+                replies = await self._ask(path, Request(Command.IOCTL, ioctl, room=room))
+            except (InvalidArgument, NotSupported):
+                return None
+            return parse_reparse(parse_ioctl(replies[1].message))
+        room = MFSYMLINK_SIZE + 1
+        read = Request(Command.READ, pack_read(RELATED_FILE_ID, 0, room), room=room)
+        replies = await self._ask(path, read, access=FILE_READ_DATA)
+        if replies[1].status == status.END_OF_FILE:  # cut short since its size was known
+            return None
+        offset, length = parse_read(replies[1].message)
+        return parse_mfsymlink(bytes(replies[1].message[offset : offset + length]))
+
+    @property
+    def leasing(self) -> bool:
+        """See ``Namespace.leasing``."""
+        return self._files.leasing and bool(self._session.leases.version)
+
+    async def open(
+        self,
+        path: str,
+        *,
+        head: int = 0,
+        known: FileAttr | None = None,
+        on_break: Callable[[], None] | None = None,
+    ) -> SmbFile:
+        """See ``Namespace.open``."""
+        name = self._server_path(path)
+        return await self._files.open(name, head=head, known=known, on_break=on_break)
+
+    def open_later(
+        self,
+        path: str,
+        attr: FileAttr,
+        head: memoryview | None,
+        opened: Callable[[FileAttr], None],
+    ) -> LaterFile:
+        """See ``Namespace.open_later``."""
+        return LaterFile(self._files, self._server_path(path), attr, head, opened)
+
+    async def fetch(self, path: str, size: int) -> tuple[FileAttr, memoryview] | None:
+        """See ``Namespace.fetch``."""
+        name = self._server_path(path)
+        self._files.give_way(name)
+        create = pack_create(name, access=READ_ACCESS, options=FILE_NON_DIRECTORY_FILE)
+        session = self._session
+        question = session.followed.ask(name)
+
+        def build(transport: Transport) -> list[Request]:
+            requests = [Request(Command.CREATE, create), compound.CLOSE]
+            if room := min(size, transport.established.max_read):
+                read = Request(Command.READ, pack_read(RELATED_FILE_ID, 0, room), room=room)
+                requests.insert(1, read)
+            return requests
+
+        replies = await session.exchange(build)
+        followed = await session.followed.learn(question, is_file=not replies[0].status)
+        if replies[0].status:
+            raise status.error_of(replies[0].status, f"CREATE {name!r}", name)
+        created = parse_create(replies[0].message)
+        attr = session.file_ids.seen(created.attr)
+        if followed:
+            return None
+        if self._files.holds((attr.file_id, created.volume_id)):
+            return None
+        if not size or replies[1].status:  # at its end, or refused: who reads it is told
+            return attr, memoryview(b"")
+        offset, length = parse_read(replies[1].message)
+        return attr, replies[1].message[offset : offset + length]
+
+    def watch(self, path: str, *, tree: bool = False) -> SmbWatch | None:
+        """See ``Namespace.watch``."""
+        return SmbWatch.begin(self._session, self._server_path(path), tree=tree)
+
+    async def list(self, path: str) -> SmbListing:
+        """See ``Namespace.list``."""
+        name = self._server_path(path)
+        self._files.give_way_below(name)
+        return await SmbListing.open(self._session, name)
+
+    async def stat_volume(self) -> VolumeStat:
+        """See ``Namespace.stat_volume``."""
+        query = Request(Command.QUERY_INFO, pack_query_full_size(RELATED_FILE_ID))
+        replies = await self._ask("", query, options=0)
+        return parse_full_size(replies[1].message)

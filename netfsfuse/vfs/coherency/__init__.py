@@ -1,0 +1,1 @@
+"""What may be believed: ``watches`` on directories, ``opened`` (files that were opened)."""

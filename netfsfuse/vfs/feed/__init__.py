@@ -1,0 +1,1 @@
+"""What ``netfsfuse watch`` reads: ``feeds``, and ``treewatch`` over a tree."""

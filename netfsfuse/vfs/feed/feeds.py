@@ -1,0 +1,192 @@
+"""What happens on the server below a directory, for whoever wants to read along.
+
+A feed is a watch of a tree (``treewatch.py``) and the last changes that it told. It lives as long
+as somebody asks for it, and ``IDLE`` longer. A reader says up to which change it has read; one who
+is too slow is told that changes were lost, and so is everybody after an outage.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import trio
+
+from netfsfuse.errors import NetfsError, NotADirectory, NotSupported
+from netfsfuse.tasks import ServiceNursery
+from netfsfuse.types import Change, ChangeKind
+from netfsfuse.vfs.feed.treewatch import TreeWatch
+from netfsfuse.vfs.inodes.inodes import Inode
+from netfsfuse.vfs.ops import Namespace
+
+log = logging.getLogger(__name__)
+
+REMEMBERED = 4096
+"""Changes of a feed."""
+
+PAGE = 100
+"""Changes of one answer."""
+
+PAGE_BYTES = 60 * 1024
+"""Bytes of one answer as JSON: an attribute holds 64 KiB."""
+
+PATH_MAX = 4096
+"""Bytes of a path that can be told: no program here could use a longer one. Two of them, each byte
+written as six, are less than a page."""
+
+FEEDS_MAX = 2
+DIRECTORIES_MAX = 96
+"""Watched by themselves for one feed: all feeds together take less than the mount's own watches."""
+
+IDLE = 10.0
+_AGAIN = 1.0
+_LOST = "lost"
+_FRAME = 100  # names, quotes and the other values
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One change. ``when``: seconds since 1970, by our clock; ``to``: the new name of what was
+    renamed. ``kind`` ``lost``: some changes before it were not told."""
+
+    when: float
+    kind: str
+    path: str = ""
+    to: str = ""
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it takes as JSON, and a few more."""
+        return len(json.dumps(self.path)) + len(json.dumps(self.to)) + _FRAME
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What came after a reader's last: ``following`` is what to say next time."""
+
+    following: int
+    happenings: Sequence[Happening]
+
+
+class _Feed:
+    def __init__(self) -> None:
+        self.last = 0
+        self.happenings: deque[tuple[int, Happening]] = deque(maxlen=REMEMBERED)
+        self.begun = False
+        self.failure: NetfsError | None = None
+        self.scope = trio.CancelScope()
+        self.asked()
+
+    def asked(self) -> None:
+        """Somebody reads it: it lives on."""
+        self.scope.deadline = trio.current_time() + IDLE
+
+    def begin(self) -> None:
+        """The server tells from now on, for the first time or after an outage."""
+        if self.begun:
+            self.add(Happening(time.time(), _LOST))
+        self.begun = True
+
+    def add(self, *happenings: Happening) -> None:
+        """The newest."""
+        for happening in happenings:
+            self.last += 1
+            self.happenings.append((self.last, happening))
+
+
+class Feeds:
+    """See the module. ``nursery`` runs the feeds."""
+
+    def __init__(self, namespace: Namespace, nursery: ServiceNursery) -> None:
+        self._namespace = namespace
+        self._nursery = nursery
+        self._feeds: dict[Inode, _Feed] = {}
+
+    def page(self, inode: Inode, after: int) -> Page:
+        """What happened after change ``after``; with -1 where to begin, which is -1 until the
+        server tells. Raises NotSupported, NotADirectory."""
+        if not inode.attr.is_directory:
+            raise NotADirectory(inode.path)
+        feed = self._feeds.get(inode)
+        if feed is None:
+            if len(self._feeds) >= FEEDS_MAX:
+                raise NotSupported("too many directories are read along already")
+            feed = self._feeds[inode] = _Feed()
+            if after >= 0:  # a reader of an earlier feed goes on, and is told of its loss
+                feed.last = after
+                feed.add(Happening(time.time(), _LOST))
+            self._nursery.start_soon(self._follow, inode, feed)
+        feed.asked()
+        if feed.failure is not None:
+            raise feed.failure
+        if after < 0:
+            return Page(feed.last if feed.begun else -1, ())
+        return _page(feed, after)
+
+    async def _follow(self, inode: Inode, feed: _Feed) -> None:
+        """The task of one feed, until nobody reads any more."""
+
+        def told(changes: Sequence[Change]) -> None:
+            feed.add(*_happenings(changes, time.time()))
+
+        try:
+            with feed.scope:
+                while True:
+                    watch = TreeWatch(self._namespace, inode.path, told, most=DIRECTORIES_MAX)
+                    try:
+                        await watch.run(feed.begin)
+                    except NotSupported as refused:
+                        feed.failure = refused
+                    except NetfsError as failed:
+                        log.debug("reading along in %r: %s", inode.path, failed)
+                    except Exception:  # of one of its tasks: its readers are told of a loss
+                        log.exception("reading along in %r failed", inode.path)
+                    await trio.sleep(_AGAIN)
+        finally:
+            del self._feeds[inode]
+
+
+def _happenings(changes: Sequence[Change], now: float) -> list[Happening]:
+    """A rename's two halves as one."""
+    if not changes:
+        return [Happening(now, _LOST)]
+    found: list[Happening] = []
+    renamed: str | None = None
+    for name, kind in changes:
+        if len(name.encode("utf-8", "surrogatepass")) > PATH_MAX:
+            found.append(Happening(now, _LOST))
+            renamed = None
+            continue
+        if kind is ChangeKind.RENAMED_TO and renamed is not None:
+            found[-1] = Happening(now, ChangeKind.RENAMED_FROM.value, renamed, name)
+            renamed = None
+            continue
+        renamed = name if kind is ChangeKind.RENAMED_FROM else None
+        shown = {
+            ChangeKind.RENAMED_FROM: ChangeKind.REMOVED,  # to somewhere else
+            ChangeKind.RENAMED_TO: ChangeKind.CREATED,
+        }.get(kind, kind)
+        found.append(Happening(now, shown.value, name))
+    return found
+
+
+def _page(feed: _Feed, after: int) -> Page:
+    known: list[tuple[int, Happening]] = []
+    weight = _FRAME
+    for number, each in feed.happenings:
+        if number <= after:
+            continue
+        weight += each.weight
+        if len(known) == PAGE or weight > PAGE_BYTES:
+            break
+        known.append((number, each))
+    if not known:
+        return Page(feed.last, ())
+    happenings = [each for _, each in known]
+    if known[0][0] > after + 1:
+        happenings.insert(0, Happening(happenings[0].when, _LOST))
+    return Page(known[-1][0], happenings)

@@ -1,0 +1,1 @@
+"""Open files: ``files`` (the calls), ``holding`` (handles for what stays open), ``closings``."""

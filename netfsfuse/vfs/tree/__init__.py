@@ -1,0 +1,1 @@
+"""Names: ``names``, ``listings``, ``former_names``, ``links``, ``aliases``, ``relisting``."""

@@ -1,0 +1,339 @@
+"""From names to inodes, and what is believed of them. Raises ``NetfsError`` only.
+
+Every answer of the server passes :meth:`Names.bind` or :meth:`Names.accept`, which hold it against
+the inode that the kernel means: a changed file retires its content, and a name that has become
+another file raises Stale (getattr, open), upon which the kernel looks the name up anew, or gets a
+new generation (look-up, listing), upon which it drops the old inode's pages and handles.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Iterable
+
+import trio
+
+from netfsfuse.config import TrustConfig
+from netfsfuse.errors import (
+    AccessDenied,
+    Disconnected,
+    Locked,
+    NetfsError,
+    NotADirectory,
+    NotFound,
+    Stale,
+)
+from netfsfuse.types import FileAttr, creation_is_derived, same_content
+from netfsfuse.types import coherency_of as record_of
+from netfsfuse.vfs.contents import Contents
+from netfsfuse.vfs.inodes.directory import Known, Missing, find
+from netfsfuse.vfs.inodes.identity import surely_same_file
+from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
+from netfsfuse.vfs.ops import Namespace, OpenFile
+from netfsfuse.vfs.tree.aliases import Aliases
+from netfsfuse.vfs.tree.former_names import Moves
+from netfsfuse.vfs.tree.links import NOTHING, Answers, Links
+from netfsfuse.vfs.tree.relisting import Relisting
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 2.0
+"""Seconds that ``stat`` of the root and ``df`` wait for the server before they show what was."""
+
+REST = 5.0
+"""Seconds after which a silent server is asked for the root again."""
+
+
+class Names:
+    """See the module. ``open_files``: the files that are open by an inode, to ask them.
+    ``drop_entry``: see ``Moves``, ``relist``: see ``Relisting``."""
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        contents: Contents,
+        inodes: InodeTable,
+        trust: TrustConfig,
+        links: Links,
+        open_files: Callable[[Inode], Iterable[OpenFile]],
+        drop_entry: Callable[[Inode, str], Awaitable[None]],
+        relist: Callable[[Inode], Awaitable[None]],
+    ) -> None:
+        self._trust = trust
+        self._namespace = namespace
+        self._contents = contents
+        self._inodes = inodes
+        self._links = links
+        self._open_files = open_files
+        self._relisting = Relisting(relist)
+        self._aliases = Aliases(namespace, inodes)
+        self.moves = Moves(namespace, drop_entry, unasked=trust.unasked)
+
+    # -- what is believed ---------------------------------------------------------------------
+
+    def is_watched(self, inode: Inode, asked: float) -> bool:
+        """Whether a change of the inode since ``asked`` would have been told, and none was."""
+        now = trio.current_time()
+        if self._lifetime(inode.attr) <= 0 or inode.astray or inode.linked:
+            return False
+        if (parent := inode.parent) is not None:
+            watched = parent.watched
+            if watched is None or not watched.speaks_for(asked, now):
+                return False
+            if not watched.unchanged(inode.name, asked):
+                return False
+        if not inode.attr.is_directory:
+            return True
+        # A directory's times are changed by what happens in it, of which its parent is not told.
+        own = inode.watched
+        return own is not None and own.speaks_for(asked, now) and own.names_unchanged(asked)
+
+    def _lifetime(self, attr: FileAttr) -> float:
+        return self._trust.acdirmax if attr.is_directory else self._trust.acregmax
+
+    def has_watch(self, inode: Inode) -> bool:
+        """Whether the server tells of changes in the inode's directory."""
+        watched = None if inode.parent is None else inode.parent.watched
+        return watched is not None and watched.lives
+
+    def may_open_unasked(self, inode: Inode) -> bool:
+        """Whether an open may do without the server: nothing can have changed, as far as can be
+        told. In ``loose`` also within the lifetime of the attributes."""
+        now = trio.current_time()
+        if self._trust.mode == "loose" and self.believed_for(inode) > 0:
+            return True
+        if not self._trust.unasked or not self.is_watched(inode, inode.known_at):
+            return False
+        watched = None if inode.parent is None else inode.parent.watched
+        return (
+            watched is not None
+            and watched.is_calm(now)
+            and watched.hears_of_all_since(inode.known_at)
+        )
+
+    def believed_for(self, inode: Inode) -> float:
+        """Seconds for which the inode's attributes are believed from now on, 0 for none."""
+        parent = inode.parent
+        if parent is not None and (watched := parent.watched) is not None:
+            if not watched.unchanged(inode.name, inode.known_at):
+                return 0.0
+            if self.is_watched(inode, inode.known_at):
+                return self._lifetime(inode.attr)
+        return max(0.0, inode.attr_until - trio.current_time())
+
+    # -- look-ups -----------------------------------------------------------------------------
+
+    async def lookup(self, parent: int, raw_name: bytes) -> Inode:
+        """The inode a name leads to. The caller counts the look-up once the kernel is told.
+
+        Raises NotFound for a name that is not there.
+        """
+        directory = self._inodes.get(parent)
+        name = self._namespace.decode_name(raw_name)
+        path = directory.path_of(name)
+        asked = trio.current_time()
+        if directory.folder is not None:
+            attr = directory.folder.attrs.get(name)
+            lifetime = 0.0 if attr is None else self._lifetime(attr)
+            found = find(directory.folder, directory.watched, name, asked, lifetime)
+            if isinstance(found, Missing) and self._namespace.is_surely_listed(name):
+                raise NotFound(path)
+            if isinstance(found, Known):
+                known = self._inodes.find(self._aliases.number(directory, name, found.attr))
+                there = known is not None and (known.parent, known.name) == (directory, name)
+                if known is not None and there and self.believed_for(known) > 0:
+                    return known
+                is_listed = known is None or not known.linked
+                if is_listed and (not found.attr.is_directory or asked < found.asked + lifetime):
+                    return await self.bind(directory, name, found.attr, found.asked)
+        attr = await self._namespace.stat(path)
+        return await self.bind(directory, name, attr, asked)
+
+    def bind_at_once(
+        self, parent: Inode, name: str, attr: FileAttr, asked: float, answers: Answers = NOTHING
+    ) -> Inode | None:
+        """As :meth:`bind`, where that needs no question to the server; else None."""
+        if self._namespace.may_be_link(attr) and answers.get(name, "unknown") is not None:
+            return None
+        number = self._aliases.number(parent, name, attr)
+        inode = self._inodes.find(number)
+        if inode is None:
+            inode = self._inodes.add(Inode(number, parent, name, attr))
+            inode.alias = self._aliases.is_alias(parent, name, attr)
+        elif asked < inode.known_at:
+            return inode
+        elif (
+            inode.parent is not parent
+            or inode.name != name
+            or inode.target is not None
+            or not (inode.attr == attr or surely_same_file(inode.attr, attr))
+        ):
+            return None
+        inode.astray = False
+        self.learn(inode, attr, asked)
+        return inode
+
+    async def bind(
+        self, parent: Inode, name: str, attr: FileAttr, asked: float, answers: Answers = NOTHING
+    ) -> Inode:
+        """The inode for what the server, ``asked`` then, says is ``name`` in ``parent``.
+        ``answers``: what ``Links`` has found out already."""
+        path = parent.path_of(name)
+        target = answers[name] if name in answers else await self._links.target(path, attr)
+        number = await self._aliases.find(parent, name, attr)
+        same = True
+        while (inode := self._inodes.find(number)) is not None:
+            if asked < inode.known_at:
+                return inode
+            same = await self._is_same(inode, attr)
+            # The kernel may have forgotten it meanwhile, or somebody learned more.
+            if self._inodes.find(number) is inode and asked >= inode.known_at:
+                break
+        if inode is None:
+            inode = self._inodes.add(Inode(number, parent, name, attr))
+            inode.alias = self._aliases.is_alias(parent, name, attr)
+        else:
+            if not same:
+                log.debug("inode %d is another file now: %s", number, path)
+                inode.generation = attr.creation
+                inode.pages = None
+                self._contents.retire(number)
+            elif (inode.parent, inode.name) != (parent, name) and creation_is_derived(attr):
+                # It may be another file by another name, with equal times: see fscache/cookie.py.
+                inode.pages = None
+                self._contents.retire(number)
+            if not inode.holds(parent):
+                self.moves.note(inode, parent, name, self._lifetime(attr))
+                inode.parent, inode.name = parent, name
+        inode.target = target
+        inode.astray = False
+        self.learn(inode, attr, asked)
+        return inode
+
+    def learn(self, inode: Inode, attr: FileAttr, asked: float) -> None:
+        """Take in what is known for certain to be the inode's, the answer to a question of
+        ``asked``, unless a later one was answered first: the kernel would be told an old size, and
+        cut readers off who have seen more.
+        """
+        if asked < inode.known_at:
+            return
+        before = inode.attr
+        if before.write != attr.write or before.change != attr.change or before.size != attr.size:
+            inode.moved_after, inode.same_since = inode.known_at, trio.current_time()
+        elif inode.same_since == math.inf:
+            inode.same_since = trio.current_time()
+        inode.known_at = asked
+        inode.attr = attr
+        inode.attr_until = asked + self._lifetime(attr)
+        self._contents.changed(inode.number, attr)
+
+    async def _is_same(self, inode: Inode, attr: FileAttr) -> bool:
+        """Whether what has the inode's number now may go on as the inode.
+
+        It may be a new file that was given a dead one's number. That matters to those who hold the
+        inode's file open, and an open handle can be asked. With none open it is a matter of
+        content, as any change in place is (and servers that derive creation times tell the two
+        apart by nothing): the kernel would fail everybody who is just opening the inode with EIO if
+        it were told of another one each time.
+        """
+        if surely_same_file(inode.attr, attr):
+            return True
+        if inode.attr.is_directory != attr.is_directory:
+            return False
+        files = list(self._open_files(inode))
+        for file in files:
+            try:
+                now = await file.query()
+            except NetfsError as failed:
+                log.debug("asking an open handle: %s", failed)
+                continue
+            # It may have changed since ``attr`` was asked for.
+            if now.file_id == attr.file_id and surely_same_file(now, attr):
+                return True
+        return not files
+
+    async def accept(
+        self, inode: Inode, attr: FileAttr, asked: float, *, final: bool = False
+    ) -> None:
+        """Hold what is at the inode's path now against the inode. Raises Stale if it is another.
+
+        ``final``: it was opened, and no other handle of ours could stand in the way of its times,
+        so it counts more than what was asked later by its path.
+        """
+        if final:
+            inode.known_at = min(inode.known_at, asked)
+        if inode is not self._inodes.root and asked >= inode.known_at:
+            if not inode.is_the_one(attr, inode.path):
+                raise Stale(f"{inode.path!r} is another file now")
+            if not await self._is_same(inode, attr):
+                raise Stale(f"{inode.path!r} was made anew")
+            if not same_content(record_of(inode.attr), attr):
+                await self._accept_target(inode, attr)
+        inode.astray = False
+        self.learn(inode, attr, asked)
+
+    async def _accept_target(self, inode: Inode, attr: FileAttr) -> None:
+        """A changed file may have become a symlink, or one that leads elsewhere."""
+        target = await self._links.target(inode.path, attr)
+        if (target is None) != (inode.target is None):
+            raise Stale(f"{inode.path!r} is of another kind now")
+        inode.target = target
+
+    # -- attributes ---------------------------------------------------------------------------
+
+    async def getattr(self, number: int) -> Inode:
+        """The inode with attributes that are believed.
+
+        The root is answered from memory while the server cannot be reached.
+        """
+        inode = self._inodes.get(number)
+        if self.believed_for(inode) > 0:
+            return inode
+        if inode is self._inodes.root:
+            await self._refresh_root(inode)
+            return inode
+        if inode.astray and await self._ask_open_files(inode):
+            return inode
+        try:
+            listed = await self._relisting.newer(inode, self._lifetime(inode.attr))
+            if listed is not None:
+                await self.accept(inode, listed.attr, listed.asked)
+            else:
+                asked = trio.current_time()
+                await self.accept(inode, await self._namespace.stat(inode.path), asked)
+        except (NotFound, NotADirectory, AccessDenied, Stale) as elsewhere:
+            if not await self._ask_open_files(inode):
+                if isinstance(elsewhere, NotFound):
+                    raise Stale(f"{inode.path!r} is gone") from elsewhere
+                raise
+            inode.astray = True
+        return inode
+
+    async def _refresh_root(self, root: Inode) -> None:
+        """Every desktop and every df stats mount points: a server that is away must not hang it."""
+        asked = trio.current_time()
+        try:
+            with trio.move_on_after(PATIENCE) as scope:
+                self.learn(root, await self._namespace.stat(""), asked)
+        except Disconnected as failed:
+            log.debug("the root is shown as it was: %s", failed)
+        if scope.cancelled_caught:  # one path look-up asks several times, and would wait each time
+            root.attr_until = trio.current_time() + REST
+
+    async def _ask_open_files(self, inode: Inode) -> bool:
+        """Learn from the files that are open by the inode what it is like now, whatever its path
+        leads to; False if there are none. One that no handle holds is what it was opened as."""
+        asked = trio.current_time()
+        unheld: FileAttr | None = None
+        for file in self._open_files(inode):
+            try:
+                self.learn(inode, await file.query(), asked)
+            except (Stale, AccessDenied, Locked) as gone:
+                log.debug("asking an open handle: %s", gone)
+                unheld = unheld if file.is_held else file.attr
+            else:
+                return True
+        if unheld is not None:
+            self.learn(inode, unheld, asked)
+        return unheld is not None
