@@ -11,8 +11,9 @@ import trio.testing
 
 from netfsfuse.errors import MountError
 from netfsfuse.smb.connection.credits import CREDIT_BYTES
-from netfsfuse.smb.session import channels, saturation, siblings
+from netfsfuse.smb.session import channels, saturation
 from netfsfuse.smb.session.session import Session
+from netfsfuse.smb.share import siblings
 from netfsfuse.smb.share.file import SmbFile
 from netfsfuse.smb.share.openfiles import OpenFiles
 from netfsfuse.smb.wire.header import Command
@@ -31,7 +32,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first reads are reason enough for everything."""
     monkeypatch.setattr(saturation, "BUSY", 0)
     monkeypatch.setattr(saturation, "SECONDS", 0.0)
-    monkeypatch.setattr(siblings, "WORTH", 0)
+    monkeypatch.setattr(siblings, "EXTRA_HANDLE_MIN_BYTES", 0)
 
 
 def one_file(kind: type[Server] = Server) -> Server:

@@ -16,8 +16,9 @@ from netfsfuse.netfs.demand import Demand
 from netfsfuse.netfs.memory.buffer import Buffer
 from netfsfuse.smb.connection.apart import undo_create
 from netfsfuse.smb.connection.exchange import Request
-from netfsfuse.smb.session import saturation, siblings
+from netfsfuse.smb.session import saturation
 from netfsfuse.smb.session.session import Session
+from netfsfuse.smb.share import siblings
 from netfsfuse.smb.share.namespace import SmbNamespace
 from netfsfuse.smb.wire.create import FILE_DIRECTORY_FILE, pack_create
 from netfsfuse.smb.wire.header import RELATED_FILE_ID, Command
@@ -92,7 +93,7 @@ async def test_right_bytes_with_random_limits(
     chance = random.Random(seed)
     monkeypatch.setattr(saturation, "SECONDS", 0.0)
     monkeypatch.setattr(saturation, "BUSY", 2 * MIB)
-    monkeypatch.setattr(siblings, "WORTH", MIB)
+    monkeypatch.setattr(siblings, "EXTRA_HANDLE_MIN_BYTES", MIB)
     name = f"random-{seed}"
     content = content_of(any_samba, name)
     max_channels = chance.randint(1, 4)
@@ -109,7 +110,7 @@ async def test_several_channels_carry_one_file(
 ) -> None:
     monkeypatch.setattr(saturation, "SECONDS", 0.0)
     monkeypatch.setattr(saturation, "BUSY", MIB)
-    monkeypatch.setattr(siblings, "WORTH", 0)
+    monkeypatch.setattr(siblings, "EXTRA_HANDLE_MIN_BYTES", 0)
     content = content_of(any_samba, "several")
     chance = random.Random(0)
     async with session_to(any_samba, max_channels=3) as session:

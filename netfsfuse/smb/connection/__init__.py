@@ -1,3 +1,18 @@
-"""One TCP connection: ``transport``, ``outbox``, ``receive``, ``intake``, ``landing``,
-``exchange``, ``apart``, ``credits``, ``credit_gate``, ``crypto``, ``established``, ``liveness``,
-``clock``."""
+"""One TCP connection with a session and a tree, on the trio loop. Imports ``wire``.
+
+::
+
+    established  what a handshake hands over: socket, keys, limits
+    transport    the pending table, sending, and the connection's end
+    exchange     requests, replies, and what waits for them
+    outbox       messages to the socket, in order
+    apart        a compound sent as single requests, and how to undo a CREATE
+    intake       bytes from the socket, in few system calls
+    landing      where in a reader's buffer a reply is received, one at a time
+    receive      replies to their buffers, verified or decrypted there
+    crypto       PURE: signing and encryption
+    credits      PURE: the window of credits and MessageIds
+    credit_gate  waiting for credits, demand before readahead
+    liveness     how long an answer may take
+    clock        the server's clock against ours
+"""

@@ -1,3 +1,23 @@
-"""The login and its connections: ``session``, ``redial``, ``refusals``, ``bridge`` (with
-``handshake_transport``, ``anonymous``, ``lockstep``, ``confirmation``, ``negotiation``, ``keys``),
-``channels``, ``siblings``, ``saturation``, ``lease``, ``fileids``, ``scarcity``, ``followed``."""
+"""The login to one share and its connections. Imports ``connection`` and ``wire``.
+
+::
+
+    session              the connection that is live now; makes it again when it was lost
+    redial               one attempt to connect again at a time, which all requests wait for
+    refusals             PURE: when to ask a server again that has refused a mount
+    channels             further connections for reads, opened when the session's own is saturated
+    saturation           PURE: when another connection is worth opening
+    lease                what the server has promised not to let others do unannounced
+    scarcity             what gives way when the server is short of handles
+    fileids              PURE: whether the server's FileIds may be believed
+    odd_names            PURE: names as the server has listed them which no name should be
+    followed             which names are links that the server follows by itself
+
+    bridge               smbprotocol in a thread: from a TCP connection to a connected tree
+    handshake_transport  the socket that smbprotocol sees meanwhile
+    negotiation          smbprotocol's negotiation, with what both sides said
+    anonymous            smbprotocol's login without a user
+    lockstep             requests one by one on the socket, after smbprotocol and before trio
+    confirmation         below 3.1.1: that nothing was negotiated away in between
+    keys                 smbprotocol's keys as our signers and sealers
+"""

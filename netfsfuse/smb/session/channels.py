@@ -5,10 +5,11 @@ alone. When it is saturated (``saturation``) another connection is opened beside
 and a tree of its own, up to ``max_channels`` in all, and reads go to the one with the least under
 way. One that carried nothing for ``IDLE`` seconds is closed again.
 
-A file read through a channel needs a handle there (``siblings``). What goes wrong on a channel is
-nobody's error: the read is done on the primary, and the channel opened again some time later. A
-channel does not outlive the primary connection beside which it was opened: so when that is lost,
-and the files on it may be others by the time it is back, no handle of theirs is left on the server.
+A file read through a channel needs a handle there (``share/siblings``). What goes wrong on a
+channel is no reader's error: the read is done on the primary, and the channel opened again some
+time later. A channel does not outlive the primary connection beside which it was opened: so when
+that is lost, and the files on it may be others by the time it is back, no handle of theirs is left
+on the server.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
 import trio
 
@@ -25,9 +26,6 @@ from netfsfuse.smb.connection.credits import CREDIT_BYTES
 from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.session.saturation import Saturation, busy_from
 from netfsfuse.tasks import ServiceNursery
-
-if TYPE_CHECKING:
-    from netfsfuse.smb.session.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +36,37 @@ RETRY = 30.0
 """Seconds after which a channel that could not be opened, or was lost, is tried again."""
 
 
-class Lane:
+class Member(Protocol):
+    """A session with one connection, the primary's or a channel's."""
+
+    @property
+    def number(self) -> int:
+        """Of its connection: another one each time that it connects."""
+        ...
+
+    @property
+    def live(self) -> Transport | None:
+        """Its connection, if there is one now."""
+        ...
+
+    async def connect(self) -> object:
+        """Make the connection. Raises MountError."""
+        ...
+
+    async def aclose(self) -> None:
+        """End it. Bounded in time."""
+        ...
+
+
+SessionT = TypeVar("SessionT", bound=Member)
+
+
+class Lane(Generic[SessionT]):
     """What reads on one connection are under way: ``outstanding`` bytes; ``used`` last (trio)."""
 
     __slots__ = ("outstanding", "session", "used")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: SessionT) -> None:
         self.session = session
         self.outstanding = 0
         self.used = trio.current_time()
@@ -54,15 +77,15 @@ class Lane:
         return self.session.live
 
 
-class Channels:
+class Channels(Generic[SessionT]):
     """The lanes of one share. ``primary`` is the session; ``make`` gives a session for one channel,
     which never connects again by itself. ``nursery`` owns the tasks that keep channels open.
     """
 
     def __init__(
         self,
-        primary: Session,
-        make: Callable[[], Session],
+        primary: SessionT,
+        make: Callable[[], SessionT],
         *,
         most: int,
         nursery: ServiceNursery,
@@ -71,7 +94,7 @@ class Channels:
         self._make = make
         self.nursery = nursery
         self._most = most
-        self._lanes: list[Lane] = []
+        self._lanes: list[Lane[SessionT]] = []
         self._opening = 0
         self._not_before = 0.0
         self._saturation = Saturation()
@@ -81,7 +104,7 @@ class Channels:
         """Whether there may ever be more than one connection."""
         return self._most > 1
 
-    def lanes(self) -> list[Lane]:
+    def lanes(self) -> list[Lane[SessionT]]:
         """The channels beside the primary that are connected now, the least used first."""
         live = [lane for lane in self._lanes if lane.live is not None]
         return sorted(live, key=lambda lane: lane.outstanding)
@@ -108,7 +131,7 @@ class Channels:
             self._saturation.ended(length, threshold)
 
     @contextmanager
-    def on(self, lane: Lane, length: int) -> Iterator[None]:
+    def on(self, lane: Lane[SessionT], length: int) -> Iterator[None]:
         """Around each read of ``length`` bytes on ``lane``."""
         lane.outstanding += length
         try:
@@ -153,7 +176,7 @@ class Channels:
             with trio.CancelScope(shield=True):  # bounded by the session
                 await session.aclose()
 
-    async def _in_use(self, lane: Lane) -> None:
+    async def _in_use(self, lane: Lane[SessionT]) -> None:
         """Return once ``lane`` has been idle for long enough. Raises Disconnected."""
         while True:
             transport = lane.live

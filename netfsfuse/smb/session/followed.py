@@ -15,22 +15,19 @@ refuses. One that refuses the name as such cannot tell. Either is asked no more.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import trio
 
 from netfsfuse.errors import NetfsError
 from netfsfuse.smb.connection.apart import undo_create
 from netfsfuse.smb.connection.exchange import Reply, Request
+from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.status import OBJECT_NAME_INVALID
 from netfsfuse.smb.wire.create import FILE_READ_ATTRIBUTES, pack_create, parse_create
 from netfsfuse.smb.wire.header import Command
-
-if TYPE_CHECKING:
-    from netfsfuse.smb.connection.transport import Transport
-    from netfsfuse.smb.session.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +55,33 @@ class Gathered:
     answered: trio.Event = field(default_factory=trio.Event)
 
 
-class Followed:
-    """See the module. ``asks``: whether the server's answers mean anything, as far as is known."""
+class Asking(Protocol):
+    """The session on which it is asked."""
 
-    def __init__(self, session: Session) -> None:
+    @property
+    def number(self) -> int:
+        """Of its connection."""
+        ...
+
+    async def exchange(self, requests: Callable[[Transport], Sequence[Request]]) -> list[Reply]:
+        """The replies to ``requests``, on a new connection if the live one dies. Raises
+        NetfsError."""
+        ...
+
+    def close_later(self, handle: bytes, number: int) -> None:
+        """CLOSE ``handle`` of connection ``number``, and wait for nothing."""
+        ...
+
+    def spawn(self, task: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Run ``task`` beside the caller, as long as the mount at most."""
+        ...
+
+
+class Followed:
+    """Whether names lead through links, asked on one ``session``. ``asks``: whether the server's
+    answers mean anything, as far as is known."""
+
+    def __init__(self, session: Asking) -> None:
         self._session = session
         self._proving = False
         self._gathered: Gathered | None = None  # in this step of the loop

@@ -32,10 +32,10 @@ from netfsfuse.smb.session.channels import Channels
 from netfsfuse.smb.session.fileids import FileIds
 from netfsfuse.smb.session.followed import Followed
 from netfsfuse.smb.session.lease import Leases
+from netfsfuse.smb.session.odd_names import OddNames
 from netfsfuse.smb.session.redial import Redial
 from netfsfuse.smb.session.refusals import Refusals
 from netfsfuse.smb.session.scarcity import Scarcity
-from netfsfuse.smb.share.names import Odd
 from netfsfuse.smb.status import SHORT_OF_HANDLES, error_of, is_end_of_session
 from netfsfuse.smb.wire.create import pack_close
 from netfsfuse.smb.wire.header import Command
@@ -82,7 +82,7 @@ class Session:
         self.number = 0
         self.clock = clock or ServerClock()
         self.file_ids = FileIds()
-        self.odd_names = Odd()
+        self.odd_names = OddNames()
         self.followed = Followed(self)
         self.leases = Leases()
         self.scarcity = Scarcity()

@@ -1,2 +1,16 @@
-"""What is on the share: ``namespace``, ``file``, ``handle``, ``openfiles``, ``deferred``,
-``directory``, ``watch``, ``names``, ``reparse``, ``compound``."""
+"""What is on the share. Imports all storeys below, ``session`` above all.
+
+::
+
+    namespace    paths -> attributes, open files, listings, watches (vfs.ops.Namespace)
+    names        PURE: local names <-> names on the wire
+    reparse      PURE: links in the forms that servers have for them
+    compound     one question about a path: CREATE, what is asked, CLOSE
+    openfiles    opening so that the times in the answer are those of now
+    file         one open file (netfs.ops.ServerFile)
+    deferred     one that is opened only when the server is needed for it
+    handle       a handle on the server, which several open files may share
+    siblings     the handles of the same file on the further connections
+    directory    one listing
+    watch        a directory of whose changes the server tells
+"""

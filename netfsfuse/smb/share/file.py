@@ -25,8 +25,8 @@ from netfsfuse.smb.connection.exchange import Reply, Request, Sink
 from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.session.channels import Channels
 from netfsfuse.smb.session.session import Session
-from netfsfuse.smb.session.siblings import Siblings
 from netfsfuse.smb.share.handle import ServerHandle
+from netfsfuse.smb.share.siblings import Siblings
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.smb.wire.query import ALL_ROOM, pack_query_all, parse_all
 from netfsfuse.smb.wire.read import pack_read
@@ -139,7 +139,7 @@ class SmbFile:
         raise status.error_of(reply.status, f"READ {self._name!r} at {start}")
 
     async def _read_somewhere(
-        self, channels: Channels, length: int, build: Build, demand: Demand
+        self, channels: Channels[Session], length: int, build: Build, demand: Demand
     ) -> Reply:
         """Through the channel that suits best, and if that fails on the primary connection."""
         handle = self._handle

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import trio
 
@@ -14,6 +14,7 @@ from netfsfuse.smb import status
 from netfsfuse.smb.connection.apart import undo_create
 from netfsfuse.smb.connection.exchange import Request
 from netfsfuse.smb.connection.transport import Transport
+from netfsfuse.smb.session.channels import Lane
 from netfsfuse.smb.session.lease import Lease
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.wire.create import (
@@ -29,14 +30,23 @@ from netfsfuse.smb.wire.header import RELATED_FILE_ID, Command
 from netfsfuse.smb.wire.read import pack_read, parse_read
 from netfsfuse.types import FileAttr
 
-if TYPE_CHECKING:
-    from netfsfuse.smb.session.siblings import Siblings
-
 log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 5.0
 READ_ACCESS = FILE_READ_DATA | FILE_READ_ATTRIBUTES
 _CLOSED = -1
+
+
+class FurtherHandles(Protocol):
+    """The handles of the same file on further connections (``siblings.py``)."""
+
+    def choose(self, length: int) -> tuple[Lane[Session], ServerHandle | None]:
+        """Where a read of ``length`` bytes shall go; None for the handle on the primary."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close them all; the server has closed them when this returns. Never raises."""
+        ...
 
 
 class ServerHandle:
@@ -87,7 +97,7 @@ class ServerHandle:
         self.lease: Lease | None = None
         self.users = 0
         self.given_up = False
-        self.siblings: Siblings | None = None
+        self.siblings: FurtherHandles | None = None
         self._closing = trio.Lock()
 
     @classmethod

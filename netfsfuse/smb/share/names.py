@@ -6,16 +6,16 @@ and macOS, so that names written by them come back right (cf. fs/smb/client/cifs
 the code points). A blank or dot is put there only at the end of a name, and taken from there only.
 A name from the server that holds a lone surrogate is passed on as it is (``surrogatepass``).
 
-What a listing showed can be looked up again. So names that a server lists as no name should be
-(Samba with ``mangled names = no``) are remembered, as :class:`Odd`, and sent as they were listed.
+What a listing showed can be looked up again: names that the server has listed as no name should be
+are sent as they were listed (:class:`~netfsfuse.smb.session.odd_names.OddNames`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from netfsfuse.errors import InvalidName, NameTooLong
+from netfsfuse.smb.session.odd_names import OddNames
 
 NAME_MAX = 255
 """UTF-16 units of one name ([MS-FSCC] 2.1.5)."""
@@ -37,9 +37,6 @@ _TO_SERVER = str.maketrans(_RESERVED | _CONTROL)
 _TO_LOCAL = str.maketrans({mapped: plain for plain, mapped in (_RESERVED | _CONTROL).items()})
 _END_TO_LOCAL = {mapped: plain for plain, mapped in _AT_END.items()}
 
-_DIRECTS = (":", "\\", "/", "\0")
-"""Sent as they are they would lead to another file, or to a stream of one."""
-
 _SURELY = re.compile(
     r"""(?!(?:aux|con|prn|nul|clock\$|conin\$|conout\$|com\d|lpt\d)[ ]*(?:\.|$))  # DOS's devices
         (?![.~](?:snapshots?|zfs|ckpt|snap)$|@GMT-)  # earlier versions, by unlisted names
@@ -52,32 +49,7 @@ _SURELY = re.compile(
 _MAPPED = re.compile(r'["*:<>?\\|\x01-\x1f]|[ .](?=/|$)|//|^/|/$')
 """What a path must hold for it to differ on the wire in more than its separators."""
 
-_ODD = re.compile(r'["*<>?|\x01-\x1f]|(?: |[^\0.]\.+|\.{3,})(?=\0|$)')
-
-ODD_MAX = 10_000
-
-
-class Odd:
-    """Names as a server has listed them which no name should be: they are sent as they are. The
-    first ``ODD_MAX`` are remembered."""
-
-    def __init__(self) -> None:
-        self._names: set[str] = set()
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def note(self, names: Sequence[str]) -> None:
-        """The server has listed them."""
-        if _ODD.search("\0".join(names)) is None:
-            return
-        for name in names:
-            is_safe = not any(mark in name for mark in _DIRECTS)
-            if is_safe and len(self._names) < ODD_MAX and _ODD.search(name):
-                self._names.add(name)
-
-
-NONE_ODD = Odd()
+NONE_ODD = OddNames()
 
 
 def is_surely_listed(name: str) -> bool:
@@ -88,7 +60,7 @@ def is_surely_listed(name: str) -> bool:
     return _SURELY.match(name) is not None
 
 
-def name_to_server(name: str, odd: Odd = NONE_ODD) -> str:
+def name_to_server(name: str, odd: OddNames = NONE_ODD) -> str:
     """One component of a local path as the server stores it."""
     if name in odd:
         return name
@@ -98,7 +70,7 @@ def name_to_server(name: str, odd: Odd = NONE_ODD) -> str:
     return mapped
 
 
-def name_to_local(name: str, odd: Odd = NONE_ODD) -> str:
+def name_to_local(name: str, odd: OddNames = NONE_ODD) -> str:
     """One name from a listing as local programs see it; two names of one directory stay two.
 
     A "/" cannot come from a sane server; it is replaced, since a name that holds one could
@@ -127,7 +99,7 @@ def is_too_long(name: str) -> bool:
     return len(name.encode("utf-16-le", "surrogatepass")) > 2 * NAME_MAX
 
 
-def path_to_server(path: str, odd: Odd = NONE_ODD) -> str:
+def path_to_server(path: str, odd: OddNames = NONE_ODD) -> str:
     """A local path below the share, "/" between components, as a CREATE wants it."""
     if _MAPPED.search(path) is None:
         return path.replace("/", "\\")

@@ -2,5 +2,15 @@
 
 One file a command. Requests are bodies without the 64-byte header; replies are parsed from the
 whole message, header included, since [MS-SMB2] counts its offsets from the header. Everything
-rarer goes through smbprotocol's structures.
+rarer goes through smbprotocol's structures. Imports nothing of ours but ``errors`` and ``types``.
+
+::
+
+    header  the 64 bytes that each message begins with, frames, CANCEL
+    tree    TREE_CONNECT, and the confirmation of what was negotiated
+    create  CREATE and CLOSE
+    lease   the create context that asks for a lease, and its breaks
+    read    READ
+    query   QUERY_INFO, QUERY_DIRECTORY, IOCTL
+    notify  CHANGE_NOTIFY
 """

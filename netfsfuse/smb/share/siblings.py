@@ -16,12 +16,13 @@ import trio
 
 from netfsfuse.errors import NetfsError
 from netfsfuse.smb.session.channels import Channels, Lane
+from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share.handle import ServerHandle
 from netfsfuse.types import coherency_of, same_content
 
 log = logging.getLogger(__name__)
 
-WORTH = 4 << 20
+EXTRA_HANDLE_MIN_BYTES = 4 << 20
 """Bytes read from a file before it gets further handles: two messages each, on the server a file
 opened and closed."""
 
@@ -37,22 +38,22 @@ class _Sibling:
 
 
 class Siblings:
-    """See the module. ``handle`` is the primary's."""
+    """The further handles of the file that ``handle``, the primary's, is open on."""
 
-    def __init__(self, handle: ServerHandle, channels: Channels) -> None:
+    def __init__(self, handle: ServerHandle, channels: Channels[Session]) -> None:
         self._handle = handle
         self._channels = channels
-        self._by_lane: dict[Lane, _Sibling] = {}
+        self._by_lane: dict[Lane[Session], _Sibling] = {}
         self._read = 0
         self._closed = False
 
-    def choose(self, length: int) -> tuple[Lane, ServerHandle | None]:
+    def choose(self, length: int) -> tuple[Lane[Session], ServerHandle | None]:
         """Where a read of ``length`` bytes shall go: the lane with the least under way on which
         there is a handle; None for the primary's own.
         """
         self._read += length
         primary = self._channels.primary
-        if self._read < WORTH or self._closed:
+        if self._read < EXTRA_HANDLE_MIN_BYTES or self._closed:
             return primary, None
         for lane in self._channels.lanes():
             if lane.outstanding >= primary.outstanding:
@@ -64,13 +65,13 @@ class Siblings:
                 return lane, sibling.handle
         return primary, None
 
-    def _begin(self, lane: Lane) -> None:
+    def _begin(self, lane: Lane[Session]) -> None:
         for gone in [old for old in self._by_lane if old.live is None]:
             del self._by_lane[gone]  # its handles died with it
         self._by_lane[lane] = sibling = _Sibling()
         self._channels.nursery.start_soon(self._open, lane, sibling)
 
-    async def _open(self, lane: Lane, sibling: _Sibling) -> None:
+    async def _open(self, lane: Lane[Session], sibling: _Sibling) -> None:
         """The task that opens one."""
         original = self._handle
         try:
@@ -94,7 +95,7 @@ class Siblings:
                 nursery.start_soon(self._close, lane, sibling)
         self._by_lane.clear()
 
-    async def _close(self, lane: Lane, sibling: _Sibling) -> None:
+    async def _close(self, lane: Lane[Session], sibling: _Sibling) -> None:
         if lane.live is not None:
             await sibling.settled.wait()  # bounded by the caller, who closes the primary's
         if sibling.handle is not None:
