@@ -13,7 +13,8 @@ Folders are layers and imports point down only (``tests/test_layering.py`` holds
     netfs/                  the helper library: expand, slice, issue, collect, readahead
     errors, types, config, stats, mountinfo, and other single files    leaves
 
-``docs/architecture.md`` follows a read, a name and an open through them. ``cachefiles`` beside this package is a library of its own: synchronous, no trio, no netfsfuse.
+``docs/architecture.md`` follows a read, a name and an open through them. ``cachefiles``
+beside this package is a library of its own: synchronous, no trio, no netfsfuse.
 """
 
 __version__ = "0.1.0"
