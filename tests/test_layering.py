@@ -117,22 +117,6 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         "netfsfuse/netfs/io/request.py",
     ): "a subrequest is memory as well as I/O until the folio is apart",
     (
-        "netfsfuse/smb/session/session.py",
-        "netfsfuse/smb/share/names.py",
-    ): "the session still counts odd names",
-    (
-        "netfsfuse/smb/session/session.py",
-        "netfsfuse/smb/session/channels.py",
-    ): "the session makes its own channels until its life is a state machine",
-    (
-        "netfsfuse/smb/session/session.py",
-        "netfsfuse/smb/session/followed.py",
-    ): "the session makes what follows it until its life is a state machine",
-    (
-        "netfsfuse/smb/session/siblings.py",
-        "netfsfuse/smb/share/handle.py",
-    ): "siblings open handles themselves until replay does",
-    (
         "netfsfuse/vfs/inodes/handles.py",
         "netfsfuse/vfs/tree/links.py",
     ): "handles know listings until those of files are apart",
