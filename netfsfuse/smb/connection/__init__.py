@@ -3,8 +3,9 @@
 ::
 
     established  what a handshake hands over: socket, keys, limits
-    transport    the pending table, sending, and the connection's end
+    transport    the pending table, what was begun no caller waits for, and the connection's end
     exchange     requests, replies, and what waits for them
+    send         requests to messages: headers, compounds, signatures
     outbox       messages to the socket, in order
     apart        a compound sent as single requests, and how to undo a CREATE
     intake       bytes from the socket, in few system calls
@@ -14,5 +15,6 @@
     credits      PURE: the window of credits and MessageIds
     credit_gate  waiting for credits, demand before readahead
     liveness     how long an answer may take
+    accounting   what the connection adds to the mount's figures
     clock        the server's clock against ours
 """

@@ -1,9 +1,9 @@
 """One TCP connection with a session and a tree, on the trio loop.
 
 Any number of tasks call :meth:`Transport.exchange`. A request takes credits (waiting for them,
-demand before readahead), gets the next MessageIds, enters the pending table and is sent; one
-receive task matches replies by MessageId in any order. What comes is ``receive.py``'s
-affair up to the moment when a reply has proved right.
+demand before readahead), gets the next MessageIds, enters the pending table and is sent
+(``send.py``); one receive task (``receive.py``) matches replies by MessageId in any order, and
+hands on what has proved right.
 
 Interim replies (STATUS_PENDING) leave the entry in the table and may bring credits. Unsolicited
 messages, lease breaks, go to ``on_break``. A caller that is
@@ -26,6 +26,7 @@ import trio
 
 from netfsfuse.errors import DeadlineExceeded, Disconnected, NetfsError, ProtocolError
 from netfsfuse.netfs.demand import Demand
+from netfsfuse.smb.connection.accounting import Accounting
 from netfsfuse.smb.connection.apart import exchange_apart
 from netfsfuse.smb.connection.credit_gate import RESERVE, CreditGate, Unaffordable
 from netfsfuse.smb.connection.credits import CREDIT_BYTES, CreditWindow
@@ -35,26 +36,15 @@ from netfsfuse.smb.connection.landing import Landings
 from netfsfuse.smb.connection.liveness import Liveness
 from netfsfuse.smb.connection.outbox import Outbox
 from netfsfuse.smb.connection.receive import Receiver
-from netfsfuse.smb.wire.header import (
-    FLAG_RELATED,
-    FLAG_SIGNED,
-    HEADER_SIZE,
-    Command,
-    Header,
-    async_id_of,
-    pack_cancel,
-    pack_header,
-)
+from netfsfuse.smb.connection.send import Sender
+from netfsfuse.smb.wire.header import Command, Header, async_id_of
 from netfsfuse.stats import ServerStats
 
 log = logging.getLogger(__name__)
 
 _ECHO = b"\x04\0\0\0"
-_NAMES = {command: command.name.lower() for command in Command}  # as they are counted
 _STANDING_SHARE = 4
 """Part of the credits that may be spent on requests which stand unanswered."""
-
-_ROUND_TRIP_WEIGHT = 0.125  # of a new sample, as TCP smooths its own (RFC 6298)
 
 
 class Transport:
@@ -76,6 +66,7 @@ class Transport:
         self.error: NetfsError | None = None
         self.ended = trio.Event()
         self._stats = stats
+        self._accounting = Accounting(stats)
         self._window = CreditWindow(
             available=established.credits,
             next_message_id=established.next_message_id,
@@ -88,13 +79,13 @@ class Transport:
         self._sock = established.sock
         self._trio_sock = trio.socket.from_stdlib_socket(established.sock)
         self._outbox = Outbox(self._sock, self._trio_sock, established.sealer, stats)
+        self._sender = Sender(established, self._outbox, self._window.ask, self._broken)
         self._receiver = Receiver(
             established, self._pending, self._deliver, stats, landings or Landings(), on_break
         )
         self._liveness = Liveness(
             self._pending, self._receiver.intake, idle_deadline, self._give_up
         )
-        self._shown_credits = 0
         self._told_unasked = False
 
     # -- requests -----------------------------------------------------------------------------
@@ -140,7 +131,7 @@ class Transport:
         exchange = Exchange.of(len(requests))
         ids = self._register(requests, exchange, first_id)
         try:
-            self._send(requests, ids)
+            self._sender.send(requests, ids)
             if demand is not None:
                 demand.sent = True
             await exchange.done.wait()
@@ -173,23 +164,9 @@ class Transport:
             self._pending[first_id] = Pending(request, exchange, index, now, requests)
             ids.append(first_id)
             first_id += request.charge
-            self._count(request)
+            self._accounting.sent(request)
         self._liveness.asked()
         return ids
-
-    def _count(self, request: Request) -> None:
-        stats = self._stats
-        name = _NAMES[request.command]
-        stats.messages[name] = stats.messages.get(name, 0) + 1
-        if request.command is Command.READ:
-            stats.reads += 1
-            stats.in_flight += 1
-            stats.in_flight_peak = max(stats.in_flight_peak, stats.in_flight)
-
-    def _abandon(self, ids: list[int]) -> None:
-        for message_id in ids:
-            if entry := self._pending.get(message_id):
-                entry.exchange = None
 
     def _leave(self, requests: Sequence[Request], exchange: Exchange, ids: list[int]) -> None:
         """Nobody waits for ``exchange`` any more: take back what it has begun, and have the server
@@ -217,70 +194,21 @@ class Transport:
         if entry.request.standing or entry.cancelled_at is not None or self.error is not None:
             return
         entry.cancelled_at = trio.current_time()
-        established = self.established
-        packed = pack_cancel(
-            message_id,
-            entry.async_id,
-            established.session_id,
-            signed=established.sign_requests,
-        )
-        if established.sign_requests and established.signer is not None:
-            established.signer.sign(packed)
-        self._stats.messages["cancel"] = self._stats.messages.get("cancel", 0) + 1
-        self._transmit([packed])
+        self._accounting.cancelled()
+        self._sender.cancel(message_id, entry.async_id)
 
     def _void(self, first_id: int, charge: int) -> None:
         """Use up MessageIds whose caller was cancelled, each with an ECHO nobody waits for."""
         if self.error is not None:
             return
         for message_id in range(first_id, first_id + charge):
-            echo = [Request(Command.ECHO, _ECHO)]
-            ids = self._register(echo, Exchange.of(1), message_id)
-            self._abandon(ids)
-            self._send(echo, ids)
+            self._send_unheard(Request(Command.ECHO, _ECHO), message_id)
 
-    # -- sending ------------------------------------------------------------------------------
-
-    def _send(self, requests: Sequence[Request], ids: list[int]) -> None:
-        """Related and unrelated requests must not be mixed in one frame ([MS-SMB2] 3.3.5.2.7)."""
-        begin, messages = 0, []
-        for end in range(1, len(requests) + 1):
-            if end == len(requests) or requests[end].unrelated != requests[begin].unrelated:
-                count = end - begin
-                parts = (
-                    self._pack(requests[begin + i], ids[begin + i], i, count) for i in range(count)
-                )
-                messages.append(b"".join(parts))
-                begin = end
-        self._transmit(messages)
-
-    def _transmit(self, messages: Sequence[bytes | bytearray]) -> None:
-        try:
-            self._outbox.send(messages)
-        except OSError as failed:
-            self.fail(Disconnected(f"send: {failed}"))
-
-    def _pack(self, request: Request, message_id: int, index: int, count: int) -> bytes | bytearray:
-        established = self.established
-        last = index == count - 1
-        padding = 0 if last else -len(request.body) % 8
-        flags = FLAG_SIGNED if established.sign_requests else 0
-        if index and not request.unrelated:
-            flags |= FLAG_RELATED
-        header = pack_header(
-            command=request.command,
-            charge=request.charge if established.multi_credit else 0,
-            credit_request=self._window.ask(request.charge),
-            flags=flags,
-            next_command=0 if last else HEADER_SIZE + len(request.body) + padding,
-            message_id=message_id,
-            tree_id=established.tree_id,
-            session_id=established.session_id,
-        )
-        packed = bytearray(header + request.body + bytes(padding))
-        if established.sign_requests and established.signer is not None:
-            established.signer.sign(packed)
-        return packed
+    def _send_unheard(self, request: Request, message_id: int) -> None:
+        """Send ``request``, whose answer nobody waits for."""
+        ids = self._register([request], Exchange.of(1), message_id)
+        self._pending[message_id].exchange = None
+        self._sender.send([request], ids)
 
     # -- receiving ----------------------------------------------------------------------------
 
@@ -309,8 +237,11 @@ class Transport:
             self._release_all()
             self._stats.channels -= 1
             self.ended.set()
-            self._show_credits(0)
+            self._accounting.show_credits(0)
             self._trio_sock.close()
+
+    def _broken(self, failed: OSError) -> None:
+        self.fail(Disconnected(f"send: {failed}"))
 
     def fail(self, error: NetfsError) -> None:
         """End the connection: the first error is kept and raised to everybody."""
@@ -347,8 +278,7 @@ class Transport:
         else:
             del self._pending[header.message_id]
             self._settle(entry)
-            self._stats.bytes += reply.transferred
-            self._measure(entry)
+            self._accounting.answered(entry, reply)
             if entry.sent_at > self._liveness.answered:
                 self._liveness.answered = entry.sent_at
             exchange = entry.exchange
@@ -362,12 +292,7 @@ class Transport:
         while self._owed and self.post(self._owed[0]):
             self._owed.popleft()
         self._gate.serve()
-        self._show_credits(self._window.available)
-
-    def _show_credits(self, credits: int) -> None:
-        """In the sum over all connections."""
-        self._stats.credits += credits - self._shown_credits
-        self._shown_credits = credits
+        self._accounting.show_credits(self._window.available)
 
     def post(self, request: Request) -> bool:
         """Send ``request`` of one credit, whose answer nobody waits for; False, and nothing sent,
@@ -375,9 +300,7 @@ class Transport:
         server holds for us, or what others wait for there."""
         if self.error is not None or not self._window.affords(1):
             return False
-        ids = self._register([request], Exchange.of(1), self._window.take(1))
-        self._abandon(ids)
-        self._send([request], ids)
+        self._send_unheard(request, self._window.take(1))
         return True
 
     def stand(self, requests: Sequence[Request]) -> list[Standing] | None:
@@ -397,7 +320,7 @@ class Transport:
             entry.exchange, entry.index = Exchange.of(1), 0
             window.standing += entry.request.standing
             standing.append(Standing(entry, entry.exchange, lambda: self.error))
-        self._send(requests, ids)
+        self._sender.send(requests, ids)
         return standing
 
     def take_back(self, requests: Sequence[Request], replies: Sequence[Reply | None]) -> None:
@@ -418,8 +341,7 @@ class Transport:
         request = entry.request
         if not entry.settled:
             self._settle_credits(entry)
-        if request.command is Command.READ:
-            self._stats.in_flight -= 1
+        self._accounting.left(request)
         if request.sink is not None:
             request.sink.buffer.drop()
 
@@ -430,11 +352,3 @@ class Transport:
             if entry.request.standing:
                 self._window.standing -= 1
             self._window.settle(entry.request.charge)
-
-    def _measure(self, entry: Pending) -> None:
-        if entry.request.sink is None and entry.is_due:
-            sample = (trio.current_time() - entry.sent_at) * 1000
-            known = self._stats.round_trip_ms
-            self._stats.round_trip_ms = (
-                known + _ROUND_TRIP_WEIGHT * (sample - known) if known else sample
-            )
