@@ -8,7 +8,6 @@ from netfsfuse import errors
 from netfsfuse.errors import NetfsError
 
 SUCCESS = 0x00000000
-PENDING = 0x00000103
 NOTIFY_CLEANUP = 0x0000010B
 NOTIFY_ENUM_DIR = 0x0000010C
 BUFFER_OVERFLOW = 0x80000005

@@ -21,8 +21,8 @@ import trio.testing
 from netfsfuse.netfs.memory.buffer import Buffer
 from netfsfuse.smb.connection.clock import Reading
 from netfsfuse.smb.connection.crypto import TRANSFORM_SIZE, CipherId, Sealer, Signer
-from netfsfuse.smb.connection.established import Established
 from netfsfuse.smb.connection.exchange import Request, Sink
+from netfsfuse.smb.connection.handshake_result import HandshakeResult
 from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.wire.header import FLAG_SIGNED, MAGIC_TRANSFORM, Command, pack_frame
 from netfsfuse.smb.wire.read import pack_read
@@ -169,7 +169,7 @@ def echo() -> Request:
     return Request(Command.ECHO, b"\x04\0\0\0")
 
 
-def established(sock: socket.socket, *, credits: int = 64, **more: object) -> Established:
+def established(sock: socket.socket, *, credits: int = 64, **more: object) -> HandshakeResult:
     """A session as the handshake hands it over, made by hand."""
     values: dict[str, object] = {
         "dialect": 0x311,
@@ -184,7 +184,7 @@ def established(sock: socket.socket, *, credits: int = 64, **more: object) -> Es
         "sealer": None,
         "clock": Reading(0.0, 0.0, 0.0),
     }
-    return Established(sock=sock, credits=credits, **(values | more))  # type: ignore[arg-type]
+    return HandshakeResult(sock=sock, credits=credits, **(values | more))  # type: ignore[arg-type]
 
 
 def sealers(cipher: CipherId) -> tuple[Sealer, Sealer]:

@@ -17,8 +17,8 @@ import trio
 
 from netfsfuse.config import ServerConfig
 from netfsfuse.errors import MountError, NetfsError
-from netfsfuse.smb.connection.established import Established, Protection
 from netfsfuse.smb.connection.exchange import Request
+from netfsfuse.smb.connection.handshake_result import HandshakeResult, Protection
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.wire.header import FLAG_RELATED, RELATED_FILE_ID, Command
 from netfsfuse.stats import ServerStats
@@ -311,7 +311,7 @@ class Handshake:
         self._server = server
         self._unwanted = False
 
-    def run(self) -> Established:
+    def run(self) -> HandshakeResult:
         server = self._server
         server.dialled += 1
         if server.gate is not None:

@@ -14,7 +14,7 @@ import spnego.exceptions
 from netfsfuse.config import Credentials, ServerConfig
 from netfsfuse.errors import LoginRefused, MountError, Refused
 from netfsfuse.lab.server.samba import PrivateSamba
-from netfsfuse.smb.connection.established import Protection
+from netfsfuse.smb.connection.handshake_result import Protection
 from netfsfuse.smb.session.bridge import Handshake
 from netfsfuse.smb.wire.header import Command
 from tests.support.middle import Message, Middle, send

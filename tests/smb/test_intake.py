@@ -124,7 +124,7 @@ async def test_a_beginning_that_cannot_be_is_not_waited_on(
 
 
 async def test_stirred_it_wakes_for_a_single_byte() -> None:
-    """TCP: while much is missing the kernel wakes nobody for little; ``stir`` says it shall."""
+    """TCP: while much is missing the kernel wakes no reader for little, but if it is told to."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         theirs = socket.create_connection(listener.getsockname())
         ours, _ = listener.accept()
@@ -141,7 +141,7 @@ async def test_stirred_it_wakes_for_a_single_byte() -> None:
             theirs.sendall(b"x")
             await trio.testing.wait_all_tasks_blocked()
             assert intake.received_at == begun
-            intake.stir()
+            intake.wake_on_any_byte()
             with trio.fail_after(10):
                 while intake.received_at == begun:
                     await trio.testing.wait_all_tasks_blocked()

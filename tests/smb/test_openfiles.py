@@ -29,7 +29,7 @@ async def test_a_file_opened_once_is_opened_once() -> None:
         assert server.commands().count(Command.CREATE) == 2
         assert server.commands().count(Command.CLOSE) == 2
         assert not files._open
-        assert not files._turns
+        assert not files._queues
 
 
 async def test_a_file_of_which_nothing_was_read_is_closed_without_a_wait() -> None:
@@ -106,7 +106,7 @@ async def test_a_refused_open_leaves_nothing() -> None:
         with pytest.raises(NotFound):
             await files.open("f")
         assert not files._open
-        assert not files._turns
+        assert not files._queues
 
 
 async def test_a_number_given_to_a_new_file_gives_it_no_readers() -> None:
@@ -251,7 +251,7 @@ async def test_a_look_cut_short_costs_the_others_nothing() -> None:
         assert len(server.handles) == 1
         await first.aclose()
         assert not files._open
-        assert not files._turns
+        assert not files._queues
 
 
 class Frozen(Server):

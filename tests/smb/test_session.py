@@ -9,8 +9,8 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import Barred, Disconnected, LoginRefused, MountError
-from netfsfuse.smb.connection.established import Protection
 from netfsfuse.smb.connection.exchange import Reply
+from netfsfuse.smb.connection.handshake_result import Protection
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.wire.header import Command
 from tests.smb import replies

@@ -2,19 +2,19 @@
 
 ::
 
-    established  what a handshake hands over: socket, keys, limits
-    transport    the pending table, what was begun no caller waits for, and the connection's end
-    exchange     requests, replies, and what waits for them
-    send         requests to messages: headers, compounds, signatures
-    outbox       messages to the socket, in order
-    apart        a compound sent as single requests, and how to undo a CREATE
-    intake       bytes from the socket, in few system calls
-    landing      where in a reader's buffer a reply is received, one at a time
-    receive      replies to their buffers, verified or decrypted there
-    crypto       PURE: signing and encryption
-    credits      PURE: the window of credits and MessageIds
-    credit_gate  waiting for credits, demand before readahead
-    liveness     how long an answer may take
-    accounting   what the connection adds to the mount's figures
-    clock        the server's clock against ours
+    handshake_result  what a handshake ends in: socket, keys, limits
+    transport         the pending table, what no caller waits for any more, the end
+    exchange          requests, replies, and what waits for them
+    send              requests to messages: headers, compounds, signatures
+    outbox            messages to the socket, in order
+    apart             a compound sent as single requests, and how to undo a CREATE
+    intake            bytes from the socket, in few system calls
+    landing           where in a reader's buffer a reply is received, one at a time
+    receive           replies to their buffers, verified or decrypted there
+    crypto            PURE: signing and encryption
+    credits           PURE: the window of credits and MessageIds
+    credit_gate       waiting for credits, demand before readahead
+    liveness          how long an answer may take
+    accounting        what the connection adds to the mount's figures
+    clock             the server's clock against ours
 """

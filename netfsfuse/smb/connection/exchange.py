@@ -141,7 +141,7 @@ class Pending:
         return sum(request.longest for request in self.together)
 
 
-class Standing:
+class PendingNotify:
     """One request that was sent, and may be answered at any time. ``pending`` is its entry in the
     transport's table, ``failure`` says why the connection ended."""
 

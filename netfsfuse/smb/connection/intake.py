@@ -93,7 +93,7 @@ class Intake:
         await trio.lowlevel.wait_readable(self._sock)
         self._turn = 0
 
-    def stir(self) -> None:
+    def wake_on_any_byte(self) -> None:
         """Wake up for a single byte: so slow a peer is still a live one."""
         self._set_low_water(1)
 

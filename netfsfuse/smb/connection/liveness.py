@@ -107,6 +107,6 @@ class Liveness:
             raise Disconnected(f"no word from the server for {self._idle_deadline:g} s")
         warning = self._idle_deadline / 2
         if silence >= warning:
-            self._intake.stir()
+            self._intake.wake_on_any_byte()
             warning = self._idle_deadline
         return silent_since + warning

@@ -29,8 +29,8 @@ import trio
 
 from netfsfuse.errors import Disconnected, ProtocolError
 from netfsfuse.smb.connection.crypto import TAG_SIZE, TRANSFORM_SIZE, Sealer
-from netfsfuse.smb.connection.established import Established
 from netfsfuse.smb.connection.exchange import FIXED, REFUSAL, Pending, Reply, Sink
+from netfsfuse.smb.connection.handshake_result import HandshakeResult
 from netfsfuse.smb.connection.intake import Intake
 from netfsfuse.smb.connection.landing import Landing, Landings
 from netfsfuse.smb.status import USER_SESSION_DELETED
@@ -66,7 +66,7 @@ class Receiver:
 
     def __init__(
         self,
-        established: Established,
+        established: HandshakeResult,
         pending: Mapping[int, Pending],
         deliver: Callable[[Header, Reply], None],
         stats: ServerStats,

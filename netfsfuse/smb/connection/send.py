@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from netfsfuse.smb.connection.established import Established
 from netfsfuse.smb.connection.exchange import Request
+from netfsfuse.smb.connection.handshake_result import HandshakeResult
 from netfsfuse.smb.connection.outbox import Outbox
 from netfsfuse.smb.wire.header import (
     FLAG_RELATED,
@@ -27,7 +27,7 @@ class Sender:
 
     def __init__(
         self,
-        established: Established,
+        established: HandshakeResult,
         outbox: Outbox,
         ask: Callable[[int], int],
         broken: Callable[[OSError], None],

@@ -30,8 +30,8 @@ from netfsfuse.smb.connection.accounting import Accounting
 from netfsfuse.smb.connection.apart import exchange_apart
 from netfsfuse.smb.connection.credit_gate import RESERVE, CreditGate, Unaffordable
 from netfsfuse.smb.connection.credits import CREDIT_BYTES, CreditWindow
-from netfsfuse.smb.connection.established import Established
-from netfsfuse.smb.connection.exchange import Exchange, Pending, Reply, Request, Standing
+from netfsfuse.smb.connection.exchange import Exchange, Pending, PendingNotify, Reply, Request
+from netfsfuse.smb.connection.handshake_result import HandshakeResult
 from netfsfuse.smb.connection.landing import Landings
 from netfsfuse.smb.connection.liveness import Liveness
 from netfsfuse.smb.connection.outbox import Outbox
@@ -43,8 +43,7 @@ from netfsfuse.stats import ServerStats
 log = logging.getLogger(__name__)
 
 _ECHO = b"\x04\0\0\0"
-_STANDING_SHARE = 4
-"""Part of the credits that may be spent on requests which stand unanswered."""
+_STANDING_SHARE = 4  # a fourth of the credits may stand with requests that are not answered
 
 
 class Transport:
@@ -54,7 +53,7 @@ class Transport:
 
     def __init__(
         self,
-        established: Established,
+        established: HandshakeResult,
         *,
         ceiling: int,
         idle_deadline: float,
@@ -79,7 +78,12 @@ class Transport:
         self._sock = established.sock
         self._trio_sock = trio.socket.from_stdlib_socket(established.sock)
         self._outbox = Outbox(self._sock, self._trio_sock, established.sealer, stats)
-        self._sender = Sender(established, self._outbox, self._window.ask, self._broken)
+        self._sender = Sender(
+            established,
+            self._outbox,
+            self._window.ask,
+            lambda failed: self.fail(Disconnected(f"send: {failed}")),
+        )
         self._receiver = Receiver(
             established, self._pending, self._deliver, stats, landings or Landings(), on_break
         )
@@ -87,8 +91,6 @@ class Transport:
             self._pending, self._receiver.intake, idle_deadline, self._give_up
         )
         self._told_unasked = False
-
-    # -- requests -----------------------------------------------------------------------------
 
     @property
     def largest_charge(self) -> int:
@@ -144,8 +146,7 @@ class Transport:
         return [reply for reply in exchange.replies if reply is not None]
 
     async def _exchange_one(self, request: Request) -> Reply:
-        (reply,) = await self.exchange([request])
-        return reply
+        return (await self.exchange([request]))[0]
 
     def _starve(self) -> None:
         """Somebody waits for a credit that nothing will bring, for all that the window knows."""
@@ -210,8 +211,6 @@ class Transport:
         self._pending[message_id].exchange = None
         self._sender.send([request], ids)
 
-    # -- receiving ----------------------------------------------------------------------------
-
     async def run(self) -> None:
         """Receive until the connection ends or the task is cancelled. Never raises but Cancelled.
 
@@ -239,9 +238,6 @@ class Transport:
             self.ended.set()
             self._accounting.show_credits(0)
             self._trio_sock.close()
-
-    def _broken(self, failed: OSError) -> None:
-        self.fail(Disconnected(f"send: {failed}"))
 
     def fail(self, error: NetfsError) -> None:
         """End the connection: the first error is kept and raised to everybody."""
@@ -303,7 +299,7 @@ class Transport:
         self._send_unheard(request, self._window.take(1))
         return True
 
-    def stand(self, requests: Sequence[Request]) -> list[Standing] | None:
+    def send_standing(self, requests: Sequence[Request]) -> list[PendingNotify] | None:
         """Send ``requests``, a related compound if more than one, each to be waited for by itself.
         None, and nothing sent, when the credits are not at hand. Never waits."""
         window = self._window
@@ -319,7 +315,7 @@ class Transport:
             entry = self._pending[message_id]
             entry.exchange, entry.index = Exchange.of(1), 0
             window.standing += entry.request.standing
-            standing.append(Standing(entry, entry.exchange, lambda: self.error))
+            standing.append(PendingNotify(entry, entry.exchange, lambda: self.error))
         self._sender.send(requests, ids)
         return standing
 

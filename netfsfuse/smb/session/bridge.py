@@ -6,7 +6,7 @@ receiving. Then smbprotocol's receive thread ends, and the rest is ours, in lock
 ended the login is verified, the tree connected, and below 3.1.1 the negotiation confirmed, with
 signatures or encryption proved on the bytes as they came (under 3.1.1 the keys themselves come of
 the bytes of the negotiation). At last the socket, the keys, the next MessageId and the credits on
-hand go to the trio loop as :class:`Established`.
+hand go to the trio loop as :class:`HandshakeResult`.
 Nothing is under way at that moment: every exchange before it was awaited.
 """
 
@@ -30,7 +30,7 @@ from smbprotocol.session import Session
 from netfsfuse.config import ServerConfig
 from netfsfuse.errors import Disconnected, LoginRefused, MountError, ProtocolError, Refused
 from netfsfuse.smb import status
-from netfsfuse.smb.connection.established import Established, Protection
+from netfsfuse.smb.connection.handshake_result import HandshakeResult, Protection
 from netfsfuse.smb.session.anonymous import AnonymousSession
 from netfsfuse.smb.session.confirmation import confirm
 from netfsfuse.smb.session.handshake_transport import HandshakeTransport
@@ -77,7 +77,7 @@ class Handshake:
             elif self._transport.sock is not None:
                 self._transport.sock.close()
 
-    def run(self) -> Established:
+    def run(self) -> HandshakeResult:
         """Connect, log in, connect the tree.
 
         Raises MountError, one line for the user: LoginRefused or Refused where asking again is no
@@ -152,7 +152,7 @@ class Handshake:
         except OSError:
             return False
 
-    def _establish(self) -> Established:
+    def _establish(self) -> HandshakeResult:
         config = self._config
         connection = NegotiatedConnection(
             self._transport,
@@ -264,14 +264,16 @@ class Handshake:
                 confirm(line, connection.client_side, connection.server_side, tree.tree_id)
         return tree
 
-    def _hand_over(self, connection: Any, session: Any, line: Lockstep, tree: Tree) -> Established:
+    def _hand_over(
+        self, connection: Any, session: Any, line: Lockstep, tree: Tree
+    ) -> HandshakeResult:
         sock = self._transport.sock
         if sock is None or not self._transport.connected:
             raise SMBException("the connection was lost")
         signer = line.signer if line.sealer is None else None
         large = connection.supports_multi_credit
         demanded = self._config.sign or connection.require_signing or self._least.signed
-        return Established(
+        return HandshakeResult(
             sock=sock,
             dialect=connection.dialect,
             session_id=session.session_id,

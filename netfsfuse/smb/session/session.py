@@ -23,8 +23,8 @@ from netfsfuse.errors import (
     Refused,
 )
 from netfsfuse.smb.connection.clock import ServerClock
-from netfsfuse.smb.connection.established import Established, Protection
 from netfsfuse.smb.connection.exchange import Reply, Request
+from netfsfuse.smb.connection.handshake_result import HandshakeResult, Protection
 from netfsfuse.smb.connection.landing import Landings
 from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.session.bridge import Handshake
@@ -126,7 +126,7 @@ class Session:
         """See ``Channels.read_capacity``. Changes as the server grants credits; at least 64 KiB."""
         return self.channels.read_capacity()
 
-    async def connect(self) -> Established:
+    async def connect(self) -> HandshakeResult:
         """Make the first connection. Raises MountError, one line for the user."""
         transport = await self._dial()
         return transport.established
@@ -177,7 +177,7 @@ class Session:
         self.number += 1
         return transport
 
-    async def _shake_hands(self) -> Established:
+    async def _shake_hands(self) -> HandshakeResult:
         """Run the handshake in a thread, for the connect timeout at most (a name server may take
         longer). Cancelled or late, it is abandoned and its thread ends by itself. A server that has
         refused us a moment ago is not asked. Raises MountError.
@@ -203,7 +203,7 @@ class Session:
         level = logging.WARNING if news else logging.DEBUG
         log.log(level, "%s; not asked again for %g s", refusal, pause)
 
-    async def _run_handshake(self) -> Established:
+    async def _run_handshake(self) -> HandshakeResult:
         try:
             handshake = self._handshaker(self.config, self._least)
         except OSError as failed:

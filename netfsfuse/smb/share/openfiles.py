@@ -48,7 +48,7 @@ stands in the way of who deletes the file and makes it anew: Samba 4.17 breaks n
 and answers DELETE_PENDING as long as any handle is open."""
 
 
-class _Turn:
+class _OpenQueue:
     """Opens of one name, one at a time. ``latest``: the last that succeeded, begun at ``begun``."""
 
     __slots__ = ("begun", "latest", "lock", "waiting")
@@ -68,7 +68,7 @@ class OpenFiles:
         self._session = session
         self._trust = trust
         self._open: dict[tuple[int, int], set[SmbFile]] = {}
-        self._turns: dict[str, _Turn] = {}
+        self._queues: dict[str, _OpenQueue] = {}
         self._leased: dict[str, ServerHandle] = {}
         self._parked: dict[ServerHandle, float] = {}  # until when; the first to go first
         self._hooks: dict[ServerHandle, Callable[[], None]] = {}
@@ -94,9 +94,9 @@ class OpenFiles:
         if (shared := self._share_leased(name, known)) is not None:
             return shared
         asked = trio.current_time()
-        async with self._turn(name) as turn:
-            if turn.latest is not None and turn.begun > asked:
-                shared = turn.latest.share()
+        async with self._queued(name) as queue:
+            if queue.latest is not None and queue.begun > asked:
+                shared = queue.latest.share()
                 if shared is not None:
                     return self._add(shared)
             begun = trio.current_time()
@@ -110,7 +110,7 @@ class OpenFiles:
             except BaseException:
                 await file.aclose()
                 raise
-            turn.latest, turn.begun = file, begun
+            queue.latest, queue.begun = file, begun
             self._note_lease(file.handle, on_break)
             return file
 
@@ -271,16 +271,16 @@ class OpenFiles:
         return {other for other in self._open[file.disk_id] if other.has_other_handle(file)}
 
     @asynccontextmanager
-    async def _turn(self, name: str) -> AsyncIterator[_Turn]:
-        turn = self._turns.setdefault(name, _Turn())
-        turn.waiting += 1
+    async def _queued(self, name: str) -> AsyncIterator[_OpenQueue]:
+        queue = self._queues.setdefault(name, _OpenQueue())
+        queue.waiting += 1
         try:
-            async with turn.lock:
-                yield turn
+            async with queue.lock:
+                yield queue
         finally:
-            turn.waiting -= 1
-            if not turn.waiting:
-                del self._turns[name]
+            queue.waiting -= 1
+            if not queue.waiting:
+                del self._queues[name]
 
     def _add(self, file: SmbFile) -> SmbFile:
         self._open.setdefault(file.disk_id, set()).add(file)

@@ -13,7 +13,7 @@ import logging
 from netfsfuse.errors import Disconnected, NetfsError, ServerBusy
 from netfsfuse.smb import status
 from netfsfuse.smb.connection.apart import undo_create
-from netfsfuse.smb.connection.exchange import Request, Standing
+from netfsfuse.smb.connection.exchange import PendingNotify, Request
 from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share.names import name_to_local
@@ -51,7 +51,13 @@ class SmbWatch:
     for changes."""
 
     def __init__(
-        self, session: Session, name: str, created: Standing, notify: Standing, *, tree: bool
+        self,
+        session: Session,
+        name: str,
+        created: PendingNotify,
+        notify: PendingNotify,
+        *,
+        tree: bool,
     ) -> None:
         self._session = session
         self._name = name
@@ -75,7 +81,7 @@ class SmbWatch:
             Request(Command.CREATE, create, undo=undo_create),
             _notify(RELATED_FILE_ID, transport, tree=tree),
         ]
-        standing = transport.stand(requests)
+        standing = transport.send_standing(requests)
         if standing is None:
             return None
         watch = cls(session, name, *standing, tree=tree)
@@ -109,7 +115,7 @@ class SmbWatch:
         transport = self._session.live
         if self._closed or transport is None or self._number != self._session.number:
             raise Disconnected("the watch's connection is gone")
-        again = transport.stand([_notify(self._handle, transport, tree=self._tree)])
+        again = transport.send_standing([_notify(self._handle, transport, tree=self._tree)])
         if again is None:
             raise Disconnected("no credit for a watch")
         (self._notify,) = again

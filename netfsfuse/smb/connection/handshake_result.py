@@ -20,7 +20,7 @@ class Protection:
 
 
 @dataclass(slots=True)
-class Established:
+class HandshakeResult:
     """A connection with a session and a tree, ours from here on."""
 
     sock: socket.socket
