@@ -179,7 +179,9 @@ async def test_a_standing_request_is_no_reason_to_look_again(
 ) -> None:
     """A mount of which nobody asks anything sleeps."""
     async with connected(idle_deadline=IDLE) as line:
-        standing = line.transport.stand([Request(Command.CHANGE_NOTIFY, bytes(32), standing=True)])
+        standing = line.transport.send_standing(
+            [Request(Command.CHANGE_NOTIFY, bytes(32), standing=True)]
+        )
         assert standing is not None
         asked = await line.peer.request()
         await line.peer.send(replies.interim(15, asked.message_id))

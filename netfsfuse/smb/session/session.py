@@ -1,7 +1,8 @@
 """The live connection to one share, made again when it was lost.
 
-A request that meets a dead connection waits for one new attempt (all such requests share it) and is
-sent once more; if that fails too, its caller gets Disconnected. Every connection has a number: a
+A request that meets a dead connection waits for one new attempt (all such requests share it); one
+that only reads is sent once more when its connection is lost under way (``replay.py``); if that
+fails too, its caller gets Disconnected. Every connection has a number: a
 handle that was opened on an earlier one must be opened again (``file.py``).
 """
 
@@ -27,6 +28,7 @@ from netfsfuse.smb.connection.exchange import Reply, Request
 from netfsfuse.smb.connection.handshake_result import HandshakeResult, Protection
 from netfsfuse.smb.connection.landing import Landings
 from netfsfuse.smb.connection.transport import Transport
+from netfsfuse.smb.session import replay
 from netfsfuse.smb.session.bridge import Handshake
 from netfsfuse.smb.session.channels import Channels
 from netfsfuse.smb.session.fileids import FileIds
@@ -220,35 +222,18 @@ class Session:
             raise
 
     async def exchange(self, requests: Callable[[Transport], Sequence[Request]]) -> list[Reply]:
-        """``Transport.exchange`` on the live connection, once more on a new one if that one died.
+        """The replies to what ``requests`` makes for the live connection; once more on a new one if
+        that one was lost and they only read (``replay.py``).
 
-        ``requests`` is called for each attempt. A reply that says that the session is gone counts
-        as a dead connection. An open that is refused for want of handles is tried once more when
-        ours have given way.
+        Raises Disconnected or ProtocolError. A reply that says that the session is gone counts as a
+        lost connection. An open that is refused for want of handles is tried once more when ours
+        have given way.
         """
-        transport, sent, replies = await self._exchange(requests)
+        transport, sent, replies = await replay.run(self, requests)
         if replies[0].status in SHORT_OF_HANDLES and self.scarcity.give_way():
             transport.take_back(sent, replies)  # what was opened beside it
-            _, _, replies = await self._exchange(requests)
+            replies = (await replay.run(self, requests)).replies
         return replies
-
-    async def _exchange(
-        self, requests: Callable[[Transport], Sequence[Request]]
-    ) -> tuple[Transport, Sequence[Request], list[Reply]]:
-        for last in (False, True):
-            transport = await self.transport()
-            try:
-                sent = requests(transport)
-                replies = await transport.exchange(sent)
-            except (Disconnected, ProtocolError) as failed:
-                if last:
-                    raise
-                log.info("request failed (%s), trying once more", failed)
-                continue
-            lost = next((r for r in replies if self.lost(r, transport)), None)
-            if lost is None or last:
-                return transport, sent, replies
-        raise Disconnected("unreachable")
 
     def lost(self, reply: Reply, transport: Transport) -> bool:
         """Whether ``reply`` says that session or tree are gone; ends the connection if so."""

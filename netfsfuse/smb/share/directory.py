@@ -19,11 +19,12 @@ from itertools import islice
 
 import trio
 
-from netfsfuse.errors import Disconnected, NetfsError, ProtocolError, ServerError
+from netfsfuse.errors import Disconnected, NetfsError, ServerError
 from netfsfuse.smb import status
 from netfsfuse.smb.connection.apart import undo_create
 from netfsfuse.smb.connection.exchange import Reply, Request
 from netfsfuse.smb.connection.transport import Transport
+from netfsfuse.smb.session import replay
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share.compound import stat
 from netfsfuse.smb.share.names import is_sound_name, is_too_long, name_to_local
@@ -183,15 +184,11 @@ class SmbListing:
         ]
         self._unsure = True
         asked = trio.current_time()
-        try:
-            replies = await transport.exchange(requests)
-        except (Disconnected, ProtocolError):
+        replies = await replay.once(self._session, transport, requests)
+        if isinstance(replies, list):
+            await self._take(replies, asked)
+        else:
             await self._open()
-            return
-        if any(self._session.lost(reply, transport) for reply in replies):
-            await self._open()
-            return
-        await self._take(replies, asked)
 
     async def _open(self) -> None:
         number, asked = -1, 0.0

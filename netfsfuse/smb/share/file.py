@@ -9,7 +9,7 @@ FileId to a new one. Files may share a handle, see ``openfiles.py``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
 
@@ -23,7 +23,9 @@ from netfsfuse.smb.connection.credit_gate import Unaffordable
 from netfsfuse.smb.connection.credits import charge_for
 from netfsfuse.smb.connection.exchange import Reply, Request, Sink
 from netfsfuse.smb.connection.transport import Transport
+from netfsfuse.smb.session import replay
 from netfsfuse.smb.session.channels import Channels
+from netfsfuse.smb.session.replay import Verdict
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share.handle import ServerHandle
 from netfsfuse.smb.share.siblings import Siblings
@@ -206,30 +208,25 @@ class SmbFile:
 
     async def _exchange(self, build: Build, demand: Demand | None = None) -> Reply:
         """One request on the handle as it is now; once more if connection or handle were lost."""
-        attempts = 2
-        while True:
-            transport = await self._ready()
+        handle = self._handle
+
+        def requests(transport: Transport) -> list[Request]:
+            nonlocal handle
             handle = self._handle
-            request = build(handle.raw, transport)
-            attempts -= 1
-            try:
-                (reply,) = await transport.exchange([request], demand)
-            except Unaffordable:  # it has taken credits back since: less at a time
-                attempts += 1
-                continue
-            except (Disconnected, ProtocolError):
-                if not attempts:
-                    raise
-                continue
-            if reply.status == status.FILE_CLOSED:
-                if handle.given_up:  # by ourselves, while the request was on its way
-                    attempts += 1
-                else:
-                    handle.lose()
-            elif not self._session.lost(reply, transport):
-                return reply
-            if not attempts:
-                return reply
+            return [build(handle.raw, transport)]
+
+        def judge(replies: Sequence[Reply]) -> Verdict:
+            if replies[0].status != status.FILE_CLOSED:
+                return Verdict.FINAL
+            if handle.given_up:  # by ourselves, while the request was on its way
+                return Verdict.RENEWED
+            handle.lose()
+            return Verdict.AGAIN
+
+        outcome = await replay.run(
+            self._session, requests, ready=self._ready, judge=judge, demand=demand, resizes=True
+        )
+        return outcome.replies[0]
 
     async def _ready(self) -> Transport:
         """The live connection, with ``_handle`` valid on it."""

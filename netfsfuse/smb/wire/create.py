@@ -6,7 +6,7 @@ import struct
 from typing import NamedTuple
 
 from netfsfuse.errors import NameTooLong, ProtocolError
-from netfsfuse.smb.wire.header import HEADER_SIZE
+from netfsfuse.smb.wire.header import HEADER_SIZE, RELATED_FILE_ID
 from netfsfuse.smb.wire.lease import OPLOCK_LEVEL_LEASE, parse_lease_context
 from netfsfuse.smb.wire.query import file_id_of
 from netfsfuse.types import FileAttr
@@ -20,6 +20,7 @@ FILE_OPEN_REPARSE_POINT = 0x200000
 
 _SHARE_ALL = 0x07  # read, write and delete: we never stand in another client's way
 _FILE_OPEN = 1
+_FILE_DELETE_ON_CLOSE = 0x1000
 _IMPERSONATION = 2
 
 _CREATE = struct.Struct("<HBBIQQIIIIIHHII")
@@ -109,6 +110,17 @@ def _contexts(message: memoryview, offset: int, length: int) -> tuple[int, int, 
             raise ProtocolError("CREATE contexts overlap")
         contexts = contexts[following:]
     return disk_id, volume_id, lease
+
+
+def only_opens(body: bytes) -> bool:
+    """Whether a CREATE's ``body`` opens what exists, and has nothing done when it is closed."""
+    disposition, options = _CREATE.unpack_from(body)[9:11]
+    return disposition == _FILE_OPEN and not options & _FILE_DELETE_ON_CLOSE
+
+
+def closes_related(body: bytes) -> bool:
+    """Whether a CLOSE's ``body`` closes what its own compound has opened."""
+    return bool(_CLOSE.unpack_from(body)[3] == RELATED_FILE_ID)
 
 
 def pack_close(handle: bytes) -> bytes:

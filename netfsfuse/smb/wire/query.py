@@ -27,6 +27,7 @@ ALL_ROOM = 4096
 """Bytes of FileAllInformation that are asked for, the beginning of the name with them."""
 
 FSCTL_GET_REPARSE_POINT = 0x000900A8
+_READING = frozenset({FSCTL_GET_REPARSE_POINT})
 
 
 def pack_query_directory(handle: bytes, room: int, *, restart: bool) -> bytes:
@@ -148,6 +149,11 @@ def parse_all(message: memoryview) -> FileAttr:
 def pack_ioctl(handle: bytes, code: int, room: int) -> bytes:
     """Body of an FSCTL without input that may answer with ``room`` bytes."""
     return _IOCTL.pack(57, 0, code, handle, 0, 0, 0, 0, 0, room, 1, 0) + b"\0"
+
+
+def only_reads(body: bytes) -> bool:
+    """Whether an IOCTL's ``body`` asks, and changes nothing."""
+    return _IOCTL.unpack_from(body)[2] in _READING
 
 
 def parse_ioctl(message: memoryview) -> bytes:
