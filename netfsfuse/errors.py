@@ -48,6 +48,10 @@ class NotSupported(NetfsError):
     """The server cannot do this (EOPNOTSUPP)."""
 
 
+class NoAttribute(NetfsError):
+    """The file has no extended attribute of that name now (ENODATA)."""
+
+
 class Elsewhere(NetfsError):
     """The name is a link to another server, which is not followed (EREMOTE)."""
 

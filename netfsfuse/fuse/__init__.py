@@ -1,11 +1,15 @@
-"""pyfuse3 <-> vfs, thin.
+"""pyfuse3 <-> vfs, thin. May import ``netfsfuse.vfs`` and the leaf modules; alone imports pyfuse3.
 
 * ``errnos``      the only errors -> errno table
 * ``guard``       what stands round every handler: deadline, errno, nothing else leaves
 * ``deadlines``   one deadline for all handlers
 * ``attrs``       FileAttr -> EntryAttributes, VolumeStat -> StatvfsData
 * ``operations``  the handlers, a few lines each
+* ``notifier``    tells the kernel what others have changed
+* ``lane``        calls that wait in the kernel, so that one holds up no other
+* ``absent``      for how long the kernel may believe that a name is not there
 * ``readable``    the cure for pyfuse3's blocking read of /dev/fuse
+* ``initflags``   flags of INIT that libfuse does not know of
 * ``tuning``      read_ahead_kb and max_background of the mount
 * ``session``     init, main loop, close
 """

@@ -16,6 +16,7 @@ _TABLE: dict[type[errors.NetfsError], int] = {
     errors.InvalidArgument: errno.EINVAL,
     errors.ReadOnly: errno.EROFS,
     errors.NotSupported: errno.EOPNOTSUPP,
+    errors.NoAttribute: errno.ENODATA,
     errors.Barred: errno.EACCES,
     errors.Elsewhere: errno.EREMOTE,
     errors.Stale: errno.ESTALE,

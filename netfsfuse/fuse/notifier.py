@@ -30,8 +30,8 @@ from netfsfuse.fuse.absent import Absent
 from netfsfuse.fuse.attrs import encode_name
 from netfsfuse.fuse.lane import Lane, in_thread
 from netfsfuse.types import Change, FileKind
-from netfsfuse.vfs.inodes.identity import inode_number
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
+from netfsfuse.vfs.inodes.listed import NotKnown, inode_listed_as
 
 log = logging.getLogger(__name__)
 
@@ -194,18 +194,11 @@ class Notifier:
                 found.append(_Found(directory.number, entry=(directory.number, encode_name(name))))
                 for spelt in self._absent.spellings(directory.number, name):
                     self._names.put(directory.number, spelt)
-            folder = directory.folder
-            attr = None if folder is None else folder.attrs.get(name)
-            if attr is None:
-                if not names:  # or its entry is dropped
-                    self._look_for(directory, name)
-                continue
-            number = inode_number(attr, directory.path_of(name))
-            inode = self._inodes.find(number)
-            if inode is not None and inode.parent is directory:
-                found.append(_found(inode))
-            elif attr.is_directory:  # it may have a number of its own by this name
-                self._look_for(directory, name)
+            known = inode_listed_as(self._inodes, directory, name)
+            if isinstance(known, Inode):
+                found.append(_found(known))
+            elif known is NotKnown.OTHER_NUMBER or (known is NotKnown.UNLISTED and not names):
+                self._look_for(directory, name)  # of a name that came or went the entry is dropped
         return found
 
     async def _tell(self, found: Sequence[_Found]) -> None:

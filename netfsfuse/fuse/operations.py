@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import pyfuse3
@@ -24,10 +22,11 @@ from netfsfuse.fuse.attrs import (
 )
 from netfsfuse.fuse.deadlines import Deadlines
 from netfsfuse.fuse.guard import DEADLINE, guarded, never_raises
-from netfsfuse.stats import CHANGES_XATTR, OBJECT_XATTR, STATS_XATTR, Stats
+from netfsfuse.stats import Stats
 from netfsfuse.types import DirEntry
 from netfsfuse.vfs.filesystem import FileSystem
 from netfsfuse.vfs.inodes.inodes import Inode
+from netfsfuse.vfs.xattrs import ExtendedAttributes
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +57,7 @@ class Operations(pyfuse3.Operations):
         self.deadlines = Deadlines(DEADLINE)
         self._filesystem = filesystem
         self._shown = shown
-        self._describe = describe
-        self._locate = locate
+        self._xattrs = ExtendedAttributes(filesystem.inodes, filesystem.feeds, describe, locate)
         self._absent = absent
 
     def _entry(self, inode: Inode) -> pyfuse3.EntryAttributes:
@@ -105,27 +103,7 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
-        if inode == pyfuse3.ROOT_INODE and name == STATS_XATTR.encode():
-            return json.dumps(self._describe()).encode()
-        if name == OBJECT_XATTR.encode():
-            place = self._locate(inode)
-            if place is None:
-                raise pyfuse3.FUSEError(errno.ENODATA)
-            return json.dumps(place).encode()
-        if name.startswith(CHANGES_XATTR.encode()):
-            return self._changes(inode, name[len(CHANGES_XATTR) :])
-        # Not ENODATA: "ls -l" would ask again for every single file, and be 20 times slower.
-        raise pyfuse3.FUSEError(errno.EOPNOTSUPP)
-
-    def _changes(self, inode: InodeT, after: bytes) -> bytes:
-        try:
-            last = int(after)
-        except ValueError:
-            raise pyfuse3.FUSEError(errno.EINVAL) from None
-        directory = self._filesystem.inodes.get(inode)
-        page = self._filesystem.feeds.page(directory, last)
-        changes = [asdict(each) for each in page.happenings]
-        return json.dumps({"next": page.following, "changes": changes}).encode()
+        return self._xattrs.get(inode, name)
 
     @guarded
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[bytes]:

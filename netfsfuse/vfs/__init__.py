@@ -5,6 +5,7 @@
 * ``contents``    the data side of open files: one netfs inode per file and coherency record
 * ``handles``     open files and open directories
 * ``filesystem``  the calls of a file system, in terms of the above
+* ``xattrs``      the attributes by which the command asks a mount
 * ``ops``         the interface to the server's names that ``smb`` fits
 
 Two numbers tell files apart. The inode number is the server's FileId, so that it is stable; since
