@@ -2,28 +2,46 @@
 # make test    install what is missing, then run all tests, on a real Samba and a real mount
 # make bench   install what is missing, rclone and smbclient too, and measure; BENCH='--quick' etc.
 # make check   formatting, lint, types, and the tests that need neither Samba nor a mount
+# make fast    the same, of the tests only those on fakes and a mock clock: after every edit
 # make soak    the long torture tests
 # make venv    only the environment: .venv/bin/netfsfuse is the command afterwards
 # make clean   remove everything that these targets made
+# tests/README.md says what goes where.
+
+# Processes that run tests side by side: one more than cores, since many tests wait more than they
+# work.
+WORKERS := 3
 
 VENV := .venv/bin
 
-.PHONY: demo test bench check soak venv packages test-packages bench-packages clean
+PARALLEL := -n $(WORKERS) --dist worksteal
+BARE := not samba and not mount and not machine and not soak
+PURE := tests/netfs tests/vfs tests/fuse tests/fscache tests/smb $(wildcard tests/test_*.py)
 
-demo: venv
+.PHONY: demo test bench check fast style soak venv clean \
+	packages demo-packages test-packages bench-packages
+
+demo: venv demo-packages
 	$(VENV)/netfsfuse demo
 
+# Those marked "alone" measure time or drop the caches of all mounts: when the others are done.
 test: venv test-packages
-	$(VENV)/python -m pytest -m "not soak"
+	$(VENV)/python -m pytest -q $(PARALLEL) -m "not alone and not soak"
+	$(VENV)/python -m pytest -q -m "alone and not soak"
 
 bench: venv bench-packages
 	$(VENV)/netfsfuse bench $(BENCH)
 
-check: venv test-packages
+check: style
+	$(VENV)/python -m pytest -q $(PARALLEL) -m "$(BARE)"
+
+fast: style
+	$(VENV)/python -m pytest -q $(PARALLEL) -m "$(BARE)" $(PURE)
+
+style: venv
 	$(VENV)/ruff format --check .
 	$(VENV)/ruff check .
 	$(VENV)/mypy
-	$(VENV)/python -m pytest -q -m "not samba and not mount and not soak"
 
 soak: venv test-packages
 	$(VENV)/python -m pytest -m soak --timeout=3600 -o faulthandler_timeout=0
@@ -34,12 +52,15 @@ venv: packages
 packages:
 	@scripts/packages
 
+demo-packages: packages
+	@scripts/packages samba
+
 # After the others, so that two apt-get never run at once under make -j.
 test-packages: packages
-	@scripts/packages fio git iproute2 rsync e2fsprogs xfsprogs btrfs-progs
+	@scripts/packages samba fio git iproute2 rsync e2fsprogs xfsprogs btrfs-progs
 
 bench-packages: packages
-	@scripts/packages fio rclone smbclient iproute2
+	@scripts/packages samba fio rclone smbclient iproute2
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

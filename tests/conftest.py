@@ -1,8 +1,13 @@
 """Fixtures with a real Samba and a real mount.
 
 A test that takes ``samba`` or a variant of it is marked ``samba``, one that takes ``mount`` is
-marked ``mount``: nobody has to remember to. The fixtures fail, and never skip, where smbd or
-/dev/fuse is missing. When the session ends, anything it left behind is an error.
+marked ``mount``, one that takes ``drop_caches`` is marked ``alone``: nothing to remember. The
+fixtures fail, and never skip, where smbd or /dev/fuse is missing. When the session ends, anything
+it left behind is an error.
+
+Under pytest-xdist each worker is a session of its own: its folder, its servers on ports that the
+kernel gave it, its mark in the environment of what it starts. Workers share nothing but the
+machine, which is why some tests are marked ``alone``.
 """
 
 from __future__ import annotations
@@ -55,6 +60,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("samba")
         if "mount" in names:
             item.add_marker("mount")
+        if "drop_caches" in names:
+            item.add_marker("alone")
 
 
 @pytest.fixture(scope="session")
@@ -132,7 +139,8 @@ def proxy() -> Iterator[Callable[..., PrivateProxy]]:
 def drop_caches() -> Callable[..., None]:
     """``drop_caches(*paths)``: forget clean pages, so that the next read asks the mount again.
 
-    Root drops the whole machine's pages, inodes and names; an ordinary user can only give away the
+    Root drops the whole machine's pages, inodes and names, those of other workers' mounts too, so
+    that the test is marked ``alone``; an ordinary user can only give away the
     pages of the files that are named.
     """
 

@@ -24,6 +24,8 @@ from netfsfuse.lab import mounts
 from tests.support.mounted import SOURCE_TREE
 from tests.support.torture_ticker import Pulse
 
+pytestmark = pytest.mark.alone  # a beat is measured
+
 STALL = 0.3
 MOMENTS = ("before-poll", "before-read")
 

@@ -19,6 +19,8 @@ from tests.support.loopfs import loop_filesystem
 from tests.support.mounted import Mounted
 from tests.support.until import until
 
+pytestmark = pytest.mark.alone  # while a disk is frozen, every sync of the machine stands still
+
 MIB = 1024 * 1024
 FILES = 30
 MARGIN = 1.5  # seconds, for a busy machine

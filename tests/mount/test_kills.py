@@ -24,6 +24,8 @@ from tests.support.torture_readers import (
     same_content,
 )
 
+pytestmark = pytest.mark.alone  # answers within a second are promised
+
 MIB = 1024 * 1024
 BUFFERS = ReadConfig().buffers
 SETTLE = 2.0

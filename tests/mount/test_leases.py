@@ -18,6 +18,8 @@ from tests.support.mounted import Mounted
 from tests.support.second_client import SecondClient, second_client
 from tests.support.until import until
 
+pytestmark = pytest.mark.alone  # what the kernel forgets under pressure costs a message
+
 Mount = Callable[..., Mounted]
 MIB = 1024 * 1024
 

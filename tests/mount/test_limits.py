@@ -20,6 +20,8 @@ from tests.mount.reading import opened
 from tests.support.mounted import Mounted
 from tests.support.proxy import PrivateProxy
 
+pytestmark = pytest.mark.alone  # times and memory are measured
+
 MIB = 1024 * 1024
 PAGE = 64 * 1024  # one credit's worth of listing
 ENTRY = 80  # [MS-FSCC] 2.4.18 without the name, rounded to 8

@@ -27,6 +27,8 @@ from tests.support.mounted import SOURCE_TREE
 from tests.support.torture_readers import Reader, same_content
 from tests.support.torture_ticker import Pulse
 
+pytestmark = pytest.mark.alone  # how long a step takes is measured
+
 MIB = 1024 * 1024
 STALL = 0.3
 LONG_STEP_MS = 5.0

@@ -29,6 +29,8 @@ from tests.mount.changing import (
 from tests.mount.reading import MIB, WAYS, content, is_own, opened, pread, wait_settled
 from tests.support.mounted import Mounted
 
+pytestmark = pytest.mark.alone  # what the kernel forgets is read anew
+
 Mount = Callable[..., Mounted]
 
 

@@ -19,6 +19,8 @@ from netfsfuse.lab.server.samba import PrivateSamba
 from tests.support.mounted import Mounted
 from tests.support.second_client import SecondClient, second_client
 
+pytestmark = pytest.mark.alone  # changes are promised within a second
+
 Mount = Callable[..., Mounted]
 
 PROMISED = 1.0

@@ -19,6 +19,8 @@ from netfsfuse.smb.session.bridge import Handshake
 from netfsfuse.smb.wire.header import Command
 from tests.support.middle import Message, Middle, send
 
+pytestmark = pytest.mark.samba
+
 DIALECTS = {"2.1": 0x210, "3.0": 0x300, "3.0.2": 0x302, "3.1.1": 0x311}
 
 CAP_ENCRYPTION = 0x40

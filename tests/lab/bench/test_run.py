@@ -155,6 +155,7 @@ def test_wrong_bytes_are_a_failure(
     assert "differ" in capsys.readouterr().out
 
 
+@pytest.mark.machine
 def test_what_it_needs_is_told_before_it_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def in_namespace(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.machine
 def test_tcp_sees_the_round_trip_and_the_bytes_are_right():
     assert missing() is None
     result = in_namespace(sys.executable, "-c", SENDING)
@@ -71,6 +72,7 @@ def test_tcp_sees_the_round_trip_and_the_bytes_are_right():
     assert "unreachable" in result.stdout.splitlines()[1]  # the device went with the context
 
 
+@pytest.mark.machine
 def test_a_namespace_has_loopback_and_nothing_else():
     result = in_namespace("ip", "-o", "link", "show", "up")
     assert result.returncode == 0, result.stderr
@@ -78,6 +80,7 @@ def test_a_namespace_has_loopback_and_nothing_else():
     assert ": lo: <LOOPBACK,UP" in line
 
 
+@pytest.mark.machine
 def test_a_command_in_a_namespace_keeps_its_words_and_its_exit_code():
     result = in_namespace("sh", "-c", 'echo "$1"; exit 7', "sh", "two  words")
     assert result.stdout == "two  words\n"
