@@ -113,10 +113,6 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         "netfsfuse/smb/share/namespace.py",
     ): "servers.py is to name the protocols",
     (
-        "netfsfuse/netfs/memory/mapping.py",
-        "netfsfuse/netfs/io/request.py",
-    ): "a subrequest is memory as well as I/O until the folio is apart",
-    (
         "netfsfuse/vfs/inodes/handles.py",
         "netfsfuse/vfs/tree/links.py",
     ): "handles know listings until those of files are apart",

@@ -24,7 +24,6 @@ EXCEPTIONS: dict[str, str] = {
     "cachefiles/object.py:Object.__init__": "to shrink when the generation has its own file",
     "netfsfuse/lab/bench/runner.py:Runner.__init__": "until it takes one plan",
     "netfsfuse/mount.py:_mount": "until servers.py names the protocols",
-    "netfsfuse/netfs/io/request.py:Subrequest.__init__": "memory and I/O until the folio is apart",
     "netfsfuse/smb/session/session.py:Session.__init__": "until its life is a state machine",
     "netfsfuse/smb/share/file.py": "re-sends by itself until replay does",
     "netfsfuse/smb/share/handle.py:ServerHandle.open": "re-sends by itself until replay does",

@@ -3,36 +3,44 @@
 It knows two interfaces (``ops.py``: a server's file, a cache's object) and nothing of SMB, FUSE,
 paths or disks. Imports only ``errors``, ``types``, ``config``, ``stats`` and trio.
 
+Three rooms. ``memory/`` holds bytes: buffers, the pool of them, folios, and which folio has which
+block; it knows nothing of I/O. ``io/`` fills folios: a subrequest is the I/O, from a source, over
+one folio. ``read/`` answers a handle. Each imports only what stands before it. ``readahead/`` is
+the policy, PURE, and imports none of them.
+
 A read, stage by stage (names as in Linux fs/netfs)::
 
-    read.py           runs the stages in order; the only orchestrator
-    read_through.py   for a retired inode: straight from the server, nothing kept
-    fetch_ahead.py    what should be on its way ahead of a handle, issued as buffers go
-    readahead/        pure   the policy: streams told apart, the link measured, windows shared
-    demand.py         how much a request is wanted, for whoever queues it
-    occupancy.py      pure   what the cache said it has, remembered
-    slicing.py        pure   expand to cache blocks, cut by source: memory, cache, server
-    issue.py          one task a subrequest: cache or server into one buffer; short reads, misses
-    collect.py        pure   judges an answer: done, ask for the rest, short, storable
-    copy_to_cache.py  stores what came from the server, behind the readers
+    read/read.py           runs the stages in order; the only orchestrator
+    read/read_through.py   for a retired inode: straight from the server, nothing kept
+    read/fetch_ahead.py    what should be on its way ahead of a handle, issued as buffers go
+    io/occupancy.py        pure   what the cache said it has, remembered
+    io/slicing.py          pure   expand to cache blocks, cut by source: memory, cache, server
+    io/issue.py            one task a subrequest: cache or server into one folio; short reads
+    io/pace.py             how much is on the link at once
+    io/collect.py          pure   judges an answer: done, ask for the rest, short, storable
+    io/copy_to_cache.py    stores what came from the server, behind the readers
 
 and what they stand on::
 
-    service.py        Netfs, one per mount
-    inode.py          NetfsInode, what the handles of one file share; retire, close
-    contents.py       its state: table, occupancy, liveness
-    inflight.py       block -> subrequest
-    request.py        Subrequest, its states and its references
-    buffer.py         a buffer: headroom, page-aligned payload, references
-    pool.py           the pool of them: budget, eviction, back pressure
-    watch.py          a cache that hangs is passed by
+    service.py             Netfs, one per mount
+    inode.py               NetfsInode, what the handles of one file share; resize, retire, close
+    ops.py                 the interfaces of a server's file and a cache's object
+    demand.py              how much a request is wanted, for the server's queue as well
+    io/contents.py         an inode's state: size, mapping, occupancy, liveness
+    io/request.py          Subrequest, its states; the source of bytes
+    io/slow_cache.py       a cache that hangs is passed by
+    memory/mapping.py      block -> folio
+    memory/folio.py        a folio, its states and its references
+    memory/buffer.py       a buffer: headroom, page-aligned payload, references
+    memory/pool.py         the pool of them: budget, eviction, back pressure
 
 Invariants
-    * A block in the table is never fetched again: whoever wants it joins.
+    * A block in the mapping is never fetched again: a read that wants it joins.
     * A read is short only at the end of file, and never has later bytes glued on after a gap.
-    * Only whole subrequests are kept or stored, and only while the inode is live.
+    * Only whole folios are kept or stored, and only while the inode is live.
+    * Bytes that are nowhere else are neither evicted nor detached.
     * The cache may fail, lie or hang; the read does not.
-    * Memory is bounded by the budget, whatever the file sizes; see ``pool.py`` for why nobody
+    * Memory is bounded by the budget, whatever the file sizes; see ``pool.py`` for why no read
       waits for ever.
 
 Task ownership: everything runs on one trio loop. Subrequests, cache queries and stores are tasks of

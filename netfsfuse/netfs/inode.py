@@ -30,10 +30,11 @@ class NetfsInode(Contents):
             cache=cache,
             pool=issuer.pool,
             nursery=issuer.nursery,
-            watch=issuer.watch,
+            slow_cache=issuer.slow_cache,
             debug_name=debug_name,
         )
         self._issuer = issuer
+        self._owned_cache = cache
         self._closed: trio.Event | None = None
 
     def open(self, file: ServerFile) -> NetfsFile:
@@ -51,7 +52,7 @@ class NetfsInode(Contents):
         kept nowhere. Idempotent.
         """
         self.retired = True
-        self.table.clear()
+        self.mapping.clear()
 
     async def aclose(self) -> None:
         """All handles are closed: wait for the stores, free the buffers, close the cache object.
@@ -62,7 +63,7 @@ class NetfsInode(Contents):
             await self._closed.wait()
             return
         self._closed = closed = trio.Event()
-        self.table.clear()
+        self.mapping.clear()
         if self._tasks:
             self._issuer.nursery.start_soon(self._finish, closed)
             await closed.wait()
@@ -74,8 +75,8 @@ class NetfsInode(Contents):
             await self.wait_idle()
         finally:
             try:
-                if self.cache is not None:
-                    await self.cache.aclose()
+                if self._owned_cache is not None:
+                    await self._owned_cache.aclose()
             finally:
                 self._issuer.pool.trim()
                 closed.set()

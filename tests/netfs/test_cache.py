@@ -219,7 +219,7 @@ async def test_a_hanging_cache_read_goes_to_the_server_after_a_while(autojump_cl
         cache.read_gate.set()  # the disk comes back, and so does the cache
         cache.read_gate = None
         await trio.testing.wait_all_tasks_blocked()
-        inode.table.clear()
+        inode.mapping.clear()
         asked = len(server.asked)
         assert await other.read(5 * MIB, K) == DATA[5 * MIB : 5 * MIB + K]
         assert len(server.asked) == asked

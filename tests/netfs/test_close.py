@@ -8,7 +8,7 @@ import trio.testing
 
 from netfsfuse.errors import Stale
 from netfsfuse.netfs.io.copy_to_cache import STORES
-from netfsfuse.netfs.io.request import State
+from netfsfuse.netfs.io.request import State, filling
 from netfsfuse.types import CACHE_BLOCK
 from tests.netfs.fakes import KIB, MIB, NOISE, FakeCache, FakeServer, mounted, read_all, stale
 
@@ -57,8 +57,8 @@ async def ask_ahead(inode, file):
     what was claimed last."""
     for n in range(14):
         await file.read(n * MIB, MIB)
-        subs = inode.table.within(n * MIB, SIZE)
-        queued = [sub for sub in subs if sub.state is State.QUEUED]
+        subs = [filling(folio) for folio in inode.mapping.within(n * MIB, SIZE)]
+        queued = [sub.folio for sub in subs if sub is not None and sub.state is State.QUEUED]
         if len(queued) > 2:
             return queued[-1]
         await trio.sleep(5)
@@ -74,7 +74,7 @@ async def test_closing_drops_unsent_readahead(autojump_clock):
         asked = len(server.asked)
         await file.aclose()
         server_file.closed = True
-        assert inode.table.find(last.start // K) is None
+        assert inode.mapping.find(last.start // K) is None
         await trio.sleep(5)
         assert len(server.asked) == asked
         await inode.aclose()
@@ -113,7 +113,7 @@ async def test_someone_who_joined_unsent_readahead_is_served_when_its_handle_clo
             nursery.start_soon(join)
             while not joined.waiters:
                 await trio.lowlevel.checkpoint()
-            assert joined.state is State.QUEUED
+            assert filling(joined).state is State.QUEUED
             await first.aclose()
             server_file.closed = True
         assert answers == [DATA[joined.start : joined.end]]
@@ -181,7 +181,7 @@ async def test_retire_answers_who_waits_and_keeps_nothing(autojump_clock):
             inode.retire()
         assert inode.retired
         assert answers == [DATA[:MIB]]
-        assert len(inode.table) == 0
+        assert len(inode.mapping) == 0
         await m.netfs.drain()
         assert not cache.blocks
         await file.aclose()
@@ -213,7 +213,7 @@ async def test_after_retire_the_server_alone_says_what_there_is(autojump_clock):
         assert await file.read(0, 2 * MIB) == DATA[: MIB + 5]
         assert len(cache.reads) == reads
         assert not cache.writes
-        assert len(inode.table) == 0
+        assert len(inode.mapping) == 0
         server.fail = lambda start: stale()
         with pytest.raises(Stale):
             await file.read(0, K)

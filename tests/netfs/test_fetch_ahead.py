@@ -10,6 +10,7 @@ import trio.testing
 
 from netfsfuse.config import ReadConfig
 from netfsfuse.netfs.io.copy_to_cache import LEAST_BACKLOG, MOST_BACKLOG, ROOM_PATIENCE, CopyToCache
+from netfsfuse.netfs.io.request import filling
 from netfsfuse.netfs.memory.pool import BufferPool
 from netfsfuse.stats import MemoryStats
 from netfsfuse.types import CACHE_BLOCK
@@ -62,7 +63,11 @@ async def test_a_reader_that_joins_queued_readahead_takes_it_along(autojump_cloc
         server.credits = trio.Event()
         await run_ahead(first, 2)
         await trio.testing.wait_all_tasks_blocked()
-        queued = [sub for sub in inode.table.within(0, SIZE) if not sub.demand.sent]
+        queued = [
+            folio
+            for folio in inode.mapping.within(0, SIZE)
+            if (sub := filling(folio)) is not None and not sub.demand.sent
+        ]
         assert len(queued) == server.queued > 2
         joined = queued[-1]
         with trio.fail_after(1):
@@ -99,7 +104,7 @@ async def test_a_seek_takes_back_what_was_not_sent_and_keeps_the_rest(autojump_c
         asked = len(server.asked)
         assert asked - sent <= n + 3
         assert trio.current_time() > held
-        kept = [sub for sub in inode.table.within(0, SIZE // 2) if sub.is_whole]
+        kept = [sub for sub in inode.mapping.within(0, SIZE // 2) if sub.is_whole]
         assert kept
         at = kept[0].start
         assert bytes(await file.read(at, K)) == DATA[at : at + K]
@@ -120,7 +125,7 @@ async def test_what_is_stored_is_brought_in_from_beyond_the_window(autojump_cloc
         await run_ahead(file, 8, 128 * KIB)
         await trio.testing.wait_all_tasks_blocked()
         front = 8 * 128 * KIB
-        ahead = [sub for sub in inode.table.within(front, SIZE) if sub.is_whole]
+        ahead = [sub for sub in inode.mapping.within(front, SIZE) if sub.is_whole]
         assert sum(sub.length for sub in ahead) >= MIB
         assert all(sub.end <= 5 * MIB for sub in ahead)
         assert not server.asked

@@ -38,7 +38,7 @@ async def test_a_file_that_shrank_ends_where_the_server_says(autojump_clock):
         asked = len(server.asked)
         assert await file.read(3 * MIB, 10) == b""
         assert len(server.asked) == asked + 1  # no loop
-        assert len(inode.table) * K == MIB  # nothing short is kept
+        assert len(inode.mapping) * K == MIB  # nothing short is kept
         await file.aclose()
         await inode.aclose()
 

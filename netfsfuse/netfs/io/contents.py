@@ -12,12 +12,12 @@ from collections.abc import Callable
 import trio
 
 from netfsfuse.netfs.io.occupancy import SPAN, OccupancyMap
-from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE, CacheWatch
-from netfsfuse.netfs.memory.mapping import InflightTable
+from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE, SlowCache
+from netfsfuse.netfs.memory.mapping import Mapping
 from netfsfuse.netfs.memory.pool import BufferPool
 from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.tasks import ServiceNursery
-from netfsfuse.types import ByteRange
+from netfsfuse.types import CACHE_BLOCK, ByteRange
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 class Contents:
     """State of one file under one coherency record, shared by all its handles.
 
-    ``i_size`` never changes. ``readers``: open handles. Tasks of the service nursery that work for
+    ``i_size`` changes by :meth:`resize` alone. ``cache``: the cache object as long as it may be
+    asked and written. ``readers``: open handles. Tasks of the service nursery that work for
     this file are counted by ``begin``/``end``.
     """
 
@@ -36,18 +37,18 @@ class Contents:
         cache: CacheObject | None,
         pool: BufferPool,
         nursery: ServiceNursery,
-        watch: CacheWatch,
+        slow_cache: SlowCache,
         debug_name: str,
     ) -> None:
         self.i_size = i_size
         self.cache = cache
         self.debug_name = debug_name
-        self.table = InflightTable(pool)
+        self.mapping = Mapping(pool)
         self.occupancy = OccupancyMap()
         self.readers = 0
         self.retired = False
         self._nursery = nursery
-        self._watch = watch
+        self._slow_cache = slow_cache
         self._queries: dict[int, trio.Event] = {}
         self._tasks = 0
         self._idle: trio.Event | None = None
@@ -57,9 +58,27 @@ class Contents:
         """Whether what arrives may be kept."""
         return not self.retired
 
+    def resize(self, i_size: int) -> None:
+        """The file has ``i_size`` bytes from now on; what lies below the smaller of both sizes is
+        unchanged. No checkpoint.
+
+        The folios from the block of that smaller size on leave the mapping: their end was cut at
+        the old size, or lies beyond the new one. Raises ``RuntimeError``, and nothing has changed,
+        if one of them is DIRTY or WRITING. A read under way ends at the smaller of the size it
+        began with and the present one, or is answered by what it had pinned already; one that
+        begins now sees the new size. The cache object was opened for the old size: it is neither
+        asked nor written any more, except for what it was handed already.
+        """
+        if i_size < 0:
+            raise ValueError(f"a file of {i_size} bytes")
+        if i_size != self.i_size:
+            self.mapping.detach_from(min(i_size, self.i_size) // CACHE_BLOCK)
+            self.i_size = i_size
+            self.cache = None
+
     def stored_hint(self) -> Callable[[int], bool] | None:
         """For slicing: tells of a block whether to ask the cache for it; None: do not ask."""
-        if self.cache is None or self._watch.bypass:
+        if self.cache is None or self._slow_cache.bypass:
             return None
         return self.occupancy.is_stored
 
@@ -69,7 +88,7 @@ class Contents:
         Returns one event for each answer that is still to come.
         """
         cache = self.cache
-        if cache is None or self._watch.bypass or self.retired:
+        if cache is None or self._slow_cache.bypass or self.retired:
             return []
         answers = []
         for span in self.occupancy.unknown(wanted):
@@ -90,24 +109,26 @@ class Contents:
         reader leaves it to the others.
         """
         for answer in self.ask_cache(wanted):
-            if self._watch.bypass:
+            if self._slow_cache.bypass:
                 return
             with trio.move_on_after(CACHE_PATIENCE):
                 await answer.wait()
             if not answer.is_set():
                 log.warning("%s: the cache does not answer, going on without", self.debug_name)
-                self._watch.give_up(answer)
+                self._slow_cache.give_up(answer)
 
     async def _query(self, cache: CacheObject, span: int, answer: trio.Event) -> None:
         stored: list[ByteRange] = []
         try:
-            stored = await cache.query_occupancy(span * SPAN, min((span + 1) * SPAN, self.i_size))
+            if self.cache is cache:
+                end = min((span + 1) * SPAN, self.i_size)
+                stored = await cache.query_occupancy(span * SPAN, end)
         except Exception:
             log.exception("%s: cache query failed", self.debug_name)
         finally:
             self.occupancy.learn(span, stored)
             del self._queries[span]
-            self._watch.returned(answer)
+            self._slow_cache.returned(answer)
             answer.set()
             self.end()
 

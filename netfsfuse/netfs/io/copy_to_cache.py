@@ -1,8 +1,8 @@
 """Storing what came from the server, behind the readers' back.
 
 The task that filled a subrequest goes on to store it from the same buffer, after its readers have
-been woken. Until that is done the task's buffer reference keeps the bytes in memory, so nobody
-fetches them again. When ``BACKLOG`` bytes wait here nothing more is read ahead from the server, and
+been woken. Until that is done the task's buffer reference keeps the bytes in memory, so they are
+not fetched again. When ``BACKLOG`` bytes wait here nothing more is read ahead from the server, and
 a reader in order waits too: a cache slower than the server slows it down to its own pace. Without
 that wait the reader asks for each piece when it is already late, in small requests, until all
 buffers wait here. A cache that hangs stops nobody for longer than ``ROOM_PATIENCE``, and but once;
@@ -18,8 +18,8 @@ from collections.abc import Callable
 import trio
 
 from netfsfuse.netfs.io.contents import Contents
-from netfsfuse.netfs.io.request import Subrequest
 from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
+from netfsfuse.netfs.memory.folio import Folio
 from netfsfuse.netfs.ops import CacheObject
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class CopyToCache:
         self._window = window
         self.least_backlog, self.most_backlog = LEAST_BACKLOG, MOST_BACKLOG
         self.pending = 0
-        """Subrequests that wait for their store, or are being stored."""
+        """Folios that wait for their store, or are being stored."""
         self.waiting = 0
         """Bytes of them."""
         self._slots = trio.Semaphore(STORES)
@@ -61,17 +61,17 @@ class CopyToCache:
         self._returned = 0.0  # when a store came back last (trio)
         self._hangs = False
 
-    async def store(self, contents: Contents, sub: Subrequest) -> None:
-        """Store a filled subrequest. Never raises but for cancellation: not stored is not fatal."""
+    async def store(self, contents: Contents, folio: Folio) -> None:
+        """Store a filled folio. Never raises but for cancellation: not stored is not fatal."""
         cache = contents.cache
         if cache is None:
             return
         self.pending += 1
-        self.waiting += sub.length
+        self.waiting += folio.length
         try:
             if await self._take_slot():
                 try:
-                    await self._write(contents, cache, sub)
+                    await self._write(contents, cache, folio)
                 finally:
                     self._hangs = False
                     self._returned = trio.current_time()
@@ -80,7 +80,7 @@ class CopyToCache:
             log.exception("%s: store failed", contents.debug_name)
         finally:
             self.pending -= 1
-            self.waiting -= sub.length
+            self.waiting -= folio.length
             self._stuck = False
             if self._room is not None and not self.is_behind:
                 self._room.set()
@@ -89,9 +89,11 @@ class CopyToCache:
                 self._drained.set()
                 self._drained = None
 
-    async def _write(self, contents: Contents, cache: CacheObject, sub: Subrequest) -> None:
-        if contents.live and await cache.write(sub.start, sub.buffer.payload[: sub.length]):
-            contents.occupancy.note(sub.start, sub.end, stored=True)
+    async def _write(self, contents: Contents, cache: CacheObject, folio: Folio) -> None:
+        if contents.live and contents.cache is cache:
+            data = folio.buffer.payload[: folio.length]
+            if await cache.write(folio.start, data):
+                contents.occupancy.note(folio.start, folio.end, stored=True)
 
     async def _take_slot(self) -> bool:
         """Wait for one of ``STORES``; False when they hang."""

@@ -23,8 +23,9 @@ from netfsfuse.netfs.io.copy_to_cache import CopyToCache
 from netfsfuse.netfs.io.pace import Pace
 from netfsfuse.netfs.io.request import Outstanding, Source, State, Subrequest
 from netfsfuse.netfs.io.slicing import Slice, gaps
-from netfsfuse.netfs.io.slow_cache import CacheWatch
+from netfsfuse.netfs.io.slow_cache import SlowCache
 from netfsfuse.netfs.memory.buffer import Buffer
+from netfsfuse.netfs.memory.folio import Folio
 from netfsfuse.netfs.memory.pool import BufferPool
 from netfsfuse.netfs.ops import CacheObject, ServerFile
 from netfsfuse.netfs.readahead import AheadConfig, Link
@@ -63,7 +64,7 @@ class Issuer:
         self.pace = Pace(self.link)
         self._capacity = capacity
         self.stores = CopyToCache(lambda: self.link.window)
-        self.watch = CacheWatch()
+        self.slow_cache = SlowCache()
 
     def claim(
         self,
@@ -77,26 +78,24 @@ class Issuer:
         urgent: bool,
         paced: bool,
     ) -> Subrequest:
-        """Enter a subrequest for ``piece`` into the table, taking over the caller's reference to
-        ``buffer``. It must be handed to :meth:`start` before the next await. ``urgent``: a reader
-        is going to wait for it. ``paced``: it belongs to a run (see ``pace.py``)."""
+        """Enter a folio for ``piece`` into the mapping, taking over the caller's reference to
+        ``buffer``, and return its subrequest. That must be handed to :meth:`start` before the next
+        await. ``urgent``: a reader is going to wait for it. ``paced``: it belongs to a run (see
+        ``pace.py``)."""
+        folio = Folio(piece.start, piece.length, buffer, owner=file)
         sub = Subrequest(
-            piece.start,
-            piece.length,
+            folio,
             piece.source,
-            buffer,
             file=file,
             outstanding=outstanding,
-            table=contents.table,
             debug_id=debug_id,
             urgent=urgent,
             paced=paced,
         )
         log.debug("R=%s %s %d+%d: %s", debug_id, piece.source, piece.start, piece.length, piece.why)
-        buffer.hold()  # the task's
-        sub.running = True
+        folio.start_fill(sub)
         contents.begin()
-        contents.table.attach(sub)
+        contents.mapping.attach(folio)
         outstanding.subrequests.add(sub)
         return sub
 
@@ -109,9 +108,8 @@ class Issuer:
             self.nursery.start_soon(self._run_in_order, contents, chain)
         except RuntimeError:  # the nursery is gone: so is the mount
             for sub in chain:
-                sub.error = Disconnected("the mount is being taken down")
-                contents.table.detach(sub)
-                sub.settle(State.FAILED)
+                sub.folio.unmap()
+                sub.settle(State.FAILED, Disconnected("the mount is being taken down"))
                 self._release(contents, sub)
 
     async def _run_in_order(self, contents: Contents, chain: deque[Subrequest]) -> None:
@@ -121,40 +119,41 @@ class Issuer:
             if sub.state is State.QUEUED:
                 await self._fetch(contents, sub)
             if is_storable(
-                whole=sub.is_whole,
+                whole=sub.folio.is_whole,
                 from_server=sub.source is Source.SERVER,
-                overrun=sub.buffer.overrun,
+                overrun=sub.folio.buffer.overrun,
                 live=contents.live,
             ):
-                await self.stores.store(contents, sub)
+                await self.stores.store(contents, sub.folio)
         finally:
             self._release(contents, sub)
 
     def _release(self, contents: Contents, sub: Subrequest) -> None:
-        sub.running = False
-        if sub.let_go:
-            contents.table.detach(sub)
-        sub.buffer.drop()
+        sub.folio.end_task()
         contents.end()
 
     async def _fetch(self, contents: Contents, sub: Subrequest) -> None:
         """Fill and settle. Swallows the subrequest's own cancellation, not the nursery's."""
         sub.state = State.READING
         outcome = State.ABANDONED
+        failure: Exception | None = None
+        folio = sub.folio
         try:
             with sub.scope:
                 outcome = await self._fill(contents, sub)
         except Exception as error:
-            sub.error = error
+            failure = error
             outcome = State.FAILED
         finally:
-            whole = outcome is State.FILLED and sub.transferred == sub.length
-            if not whole or sub.buffer.overrun:
-                contents.table.detach(sub)  # those who wait have it pinned
-            sub.settle(outcome)
+            whole = outcome is State.FILLED and sub.transferred == folio.length
+            if not whole or folio.buffer.overrun:
+                folio.unmap()  # those who wait have it pinned
+            sub.settle(outcome, failure)
+            del failure
 
     async def _fill(self, contents: Contents, sub: Subrequest) -> State:
-        missing = [ByteRange(sub.start, sub.end)]
+        folio = sub.folio
+        missing = [ByteRange(folio.start, folio.end)]
         if sub.source is Source.CACHE:
             missing = await self._read_cache(contents, sub)
             for part in missing:
@@ -164,10 +163,10 @@ class Issuer:
             if missing:
                 sub.source = Source.SERVER
         for part in missing:
-            sub.transferred = part.start - sub.start
-            if not await self._read_server(sub, part.end - sub.start):
+            sub.transferred = part.start - folio.start
+            if not await self._read_server(sub, part.end - folio.start):
                 return State.ABANDONED if sub.scope.cancel_called else State.FILLED
-        sub.transferred = sub.length
+        sub.transferred = folio.length
         return State.FILLED
 
     async def _read_server(self, sub: Subrequest, stop: int) -> bool:
@@ -198,8 +197,9 @@ class Issuer:
         link = self.link
         flight = link.started(trio.current_time(), length)
         try:
+            folio, at = sub.folio, sub.transferred
             received = await sub.file.read(
-                sub.start + sub.transferred, length, sub.buffer, sub.transferred, demand=sub.demand
+                folio.start + at, length, folio.buffer, at, demand=sub.demand
             )
         except BaseException:
             link.abandoned(flight)
@@ -213,24 +213,24 @@ class Issuer:
         A bad block costs no other: after a read that failed the cache knows which one it was, and
         the others are read without it.
         """
-        whole = ByteRange(sub.start, sub.end)
+        whole = ByteRange(sub.folio.start, sub.folio.end)
         good: list[ByteRange] = []
         try:
-            if await _read_part(contents.cache, sub, whole):
+            if await _read_part(contents.cache, sub.folio, whole):
                 return []
             if contents.cache is not None and whole.length > CACHE_BLOCK and not sub.cache_only:
                 good = [
                     part
                     for part in await contents.cache.query_occupancy(*whole)
-                    if part != whole and await _read_part(contents.cache, sub, part)
+                    if part != whole and await _read_part(contents.cache, sub.folio, part)
                 ]
         except Exception:
             log.exception("%s: cache read failed", contents.debug_name)
         finally:
-            self.watch.returned(sub)
+            self.slow_cache.returned(sub)
         return gaps(whole, good)
 
 
-async def _read_part(cache: CacheObject | None, sub: Subrequest, part: ByteRange) -> bool:
-    target = sub.buffer.payload[part.start - sub.start : part.end - sub.start]
+async def _read_part(cache: CacheObject | None, folio: Folio, part: ByteRange) -> bool:
+    target = folio.buffer.payload[part.start - folio.start : part.end - folio.start]
     return cache is not None and await cache.read(part.start, target)

@@ -1,34 +1,28 @@
-"""A subrequest: one piece of a file on its way into one buffer, or there already.
+"""A subrequest: the I/O that fills one folio, from a source.
 
-States: QUEUED (in the table, nothing sent) -> READING -> FILLED, FAILED or ABANDONED. The last
-three are *settled* and final. FILLED may be short: ``transferred < length`` says that the server's
-file ended there.
+States: QUEUED (the folio is in the mapping, nothing is sent) -> READING -> FILLED, FAILED or
+ABANDONED. The last three are *settled* and final; the folio is then CLEAN, or VOID with or without
+an error. FILLED may be short: the server's file ended there.
 
-Who counts on the buffer: the table (one reference while *attached*), the task that runs the
-subrequest (one, until it is stored or given up), each reader that waits for it or copies from it
-(``pin``/``unpin``), and each slice lent to the kernel. An attached subrequest with only the table's
-reference is idle, and the pool may evict it.
+The subrequest ends with the I/O, the folio stays: a folio knows its subrequest only while that is
+under way (:func:`filling`).
 """
 
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
 
 import trio
 
 from netfsfuse.netfs.demand import Demand
-
-if TYPE_CHECKING:
-    from netfsfuse.netfs.memory.buffer import Buffer
-    from netfsfuse.netfs.memory.mapping import InflightTable
-    from netfsfuse.netfs.ops import ServerFile
+from netfsfuse.netfs.memory.folio import Folio
+from netfsfuse.netfs.ops import ServerFile
 
 
 class Source(enum.Enum):
     """Where the bytes of a slice come from."""
 
-    MEMORY = "memory"  # a subrequest in the table has them, or will have them: join it
+    MEMORY = "memory"  # a folio in the mapping has them, or will have them: join it
     CACHE = "cache"
     SERVER = "server"
     EOF = "eof"  # past the end of file: nothing to read
@@ -70,116 +64,74 @@ class Outstanding:
 
 
 class Subrequest:
-    """``[start, start + length)`` of a file: block-aligned, the end cut at i_size.
+    """The filling of ``folio`` from ``source`` (which turns to SERVER when the cache misses).
 
-    ``demand``: how much it is wanted, shared with the ``ServerFile`` that queues it. ``consumed``
-    counts bytes given to readers. ``let_go``: detach as soon as the task is done with it.
-    ``running``: the task that fills and stores it has not ended. ``cache_only``: it must not turn
-    to its ``ServerFile`` when the cache misses.
+    ``demand``: how much it is wanted, shared with the ``ServerFile`` that queues it.
+    ``transferred``: bytes that are there, from the folio's start. ``cache_only``: it must not turn
+    to its ``ServerFile`` when the cache misses. ``paced``: it belongs to a run (see ``pace.py``).
     """
 
     __slots__ = (
-        "_settled",
-        "attached",
-        "buffer",
         "cache_only",
-        "consumed",
         "debug_id",
         "demand",
-        "end",
-        "error",
         "file",
-        "length",
-        "let_go",
+        "folio",
         "outstanding",
         "paced",
-        "running",
         "scope",
         "source",
-        "start",
         "state",
-        "table",
         "transferred",
-        "waiters",
     )
 
     def __init__(
         self,
-        start: int,
-        length: int,
+        folio: Folio,
         source: Source,
-        buffer: Buffer,
         *,
         file: ServerFile,
         outstanding: Outstanding,
-        table: InflightTable,
         debug_id: str,
         urgent: bool,
         paced: bool,
     ) -> None:
-        self.start = start
-        self.length = length
-        self.end = start + length
+        self.folio = folio
         self.source = source
-        self.buffer = buffer
         self.file = file
         self.outstanding = outstanding
-        self.table = table
         self.debug_id = debug_id
         self.demand = Demand(urgent=urgent)
         self.paced = paced
         self.state = State.QUEUED
         self.transferred = 0
-        self.consumed = 0
-        self.waiters = 0
-        self.error: Exception | None = None
         self.scope = trio.CancelScope()
-        self.attached = False
         self.cache_only = False
-        self.let_go = False
-        self.running = False
-        self._settled: trio.Event | None = None
 
     @property
     def is_settled(self) -> bool:
         """Whether the state is final."""
         return self.state not in (State.QUEUED, State.READING)
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether every byte is there."""
-        return self.state is State.FILLED and self.transferred == self.length
-
-    def settle(self, state: State) -> None:
-        """Make ``state`` final and wake the waiters."""
+    def settle(self, state: State, error: Exception | None = None) -> None:
+        """Make ``state`` final and wake those who wait for the folio. ``error``: of FAILED."""
         self.state = state
         self.outstanding.discard(self)
-        if self._settled is not None:
-            self._settled.set()
+        if state is State.FILLED:
+            self.folio.filled(self.transferred)
+        else:
+            self.folio.failed(error)
 
-    async def wait_settled(self) -> None:
-        """Return when settled. No checkpoint if it is already. Cancelled: it runs on."""
-        if not self.is_settled:
-            if self._settled is None:
-                self._settled = trio.Event()
-            await self._settled.wait()
-
-    def pin(self) -> None:
-        """A reader waits for this, or copies from it: keep the buffer, and hurry."""
-        self.waiters += 1
+    def hurry(self) -> None:
+        """A reader waits for it from now on."""
         self.demand.raise_()
-        self.buffer.hold()
-
-    def unpin(self) -> None:
-        """The reader is done with it."""
-        self.waiters -= 1
-        self.buffer.drop()
 
     def abandon(self) -> None:
-        """If nobody waits for it and the server has not been asked yet, it never will be."""
-        if self.waiters or self.demand.sent or self.is_settled or self.source is not Source.SERVER:
+        """If no reader waits for it and the server has not been asked yet, it never will be."""
+        folio = self.folio
+        if folio.waiters or self.demand.sent or self.is_settled or self.source is not Source.SERVER:
             return
-        self.table.detach(self)  # first: nobody may join it any more
+        folio.unmap()  # first: no reader may join it any more
         if self.state is State.QUEUED:
             self.settle(State.ABANDONED)
         else:
@@ -188,8 +140,12 @@ class Subrequest:
     def keep_to_cache(self) -> None:
         """Use the ``ServerFile`` no more: a cache read under way may end well, or be abandoned."""
         self.cache_only = True
+        self.folio.owner = None
         self.outstanding.discard(self)
 
-    def evict(self) -> None:
-        """For the pool: forget the bytes (see :class:`netfsfuse.netfs.memory.pool.Tenant`)."""
-        self.table.detach(self)
+
+def filling(folio: Folio) -> Subrequest | None:
+    """The subrequest that fills ``folio``; None once that is settled."""
+    fill = folio.fill
+    assert fill is None or isinstance(fill, Subrequest)
+    return fill

@@ -59,7 +59,7 @@ def slice_range(
     Requests to the server are cut at ``phase + k * request_size``, reads of the cache at
     ``phase + k * cache_size``; all in bytes, multiples of a block.
 
-    ``resident_end(block)``: the byte where the subrequest holding that block ends, or None.
+    ``resident_end(block)``: the byte where the folio holding that block ends, or None.
     ``stored(block)``: whether the cache says that it has the block; None: there is no cache to ask.
     A last slice ``EOF`` stands for whatever of ``wanted`` lies past i_size.
     """

@@ -13,7 +13,7 @@ CACHE_PATIENCE = 2.0
 than this, and the server answers meanwhile."""
 
 
-class CacheWatch:
+class SlowCache:
     """The operations given up and not returned. One per mount."""
 
     __slots__ = ("_overdue",)

@@ -1,70 +1,133 @@
-"""The table of one inode: which cache block is in memory, or on its way there, by which subrequest.
+"""The mapping of one inode: which cache block is in memory, or on its way there, in which folio.
 
-Invariants: a block has at most one subrequest; all blocks of an attached subrequest map to it; the
-table holds one buffer reference for each attached subrequest, which is also a tenant of the pool.
-Nothing is ever issued for a block that is in the table, so nothing is fetched twice.
+Invariants: a block has at most one folio; all blocks of an attached folio map to it, and it is not
+VOID; the mapping holds one buffer reference for each. Nothing is ever fetched for a block that is
+in the mapping, so nothing is fetched twice. An attached folio is a tenant of the pool, which may
+evict it when idle, except while its bytes are nowhere else (DIRTY, WRITING): then it is *withheld*
+from the pool, and neither evicted nor detached.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netfsfuse.netfs.io.request import Subrequest
+from netfsfuse.netfs.memory.folio import Folio, FolioState
 from netfsfuse.netfs.memory.pool import BufferPool
 from netfsfuse.types import CACHE_BLOCK
 
 
-class InflightTable:
-    """Block index -> subrequest. All methods are synchronous."""
+class Mapping:
+    """Block index -> folio. All methods are synchronous."""
+
+    __slots__ = ("_blocks", "_pool")
 
     def __init__(self, pool: BufferPool) -> None:
         self._pool = pool
-        self._blocks: dict[int, Subrequest] = {}
+        self._blocks: dict[int, Folio] = {}
 
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def find(self, block: int) -> Subrequest | None:
-        """The subrequest that has, or will have, this block."""
+    def find(self, block: int) -> Folio | None:
+        """The folio that has, or will have, this block."""
         return self._blocks.get(block)
 
     def resident_end(self, block: int) -> int | None:
-        """Where the subrequest with this block ends (bytes), None if there is none."""
-        sub = self._blocks.get(block)
-        return None if sub is None else sub.end
+        """Where the folio with this block ends (bytes), None if there is none."""
+        folio = self._blocks.get(block)
+        return None if folio is None else folio.end
 
-    def within(self, start: int, end: int) -> Iterator[Subrequest]:
-        """The subrequests that have a block of bytes ``[start, end)``, each once, in order."""
+    def within(self, start: int, end: int) -> Iterator[Folio]:
+        """The folios that have a block of bytes ``[start, end)``, each once, in order."""
         block = start // CACHE_BLOCK
         last = -(-end // CACHE_BLOCK) if start < end else block
         while block < last:
-            sub = self._blocks.get(block)
-            if sub is not None:
-                yield sub
-                block = -(-sub.end // CACHE_BLOCK)
+            folio = self._blocks.get(block)
+            if folio is not None:
+                yield folio
+                block = -(-folio.end // CACHE_BLOCK)
             else:
                 block += 1
 
-    def attach(self, sub: Subrequest) -> None:
-        """Enter a new subrequest; the caller's buffer reference becomes the table's."""
-        sub.attached = True
+    def attach(self, folio: Folio) -> None:
+        """Enter a new folio, none of whose blocks is here; the caller's buffer reference becomes
+        the mapping's."""
+        folio.home = self
         blocks = self._blocks
-        for block in range(sub.start // CACHE_BLOCK, -(-sub.end // CACHE_BLOCK)):
-            blocks[block] = sub
-        self._pool.register(sub)
+        for block in range(folio.start // CACHE_BLOCK, -(-folio.end // CACHE_BLOCK)):
+            blocks[block] = folio
+        self._pool.register(folio)
 
-    def detach(self, sub: Subrequest) -> None:
-        """Nobody finds it any more; those who have it pinned keep it. Idempotent."""
-        if not sub.attached:
+    def detach(self, folio: Folio) -> None:
+        """It is found no more; readers and tasks that hold it keep it. Idempotent.
+
+        Raises ``RuntimeError`` for a folio whose bytes are nowhere else (:meth:`discard` gives
+        those up).
+        """
+        if folio.home is not self:
             return
-        sub.attached = False
+        if folio.state is FolioState.DIRTY or folio.state is FolioState.WRITING:
+            raise RuntimeError(f"a {folio.state.value} folio cannot leave its mapping")
+        folio.home = None
         blocks = self._blocks
-        for block in range(sub.start // CACHE_BLOCK, -(-sub.end // CACHE_BLOCK)):
+        for block in range(folio.start // CACHE_BLOCK, -(-folio.end // CACHE_BLOCK)):
             del blocks[block]
-        self._pool.forget(sub)
-        sub.buffer.drop()
+        self._pool.forget(folio)
+        folio.buffer.drop()
 
     def clear(self) -> None:
         """Detach everything."""
-        for sub in set(self._blocks.values()):
-            self.detach(sub)
+        for folio in set(self._blocks.values()):
+            self.detach(folio)
+
+    def detach_from(self, block: int) -> None:
+        """Detach every folio that has ``block`` or one behind it; all or, raising, none."""
+        folios = {folio for at, folio in self._blocks.items() if at >= block}
+        if any(folio.state in (FolioState.DIRTY, FolioState.WRITING) for folio in folios):
+            raise RuntimeError("bytes that are nowhere else cannot leave their mapping")
+        for folio in folios:
+            self.detach(folio)
+
+    def consume(self, folio: Folio, count: int, *, runs_on: bool, alone: bool) -> None:
+        """``count`` bytes of ``folio`` were given to a reader.
+
+        One that follows a pattern (``runs_on``), and is ``alone`` on the file, will not ask for
+        them again: then a buffer that is used up goes back while it is still warm in the CPU's
+        cache. Bytes are counted, not marked, because the kernel may ask for the end of a piece
+        before its middle.
+        """
+        folio.consumed += count
+        if folio.home is None:
+            return
+        used_up = folio.consumed >= folio.length
+        if not (used_up and runs_on and alone) or folio.state is not FolioState.CLEAN:
+            self._pool.touch(folio, consumed=used_up or not runs_on)
+        elif folio.busy:
+            folio.let_go = True
+        else:
+            self.detach(folio)
+
+    def dirty(self, folio: Folio) -> bool:
+        """The bytes of an attached, CLEAN folio are going to be changed: withhold it from the pool.
+        It must not be ``busy``, or the cache would be given a mixture.
+
+        False if the pool cannot spare it: the writer must write back something first, holding no
+        buffer while it waits, or write through.
+        """
+        if folio.home is not self or folio.state is not FolioState.CLEAN or folio.busy:
+            raise RuntimeError(f"a {folio.state.value} folio cannot be changed now")
+        if not self._pool.withhold(folio):
+            return False
+        folio.let_go = False
+        folio.become(FolioState.DIRTY)
+        return True
+
+    def written(self, folio: Folio) -> None:
+        """The server has the bytes of a WRITING folio: it may be evicted again."""
+        folio.become(FolioState.CLEAN)
+        self._pool.readmit(folio)
+
+    def discard(self, folio: Folio) -> None:
+        """Give up the bytes of a DIRTY folio: they were cut off, or cannot be written."""
+        folio.become(FolioState.VOID)
+        self.detach(folio)

@@ -1,1 +1,6 @@
-"""Reads: ``read`` (the orchestrator), ``read_through``, ``fetch_ahead``."""
+"""Answers to reads of a handle. Imports ``io`` and what that stands on; never ``write``.
+
+``read``          runs the stages in order
+``read_through``  straight from the server, where nothing may be kept
+``fetch_ahead``   reading ahead, as far as buffers go
+"""

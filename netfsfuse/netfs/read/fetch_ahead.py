@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from netfsfuse.netfs.io.contents import Contents
 from netfsfuse.netfs.io.issue import Issuer
-from netfsfuse.netfs.io.request import Outstanding, Source, Subrequest
+from netfsfuse.netfs.io.request import Outstanding, Source, Subrequest, filling
 from netfsfuse.netfs.io.slicing import slice_range
 from netfsfuse.netfs.ops import ServerFile
 from netfsfuse.netfs.readahead import Ahead, Pattern, Streams
@@ -76,8 +76,8 @@ class FetchAhead:
         self._streams.close()
         for sub in list(self._outstanding.subrequests):
             sub.abandon()
-            if sub.attached:
-                self._issuer.pool.touch(sub, consumed=True)
+            if sub.folio.home is not None:
+                self._issuer.pool.touch(sub.folio, consumed=True)
 
     def _claim(
         self, wanted: ByteRange, ahead: Ahead, fresh: list[Subrequest], *, stored_only: bool = False
@@ -93,7 +93,7 @@ class FetchAhead:
             request_size=ahead.request_size,
             phase=ahead.phase,
             cache_size=self._issuer.cache_read,
-            resident_end=contents.table.resident_end,
+            resident_end=contents.mapping.resident_end,
             stored=contents.stored_hint(),
         )
         for piece in pieces:
@@ -142,8 +142,10 @@ class FetchAhead:
         """
         self._stored_end = 0
         for gone in ranges:
-            for sub in list(self._contents.table.within(*gone)):
-                if sub.file is self._file:
-                    sub.abandon()
-                    if sub.attached:
-                        self._issuer.pool.touch(sub, consumed=True)
+            for folio in list(self._contents.mapping.within(*gone)):
+                if folio.owner is self._file:
+                    sub = filling(folio)
+                    if sub is not None:
+                        sub.abandon()
+                    if folio.home is not None:
+                        self._issuer.pool.touch(folio, consumed=True)

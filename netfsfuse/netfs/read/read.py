@@ -12,9 +12,9 @@ more than one buffer; it is counted in ``stats.application.joined``.
 Rules kept here, on which ``pool.py`` builds its argument that nobody waits for ever: a read waits
 for a buffer only while it has nothing pinned; it pins as many pieces as can be had without waiting,
 copies each out as it arrives, and plans again from there. Between a plan and the start of its
-subrequests there is no await, so the table cannot change under it.
+subrequests there is no await, so the mapping cannot change under it.
 
-Failures are not cached: a failed subrequest has left the table when its waiters wake, and the next
+Failures are not cached: a failed folio has left the mapping when its waiters wake, and the next
 read asks again. A reader that joined a subrequest of another handle and sees it fail asks again
 itself, through its own ``ServerFile``: the failure may be the other handle's own.
 """
@@ -29,10 +29,11 @@ import trio
 from netfsfuse.errors import Disconnected
 from netfsfuse.netfs.io.contents import Contents
 from netfsfuse.netfs.io.issue import Issuer
-from netfsfuse.netfs.io.request import Outstanding, Source, State, Subrequest
+from netfsfuse.netfs.io.request import Outstanding, Source, Subrequest, filling
 from netfsfuse.netfs.io.slicing import Slice, slice_range
 from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
 from netfsfuse.netfs.memory.buffer import Buffer
+from netfsfuse.netfs.memory.folio import Folio, FolioState
 from netfsfuse.netfs.ops import ServerFile
 from netfsfuse.netfs.read.fetch_ahead import FetchAhead
 from netfsfuse.netfs.read.read_through import Answer, read_through
@@ -71,7 +72,7 @@ class _Plan:
     """Pieces in order, all pinned; ``fresh`` of them are to be started. ``need``: the length of
     the piece for which there was no buffer."""
 
-    pinned: list[Subrequest] = field(default_factory=list)
+    pinned: list[Folio] = field(default_factory=list)
     fresh: list[Subrequest] = field(default_factory=list)
     need: int = 0
 
@@ -105,12 +106,12 @@ class NetfsFile:
             answer = b""
         else:
             ahead = self._ahead.on_read(start, end - start, trio.current_time())
-            sub = contents.table.find(start // CACHE_BLOCK)
-            if sub is not None and sub.state is State.FILLED and end <= sub.end:
-                answer = self._lend(sub, start, end, self._ahead.runs_on)
+            folio = contents.mapping.find(start // CACHE_BLOCK)
+            if folio is not None and folio.state is not FolioState.FILLING and end <= folio.end:
+                answer = self._lend(folio, start, end, self._ahead.runs_on)
                 if ahead.wanted:
                     self._issuer.start(contents, self._ahead.plan(ahead, end))
-            elif sub is None and self._is_lone(end - start):
+            elif folio is None and self._is_lone(end - start):
                 answer = await read_through(self._issuer, self._file, start, end - start)
             else:
                 answer = await self._read_slowly(start, size, ahead)
@@ -153,23 +154,26 @@ class NetfsFile:
         debug_id = self._issuer.stats.next_debug_id()
         request = _Request(start, end, start, self._ahead.runs_on, debug_id)
         first = True
-        if request.runs_on and contents.table.find(start // CACHE_BLOCK) is None:
+        if request.runs_on and contents.mapping.find(start // CACHE_BLOCK) is None:
             await self._issuer.stores.wait_room()
         while True:
+            request.end = end = min(end, max(contents.i_size, request.position))
             await contents.learn(ByteRange(request.position, end))
             if contents.retired:
                 return await read_through(self._issuer, self._file, start, size)
+            if request.position >= contents.i_size:  # it shrank meanwhile
+                return self._joined(request)
             plan = self._plan(request, ahead, None)
             if not plan.pinned:
                 buffer = await self._issuer.pool.acquire(plan.need)
-                if contents.retired:
+                if contents.retired or request.position >= contents.i_size:
                     buffer.drop()
                     continue
                 plan = self._plan(request, ahead, buffer)
             if first:
                 first = False
                 plan.fresh += self._ahead.plan(ahead, end)
-                if any(sub.source is Source.SERVER and not sub.is_settled for sub in plan.pinned):
+                if any(map(_comes_from_server, plan.pinned)):
                     plan.fresh += self._ahead.plan(self._ahead.waited(trio.current_time()), end)
             self._issuer.start(contents, plan.fresh)
             answer = await self._collect(request, plan.pinned)
@@ -189,16 +193,16 @@ class NetfsFile:
             request_size=ahead.request_size,
             phase=ahead.phase,
             cache_size=self._issuer.cache_read,
-            resident_end=contents.table.resident_end,
+            resident_end=contents.mapping.resident_end,
             stored=contents.stored_hint(),
         )
         for piece in pieces:
-            sub: Subrequest | None
+            folio: Folio | None
             if piece.source is Source.EOF:
                 break
             if piece.source is Source.MEMORY:
-                sub = contents.table.find(piece.start // CACHE_BLOCK)
-                if sub is None:
+                folio = contents.mapping.find(piece.start // CACHE_BLOCK)
+                if folio is None:
                     break  # evicted to make room for an earlier piece: the next plan fetches it
             else:
                 buffer, spare = self._buffer_for(piece, spare)
@@ -209,8 +213,9 @@ class NetfsFile:
                 request.issued += 1
                 sub = self._claim(piece, buffer, debug_id)
                 plan.fresh.append(sub)
-            sub.pin()
-            plan.pinned.append(sub)
+                folio = sub.folio
+            folio.pin()
+            plan.pinned.append(folio)
         if spare is not None:
             spare.drop()
         return plan
@@ -235,89 +240,88 @@ class NetfsFile:
             paced=self._ahead.runs_on,
         )
 
-    async def _collect(self, request: _Request, pinned: list[Subrequest]) -> Answer | None:
+    async def _collect(self, request: _Request, pinned: list[Folio]) -> Answer | None:
         """Take the pieces in order as they arrive, and unpin them.
 
         Returns the answer, or None if there must be another plan from ``request.position``.
         """
         try:
-            for sub in pinned:
-                if not await self._wait_filled(sub, request):
+            for folio in pinned:
+                if not await self._wait_filled(folio, request):
                     return None
-                is_short = sub.transferred < sub.length
-                stop = min(request.end, sub.start + sub.transferred)
+                is_short = folio.valid < folio.length
+                stop = min(request.end, folio.start + folio.valid)
                 is_last = is_short or stop == request.end
                 if is_last and request.joined is None:
                     if stop <= request.start:
                         return b""
-                    return self._lend(sub, request.start, stop, request.runs_on)
-                self._copy(sub, request, stop)
+                    return self._lend(folio, request.start, stop, request.runs_on)
+                self._copy(folio, request, stop)
                 if is_last:
-                    self._issuer.stats.application.joined += 1
-                    return memoryview(request.joined or b"")[: request.position - request.start]
+                    return self._joined(request)
             return None
         finally:
-            for sub in pinned:
-                sub.unpin()
+            for folio in pinned:
+                folio.unpin()
 
-    async def _wait_filled(self, sub: Subrequest, request: _Request) -> bool:
-        """Whether ``sub`` is filled in the end; False: plan again. Raises its error."""
-        if sub.source is Source.CACHE and not sub.is_settled:
+    def _joined(self, request: _Request) -> Answer:
+        """What was copied so far is all there is."""
+        if request.joined is None:
+            return b""
+        self._issuer.stats.application.joined += 1
+        return memoryview(request.joined)[: request.position - request.start]
+
+    async def _wait_filled(self, folio: Folio, request: _Request) -> bool:
+        """Whether ``folio`` is filled in the end; False: plan again. Raises its error."""
+        sub = filling(folio)
+        if sub is not None and sub.source is Source.CACHE:
             with trio.move_on_after(CACHE_PATIENCE):
-                await sub.wait_settled()
-            if sub.source is Source.CACHE and not sub.is_settled:
+                await folio.wait_settled()
+            if filling(folio) is sub and sub.source is Source.CACHE:
                 self._give_up_cache(sub)
                 return False
-        await sub.wait_settled()
-        if sub.state is State.FILLED:
+        await folio.wait_settled()
+        if folio.state is not FolioState.VOID:
             return True
-        own = sub.file is self._file
-        if sub.state is State.FAILED:
+        own = folio.owner is self._file
+        if folio.error is not None:
             request.failures += 1
-            if sub.error is not None and (own or request.failures > FOREIGN_FAILURES):
-                raise sub.error
-        elif own and not sub.cache_only:
+            if own or request.failures > FOREIGN_FAILURES:
+                raise folio.error
+        elif own:
             raise Disconnected("the mount is being taken down")
         return False
 
     def _give_up_cache(self, sub: Subrequest) -> None:
         """The cache hangs over ``sub``: the next plan goes to the server."""
         log.warning("%s: the cache does not answer, going on without", self._contents.debug_name)
+        folio = sub.folio
         sub.keep_to_cache()
-        self._issuer.watch.give_up(sub)
-        self._contents.occupancy.note(sub.start, sub.end, stored=False)
-        self._contents.table.detach(sub)
+        self._issuer.slow_cache.give_up(sub)
+        self._contents.occupancy.note(folio.start, folio.end, stored=False)
+        folio.unmap()
 
-    def _lend(self, sub: Subrequest, start: int, end: int, runs_on: bool) -> memoryview:
-        view = sub.buffer.lend(start - sub.start, end - sub.start)
-        self._consume(sub, end - start, runs_on)
+    def _lend(self, folio: Folio, start: int, end: int, runs_on: bool) -> memoryview:
+        view = folio.buffer.lend(start - folio.start, end - folio.start)
+        contents = self._contents
+        alone = contents.readers == 1
+        contents.mapping.consume(folio, end - start, runs_on=runs_on, alone=alone)
         return view
 
-    def _copy(self, sub: Subrequest, request: _Request, stop: int) -> None:
+    def _copy(self, folio: Folio, request: _Request, stop: int) -> None:
         """Append ``[request.position, stop)`` to the joined answer; nothing if that is empty."""
         if request.joined is None:
             request.joined = bytearray(request.end - request.start)
         start = request.position
         if stop > start:
-            view = sub.buffer.payload[start - sub.start : stop - sub.start]
+            view = folio.buffer.payload[start - folio.start : stop - folio.start]
             request.joined[start - request.start : stop - request.start] = view
-            self._consume(sub, stop - start, request.runs_on)
+            contents = self._contents
+            alone = contents.readers == 1
+            contents.mapping.consume(folio, stop - start, runs_on=request.runs_on, alone=alone)
             request.position = stop
 
-    def _consume(self, sub: Subrequest, count: int, runs_on: bool) -> None:
-        """``count`` bytes were given to a reader.
 
-        One that follows a pattern, and is alone on the file, will not ask for them again: then a
-        buffer that is used up goes back while it is still warm in the CPU's cache. Bytes are
-        counted, not marked, because the kernel may ask for the end of a piece before its middle.
-        """
-        sub.consumed += count
-        if not sub.attached:
-            return
-        used_up = sub.consumed >= sub.length
-        if not (used_up and runs_on and self._contents.readers == 1):
-            self._issuer.pool.touch(sub, consumed=used_up or not runs_on)
-        elif sub.running:
-            sub.let_go = True
-        else:
-            self._contents.table.detach(sub)
+def _comes_from_server(folio: Folio) -> bool:
+    sub = filling(folio)
+    return sub is not None and sub.source is Source.SERVER

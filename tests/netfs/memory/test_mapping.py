@@ -1,0 +1,215 @@
+"""A mapping and its pool against a model: which folio holds which block, which may be evicted."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from netfsfuse.netfs.memory.buffer import PAGE
+from netfsfuse.netfs.memory.folio import Folio, FolioState
+from netfsfuse.netfs.memory.mapping import Mapping
+from netfsfuse.netfs.memory.pool import BufferPool
+from netfsfuse.stats import MemoryStats
+from netfsfuse.types import CACHE_BLOCK
+
+K = CACHE_BLOCK
+SMALL, LARGE = K + 2 * PAGE, 4 * K + 2 * PAGE
+STUCK = {FolioState.DIRTY, FolioState.WRITING}
+BLOCKS = 40
+
+
+class FakeFill:
+    def hurry(self):
+        pass
+
+
+def pick(folios, n):
+    return folios[n % len(folios)]
+
+
+class MappingModel(RuleBasedStateMachine):
+    """``mapped``: the folios that should be found, by their blocks. ``pins``: pins we hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = BufferPool(4 * LARGE, MemoryStats(), largest=4 * K)
+        self.mapping = Mapping(self.pool)
+        self.mapped = {}
+        self.tasks = []
+        self.pins = []
+
+    def folios(self, *states, busy=None):
+        found = {id(f): f for f in self.mapped.values()}.values()
+        return [
+            f
+            for f in found
+            if (not states or f.state in states) and (busy is None or f.busy is busy)
+        ]
+
+    def gone(self, folio):
+        self.mapped = {at: f for at, f in self.mapped.items() if f is not folio}
+
+    @rule(at=st.integers(0, BLOCKS), count=st.integers(1, 4), urgent=st.booleans())
+    def claim(self, at, count, urgent):
+        if any(block in self.mapped for block in range(at, at + count)):
+            return
+        before = self.folios()
+        idle = [f for f in self.folios() if f.state not in STUCK and f.buffer.references == 1]
+        buffer = self.pool.acquire_nowait(count * K, urgent=urgent)
+        for folio in before:
+            if folio.home is None:
+                assert folio in idle  # only what was idle and not withheld was evicted
+                self.gone(folio)
+        if buffer is None:
+            return
+        folio = Folio(at * K, count * K, buffer)
+        folio.start_fill(FakeFill())
+        self.mapping.attach(folio)
+        self.tasks.append(folio)
+        self.mapped.update(dict.fromkeys(range(at, at + count), folio))
+
+    @precondition(lambda self: self.folios(FolioState.FILLING))
+    @rule(n=st.integers(0, 99))
+    def fill(self, n):
+        folio = pick(self.folios(FolioState.FILLING), n)
+        folio.filled(folio.length)
+
+    @precondition(lambda self: self.folios(FolioState.FILLING))
+    @rule(n=st.integers(0, 99))
+    def fail(self, n):
+        folio = pick(self.folios(FolioState.FILLING), n)
+        folio.unmap()
+        folio.failed(OSError())
+        self.gone(folio)
+
+    @precondition(lambda self: any(f.fill is None for f in self.tasks))
+    @rule(n=st.integers(0, 99))
+    def end_task(self, n):
+        folio = pick([f for f in self.tasks if f.fill is None], n)
+        self.tasks.remove(folio)
+        if folio.let_go:
+            self.gone(folio)
+        folio.end_task()
+
+    @precondition(lambda self: self.mapped)
+    @rule(n=st.integers(0, 99))
+    def pin(self, n):
+        folio = pick(self.folios(), n)
+        folio.pin()
+        self.pins.append(folio)
+
+    @precondition(lambda self: self.pins)
+    @rule(n=st.integers(0, 99))
+    def unpin(self, n):
+        folio = pick(self.pins, n)
+        self.pins.remove(folio)
+        folio.unpin()
+
+    @precondition(lambda self: self.folios(FolioState.CLEAN, *STUCK))
+    @rule(n=st.integers(0, 99), runs_on=st.booleans(), alone=st.booleans(), all_=st.booleans())
+    def consume(self, n, runs_on, alone, all_):
+        folio = pick(self.folios(FolioState.CLEAN, *STUCK), n)
+        count = folio.length if all_ else 1
+        self.mapping.consume(folio, count, runs_on=runs_on, alone=alone)
+        used_up = folio.consumed >= folio.length
+        if used_up and runs_on and alone and folio.state is FolioState.CLEAN and not folio.busy:
+            assert folio.home is None
+            self.gone(folio)
+
+    @precondition(lambda self: self.folios(FolioState.CLEAN, busy=False))
+    @rule(n=st.integers(0, 99))
+    def dirty(self, n):
+        folio = pick(self.folios(FolioState.CLEAN, busy=False), n)
+        cost = folio.buffer.capacity + 2 * PAGE
+        room = self.pool.budget - LARGE - self.pool.withheld
+        assert self.mapping.dirty(folio) is (cost <= room)
+
+    @precondition(lambda self: self.folios(FolioState.DIRTY))
+    @rule(n=st.integers(0, 99))
+    def write(self, n):
+        pick(self.folios(FolioState.DIRTY), n).become(FolioState.WRITING)
+
+    @precondition(lambda self: self.folios(FolioState.WRITING))
+    @rule(n=st.integers(0, 99), taken=st.booleans())
+    def written(self, n, taken):
+        folio = pick(self.folios(FolioState.WRITING), n)
+        if taken:
+            self.mapping.written(folio)
+        else:
+            folio.become(FolioState.DIRTY)
+
+    @precondition(lambda self: self.folios(FolioState.DIRTY))
+    @rule(n=st.integers(0, 99))
+    def discard(self, n):
+        folio = pick(self.folios(FolioState.DIRTY), n)
+        self.mapping.discard(folio)
+        self.gone(folio)
+
+    @rule(at=st.integers(0, BLOCKS))
+    def detach_from(self, at):
+        behind = {id(f): f for block, f in self.mapped.items() if block >= at}.values()
+        if any(f.state in STUCK for f in behind):
+            with pytest.raises(RuntimeError):
+                self.mapping.detach_from(at)
+            return
+        self.mapping.detach_from(at)
+        for folio in behind:
+            self.gone(folio)
+
+    @precondition(lambda self: self.folios(*STUCK))
+    @rule(n=st.integers(0, 99))
+    def what_is_nowhere_else_stays(self, n):
+        with pytest.raises(RuntimeError):
+            pick(self.folios(*STUCK), n).unmap()
+
+    @invariant()
+    def agrees(self):
+        assert len(self.mapping) == len(self.mapped)
+        for block in range(BLOCKS + 4):
+            folio = self.mapped.get(block)
+            assert self.mapping.find(block) is folio
+            assert self.mapping.resident_end(block) == (None if folio is None else folio.end)
+        ordered = sorted(self.folios(), key=lambda folio: folio.start)
+        assert list(self.mapping.within(0, (BLOCKS + 4) * K)) == ordered
+        for folio in ordered:
+            assert folio.state is not FolioState.VOID
+            assert folio.buffer.references == 1 + folio.busy + folio.waiters
+
+    @invariant()
+    def memory_adds_up(self):
+        held = {id(f.buffer): f.buffer for f in [*self.folios(), *self.tasks, *self.pins]}
+        assert self.pool.in_use == sum(b.capacity + 2 * PAGE for b in held.values())
+        stuck = self.folios(*STUCK)
+        assert self.pool.withheld == sum(f.buffer.capacity + 2 * PAGE for f in stuck)
+
+    def teardown(self):
+        """Nothing waits for ever: when tasks and readers are done, and the server is still away,
+        a largest buffer can be had at once."""
+        for folio in self.pins:
+            folio.unpin()
+        for folio in self.tasks:
+            if folio.fill is not None:
+                folio.filled(folio.length)
+            folio.end_task()
+        assert self.pool.acquire_nowait(4 * K, urgent=True) is not None
+
+
+TestMapping = MappingModel.TestCase
+TestMapping.settings = settings(deadline=None, max_examples=150, stateful_step_count=40)
+
+
+def test_a_folio_is_not_changed_while_it_is_filled_or_stored():
+    pool = BufferPool(4 * LARGE, MemoryStats(), largest=4 * K)
+    mapping = Mapping(pool)
+    folio = Folio(0, K, pool.acquire_nowait(K, urgent=True))
+    folio.start_fill(FakeFill())
+    mapping.attach(folio)
+    with pytest.raises(RuntimeError):
+        mapping.dirty(folio)
+    folio.filled(K)
+    with pytest.raises(RuntimeError):
+        mapping.dirty(folio)
+    folio.end_task()
+    assert mapping.dirty(folio)
