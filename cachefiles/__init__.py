@@ -11,9 +11,9 @@ Use::
     file.close()
 
 Layers, each importing only those before it: ``errors``, ``key``, ``coherency``, ``contentmap``,
-``extents``, ``limits``, ``recency``, ``verified``, ``faults`` (pure), ``backing`` (the syscalls),
-``turn`` (locks), ``datafile``, ``space`` (how much is taken), ``object`` (one file), ``graveyard``,
-``folder`` and ``volume`` (a directory of them), ``walk`` (all of them), ``probe`` and ``cache``
+``extents``, ``generation``, ``limits``, ``recency``, ``verified``, ``faults`` (pure), ``backing``
+(the syscalls), ``turn`` (locks), ``datafile``, ``space`` (how much is taken), ``object`` (one file),
+``graveyard``, ``folder`` and ``volume`` (a directory of them), ``walk`` (all of them), ``probe`` and ``cache``
 (the bound directory), ``cull``; and the administrator's: ``survey``, ``verification``, ``report``,
 ``command``.
 
@@ -27,7 +27,7 @@ On disk, all integers little-endian::
       lock                    flock(LOCK_SH) while bound; LOCK_EX while it is made
       space                   the count of what the cache takes, see ``space.py``
       cull                    flock(LOCK_EX) by the one who culls
-      version                 b"cachefiles 1\\n"
+      version                 b"cachefiles 2\\n"
       graveyard/              what is buried and perhaps in use, see ``graveyard.py``
       volumes.LABEL           volumes of another format, set aside
       volumes/HHHH...         a volume: XXH3-128 of its key, 32 hex digits
@@ -35,20 +35,22 @@ On disk, all integers little-endian::
                               xattr user.cachefiles.volume = its key, at most 512 bytes
         hh/hhHHHH...          backing file: XXH3-128 of the object's key, below its first 2 digits
                               byte N is byte N of the remote file; what is not stored is a hole
-                              xattr user.cachefiles.object = record, see ``coherency.py``
+                              xattr user.cachefiles.object = header: the record (``coherency.py``)
+                              and the generation number (``generation.py``)
                               xattr user.cachefiles.path = where it is on its share, for people
                               xattr user.cachefiles.pinned, if it must not be culled
                               access time: the last use; flock(LOCK_SH) while it is open
         hh/hhHHHH....map       content map: bytes 8 i to 8 i + 7 are the XXH3-64 of block i
                               (64 KiB, the last one short), 0 for a block that is not stored;
-                              seed (XXH3-64 of both keys with their lengths and the record)
+                              seed (XXH3-64 of both keys, their lengths and the generation number)
                               + i * 0x9E3779B97F4A7C15 mod 2^64
                               behind them, from the next multiple of 4096 on: the last use of each
                               4 MiB, see ``recency.py``
 
 Why no crash, power loss, bridged zero or flipped byte can give a wrong byte. A read returns bytes
 only if for every block the hash of the very bytes read, under the seed of this key, this
-generation (the whole record) and this block number, equals the map's entry.
+generation's number and this block number, equals the map's entry; and an object is opened only if
+the record in its header is the one that the caller asks for.
 
 - An entry is only ever made from bytes that the caller handed in as that block of that
   generation. So an entry and bytes that agree *are* that block, whatever the disk wrote first and
@@ -56,8 +58,16 @@ generation (the whole record) and this block number, equals the map's entry.
   its bytes: zeros that a filesystem bridged into a hole, half an old and half a new
   write, a flipped byte in either file, an entry torn in two. That reads as "not stored", and
   the next fill repairs it. Chance agreement: 2^-64 a block.
-- Files of another generation or key cannot take part: their entries carry another seed. The record
-  has a checksum and is set before the first byte; without a good one the files are buried.
+- Files of another generation or key cannot take part: their entries carry another seed. A number
+  is 64 random bits, drawn whenever files are made. The header has a checksum and is set before the
+  first byte; without a good one the files are buried.
+- A restamp puts another record into the header of the same generation. Before that, every entry of
+  a block that differs between the two is struck and the map synced, with no other call, mount or
+  process on the files, and none that holds old bytes can store them afterwards (its object is
+  retired). So whenever the new record can be on the disk, also after a power loss, no entry of an
+  old block is; whatever is stored after it is the new version's. The exchange itself is one
+  setxattr: the old header or the new. A crash before it leaves the old record with entries of
+  blocks that both versions share, and the server no longer says what that record says: a refetch.
 - SEEK_DATA and the map say what is *worth* reading. Neither is trusted for what is right. So the
   filesystem may also turn blocks of zeros into holes; they then read as not stored.
 - Hence no order of writes is needed on any filesystem. ext4 (ordered), XFS and btrfs may commit an
@@ -71,7 +81,8 @@ generation (the whole record) and this block number, equals the map's entry.
 - ``verify=open`` hashes a block again unless nothing changed the inode since it proved right;
   ``verify=never`` gives all this up, and is for a filesystem that checksums by itself.
 
-The one assumption is the caller's: equal coherency data stands for equal content.
+The assumptions are the caller's: equal coherency data stands for equal content, and a restamp names
+every range that changed.
 """
 
 from cachefiles.cache import Cache

@@ -31,7 +31,7 @@ from cachefiles.space import Space
 from cachefiles.volume import Volume
 from cachefiles.walk import VOLUME_XATTR
 
-VERSION = b"cachefiles 1\n"
+VERSION = b"cachefiles 2\n"
 _WORD = b"cachefiles "
 _VOLUMES = "volumes"
 _OURS = frozenset(

@@ -1,13 +1,13 @@
-"""The record beside a backing file: whose data it is and of which generation. Pure.
+"""The record beside a backing file: whose data it is and of which version of the file. Pure.
 
 The coherency bytes are opaque here: the filesystem above decides what proves that a file did not
-change, and compares. Layout of the xattr ``user.cachefiles.object``, little-endian:
+change, and compares. Layout, little-endian, inside the header that ``generation.py`` describes:
 
 ====== ===== ==================================================================
 offset bytes meaning
 ====== ===== ==================================================================
 0      4     ``CFOB``
-4      2     format version, 1
+4      2     format version, 2
 6      2     c, length of the coherency bytes, at most 256
 8      8     size of the file in bytes
 16     16    identity of volume key and object key (``key.identity``)
@@ -31,7 +31,7 @@ import xxhash
 from cachefiles.key import IDENTITY_BYTES
 
 RECORD_XATTR = "user.cachefiles.object"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 COHERENCY_MAX = 256
 READABLE_MAX = 512
 SIZE_MAX = 2**63 - 1
@@ -44,7 +44,7 @@ _CHECK = struct.Struct("<Q")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Who an object is (``identity``, ``readable``) and which generation (``size``, ``coherency``).
+    """Which object (``identity``, ``readable``) in which version (``size``, ``coherency``).
 
     ``size`` is the file's, in bytes; ``readable`` is the object key or its first 512 bytes.
     """

@@ -3,9 +3,10 @@
 Theory. Extents alone do not prove presence: an extent filesystem may bridge a small hole with
 zeros, a power loss may keep a file's size and lose its bytes, a disk may rot. So the side file
 holds for block i, at offset 8 i, a little-endian XXH3-64 of exactly the bytes stored, seeded by
-:func:`seed_of` and i. Entry 0 is "not stored"; a hash that happens to be 0 is kept as 1. The seed
-covers key and generation, so neither an entry nor a block left over from another file, another
-generation or another place in this one fits, whatever mixture a crash leaves of both files.
+the generation's seed (``generation.py``) and i. Entry 0 is "not stored"; a hash that happens to be
+0 is kept as 1. The seed covers key and generation, so neither an entry nor a block left over from
+another file, another generation or another place in this one fits, whatever mixture a crash leaves
+of both files.
 
 The side file is sparse: nothing stored costs nothing, whatever the size of the file. What is asked
 for is read and what is touched is written, each in one call, and never the whole. Behind the
@@ -36,15 +37,6 @@ Store = Callable[[int, bytes], None]
 def block_count(size: int) -> int:
     """Blocks of a file of ``size`` bytes."""
     return -(-size // BLOCK)
-
-
-def seed_of(volume_key: bytes, object_key: bytes, record: bytes) -> int:
-    """The seed for one generation of one object; ``record`` is its encoded coherency record."""
-    digest = xxhash.xxh3_64(struct.pack("<QQ", len(volume_key), len(object_key)))
-    digest.update(volume_key)
-    digest.update(object_key)
-    digest.update(record)
-    return digest.intdigest()
 
 
 def block_hashes(seed: int, first: int, data: memoryview) -> list[int]:

@@ -43,14 +43,16 @@ _REFUSED = -2
 
 
 class DataFile:
-    """One open backing file; owns its descriptors. Safe to use from several threads.
+    """One open backing file; owns its descriptors, of which ``fd`` has the lock.
+
+    Safe to use from several threads.
 
     Raises ``OSError``. Nobody may be inside another method when :meth:`close` is called.
     """
 
     def __init__(self, filesystem: Filesystem, fd: int) -> None:
         self._filesystem = filesystem
-        self._fd = fd
+        self.fd = fd
         self._direct_fd = _UNOPENED
         self._lock = Lock()
 
@@ -64,7 +66,7 @@ class DataFile:
             if part is not None and (fd := self._direct()) is not None:
                 got = self._filesystem.read_direct(fd, part, at)
             if got is None:
-                got = self._filesystem.read_some(self._fd, rest, at)
+                got = self._filesystem.read_some(self.fd, rest, at)
             if got == 0:
                 break
             done += got
@@ -72,7 +74,7 @@ class DataFile:
 
     def read_now(self, target: memoryview, offset: int) -> bool:
         """Fill ``target`` if that needs no disk and no wait; False: it was not, or not wholly."""
-        return self._filesystem.read_now(self._fd, target, offset) == len(target)
+        return self._filesystem.read_now(self.fd, target, offset) == len(target)
 
     def write_all(self, data: memoryview, offset: int) -> None:
         """Write all of ``data`` at ``offset``."""
@@ -84,28 +86,28 @@ class DataFile:
             if part is not None and (fd := self._direct()) is not None:
                 put = self._filesystem.write_direct(fd, part, at)
             if put is None:
-                put = self._filesystem.write_some(self._fd, rest, at)
+                put = self._filesystem.write_some(self.fd, rest, at)
             done += put
 
     def extents(self, start: int, end: int) -> list[Extent]:
         """Where ``[start, end)`` has data."""
-        return self._filesystem.data_extents(self._fd, start, end)
+        return self._filesystem.data_extents(self.fd, start, end)
 
     def is_buried(self) -> bool:
         """Whether somebody has buried the file."""
-        return self._filesystem.is_buried(self._fd)
+        return self._filesystem.is_buried(self.fd)
 
     def changed(self) -> int:
         """The inode's change time, ns since the epoch."""
-        return self._filesystem.status(self._fd).st_ctime_ns
+        return self._filesystem.status(self.fd).st_ctime_ns
 
     def sync(self) -> None:
         """Wait until the data is on the disk."""
-        self._filesystem.sync_data(self._fd)
+        self._filesystem.sync_data(self.fd)
 
     def close(self) -> None:
         """Give the descriptors back, the one with the lock last. Never raises."""
-        for fd in (self._direct_fd, self._fd):
+        for fd in (self._direct_fd, self.fd):
             if fd >= 0:
                 self._filesystem.close(fd)
 
@@ -114,7 +116,7 @@ class DataFile:
         if self._direct_fd == _UNOPENED:
             with self._lock:
                 if self._direct_fd == _UNOPENED:
-                    opened = self._filesystem.open_direct(self._fd)
+                    opened = self._filesystem.open_direct(self.fd)
                     self._direct_fd = _REFUSED if opened is None else opened
         return self._direct_fd if self._direct_fd >= 0 else None
 

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from cachefiles import coherency as record_format
+from cachefiles import generation as header
 from cachefiles.backing import Filesystem
-from cachefiles.coherency import RECORD_XATTR, Record
+from cachefiles.coherency import Record
+from cachefiles.generation import HEADER_XATTR, Generation
 from cachefiles.graveyard import Graveyard
 from cachefiles.key import MAP_SUFFIX
 from cachefiles.turn import Turn
@@ -44,12 +45,11 @@ mode."""
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Usable files with their record, as found on disk; the caller owns the descriptors."""
+    """Usable files with their generation, as found on disk; the caller owns the descriptors."""
 
     data: int
     map: int
-    raw: bytes
-    record: Record
+    generation: Generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +100,17 @@ class Folder:
         pinned = whole = False
         try:
             opened.append(self._filesystem.open(path, self.fd))
-            raw = self._filesystem.get_xattr(opened[0], RECORD_XATTR)
-            record = None if raw is None else record_format.decode(raw)
-            if raw is not None and record is not None and fits(record):
+            raw = self._filesystem.get_xattr(opened[0], HEADER_XATTR)
+            generation = None if raw is None else header.decode(raw)
+            if generation is not None and fits(generation.record):
                 self._filesystem.lock(opened[0], shared=True)
                 map_path = path + MAP_SUFFIX
                 opened.append(self._filesystem.create(map_path, self.fd, exclusive=False))
-                found = Stored(opened[0], opened[1], raw, record)
+                found = Stored(opened[0], opened[1], generation)
                 opened.clear()
                 return found
             pinned = self.is_pinned(opened[0])
-            whole = record is not None
+            whole = generation is not None
         except FileNotFoundError:
             return Gone()
         except OSError as error:
@@ -124,14 +124,14 @@ class Folder:
         return Gone(replaced=True, pinned=pinned)
 
     def make(
-        self, path: str, raw: bytes, label: bytes, doomed: Doomed, *, pinned: bool
+        self, path: str, generation: Generation, label: bytes, doomed: Doomed, *, pinned: bool
     ) -> tuple[int, int]:
         """New files (data, map), in use, already charged. Call it alone, where there are none."""
         made: list[int] = []
         try:
             made.append(self._create(path, doomed))
             self._filesystem.lock(made[0], shared=True)
-            self._filesystem.set_xattr(made[0], RECORD_XATTR, raw)
+            self._filesystem.set_xattr(made[0], HEADER_XATTR, header.encode(generation))
             self.describe(made[0], label)
             if pinned:
                 self._filesystem.set_xattr(made[0], PINNED_XATTR, b"1")
@@ -143,6 +143,17 @@ class Folder:
                 self.bury(path, doomed)
             raise
         return made[0], made[1]
+
+    def take_alone(self, data: int) -> bool:
+        """Whether no other process, and no other opening, uses the object; ``data`` is in use
+        all the same afterwards. Call it alone: then nobody begins to use it either."""
+        taken = self._filesystem.lock(data)
+        # A conversion that fails has lost the lock as well.
+        return self._filesystem.lock(data, shared=True) and taken
+
+    def restamp(self, data: int, generation: Generation) -> None:
+        """Have the files stand for another record. Call it alone, having taken ``data`` alone."""
+        self._filesystem.set_xattr(data, HEADER_XATTR, header.encode(generation))
 
     def describe(self, data: int, label: bytes) -> None:
         """Note where the file is on its share, if that is not noted yet. Never raises."""

@@ -32,17 +32,18 @@ from __future__ import annotations
 import enum
 import errno
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
 
 from cachefiles.backing import Filesystem
 from cachefiles.coherency import Record
-from cachefiles.contentmap import BLOCK, ContentMap, block_hashes
+from cachefiles.contentmap import BLOCK, ENTRY, ContentMap, block_count, block_hashes
 from cachefiles.datafile import DataFile
 from cachefiles.errors import CacheError, translated
 from cachefiles.extents import Extent, intersect, runs, whole_blocks
+from cachefiles.generation import Generation, kept_blocks, touched_blocks
 from cachefiles.recency import Recency
 from cachefiles.space import Space, charge_of
 from cachefiles.verified import Verified
@@ -61,7 +62,7 @@ class Verify(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Both open files of an object, and the seed that their record gives."""
+    """Both open files of an object, and the seed that their generation gives."""
 
     data: DataFile
     map: int
@@ -79,7 +80,7 @@ class Object:
     def __init__(
         self,
         filesystem: Filesystem,
-        record: Record,
+        generation: Generation,
         files: Files | None,
         *,
         space: Space,
@@ -87,26 +88,33 @@ class Object:
         make_files: Callable[[Object], None],
         release: Callable[[Object], None],
         drop: Callable[[Object], None],
+        restamp: Callable[[Object, int, bytes, Sequence[Extent]], Object | None],
     ) -> None:
-        self.record = record
+        self.generation = generation
         self._filesystem = filesystem
         self._space = space
         self._verify = verify
         self._make_files = make_files
         self._release = release
         self._drop = drop
+        self._restamp = restamp
         self._lock = Lock()
         self._files: Files | None = None
         self._map = ContentMap(self._load, self._store)
         self._verified = Verified()
-        self._recency = Recency(record.size, self._store)
+        self._recency = Recency(generation.record.size, self._store)
         self._name_checked = 0.0
         self._changed = False
         self._busy = 0
         self._retired = False
         self._shut = False
         if files is not None:
-            self.attach(files, record)
+            self.attach(files, generation)
+
+    @property
+    def record(self) -> Record:
+        """For which version of the remote file its blocks stand."""
+        return self.generation.record
 
     @property
     def size(self) -> int:
@@ -246,20 +254,66 @@ class Object:
         """End this generation: unlink its files and retire the object."""
         self._drop(self)
 
+    def restamp(self, size: int, coherency: bytes, changed: Sequence[Extent]) -> Object | None:
+        """The object that stands for another version of the file and keeps what it has in common.
+
+        To be called once the server has taken a change of our own: ``size`` in bytes and
+        ``coherency`` are the file's now, ``changed`` every (start, end) whose bytes may be others
+        than before. These blocks, and from the shorter file's last partial block on where the size
+        is another, are struck and the strike synced; then the record is exchanged in one step. A
+        crash before that leaves fewer blocks under the old record, all of them right.
+
+        The object returned is to be closed, and takes what is stored from now on; this one is
+        retired, so that a fetch of old bytes that is still on its way finds no place. None, and
+        nothing changed, where that cannot be had: another process or another call uses the files,
+        or there are none; then the generation must be ended. ``ValueError``: the record would not
+        fit. Raises ``CacheError``; then the generation is over.
+        """
+        return self._restamp(self, size, coherency, changed)
+
     def close(self) -> None:
         """Give the object back; once for every ``Volume.open`` that returned it. Never raises."""
         self._release(self)
 
-    def attach(self, files: Files, record: Record) -> None:
-        """For the volume: use ``files``, whose record is ``record``, from now on."""
+    def attach(self, files: Files, generation: Generation) -> None:
+        """For the volume: use ``files``, which hold ``generation``, from now on."""
         with self._lock:
-            self.record = record
+            self.generation = generation
             self._files = files
 
     def retire(self) -> None:
         """For the volume: this generation is over. Descriptors go when the last call is out."""
         self._retired = True
         self.shut()
+
+    def hand_over(self, alone: Callable[[int], bool]) -> Files | None:
+        """For the volume: retire, and give the files away instead of closing them. None, and
+        nothing changed, while a call is in, without files, or where ``alone(fd)`` says False."""
+        with self._lock:
+            files = self._files
+            if files is None or self._busy or self._shut or not alone(files.data.fd):
+                return None
+            self._retired = self._shut = True
+            self._files = None
+        return files
+
+    def strike_for(self, files: Files, size: int, changed: Sequence[Extent]) -> None:
+        """For the volume, after :meth:`hand_over`: no entry is left, also after a power loss, of
+        a block that is another in a file of ``size`` bytes. Raises ``OSError``."""
+        content = ContentMap(
+            lambda at, target: self._filesystem.read_some(files.map, target, at),
+            lambda at, entries: self._filesystem.write_all(files.map, entries, at),
+        )
+        keep = kept_blocks(self.size, size)
+        for extent in changed:
+            blocks = touched_blocks(extent)
+            end = min(blocks.stop, block_count(self.size) if keep is None else keep)
+            if blocks.start < end:
+                content.clear(blocks.start, end - blocks.start)
+        if keep is not None:  # the stamps go with them, since they lie elsewhere now
+            self._filesystem.truncate(files.map, keep * ENTRY)
+        if changed or keep is not None:
+            self._filesystem.sync_data(files.map)
 
     def shut(self) -> None:
         """For the volume: no new call gets in; the last one out closes the descriptors."""

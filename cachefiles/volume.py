@@ -4,6 +4,9 @@ A lock serialises everything that makes, removes or looks up names, so that a na
 to the object in the table; ``folder.py`` does the same between processes. Data never moves under
 either. Lock order: the volume's, the folder's, an object's.
 
+A restamp exchanges the record of files that stay, and the :class:`Object` with it: the old one is
+retired, so that what was fetched under the old record cannot be stored under the new one.
+
 Opening compares the record beside the backing file with what the caller knows of the file now.
 No record, a damaged one, one of another format, another key, another size, or coherency bytes that
 the caller's ``matches`` refuses: both files are buried and the object starts empty, with new
@@ -17,18 +20,18 @@ was opened and found none are of somebody who came later, and the older object i
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 
-from cachefiles import coherency as record_format
 from cachefiles.backing import Filesystem
 from cachefiles.coherency import Record
-from cachefiles.contentmap import seed_of
 from cachefiles.datafile import DataFile
 from cachefiles.errors import CacheError, translated
+from cachefiles.extents import Extent
 from cachefiles.folder import Doomed, Folder, Gone, Stored
+from cachefiles.generation import Generation, begin, encode
 from cachefiles.graveyard import Graveyard
 from cachefiles.key import identity, object_path
 from cachefiles.object import Files, Object, Verify
@@ -51,12 +54,11 @@ class Found(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What an open asked for: the object, in which generation, as which record."""
+    """What an open asked for: the object, and the generation that it begins if none fits."""
 
     key: bytes
     path: str
-    record: Record
-    raw: bytes
+    begins: Generation
     fits: Callable[[Record], bool]
     label: bytes
 
@@ -105,7 +107,7 @@ class Volume:
         would not fit, or the size is impossible.
         """
         record = Record(identity(self.key, key), size, coherency, key)
-        raw = record_format.encode(record)
+        begins = begin(record)
         path = object_path(key)
 
         def fits(known: Record) -> bool:
@@ -125,7 +127,7 @@ class Volume:
                     if old is not None:
                         old.object.retire()
                     stored = self._folder.find(path, fits, doomed)
-                asked = _Asked(key, path, record, raw, fits, label)
+                asked = _Asked(key, path, begins, fits, label)
                 opened, found = self._add(asked, stored)
                 return opened, found if old is None or found is Found.STORED else Found.REPLACED
         finally:
@@ -183,37 +185,80 @@ class Volume:
         if not live.object.has_files:
             stored = self._folder.find(path, fits, doomed)
             if isinstance(stored, Stored):
-                live.object.attach(self._files(live.asked.key, stored), stored.record)
+                live.object.attach(self._files(live.asked.key, stored), stored.generation)
         elif live.object.buried:
             return None
         live.users += 1
         return live.object
 
     def _add(self, asked: _Asked, stored: Stored | Gone) -> tuple[Object, Found]:
-        files, record, pinned = None, asked.record, False
+        files, generation, pinned = None, asked.begins, False
         if isinstance(stored, Stored):
             found = Found.STORED
-            files, record = self._files(asked.key, stored), stored.record
+            files, generation = self._files(asked.key, stored), stored.generation
             self._folder.describe(stored.data, asked.label)
             self._folder.touch(stored.data)
         else:
             found = Found.REPLACED if stored.replaced else Found.NOTHING
             pinned = stored.pinned
+        return self._put(asked, generation, files, pinned=pinned), found
+
+    def _put(
+        self, asked: _Asked, generation: Generation, files: Files | None, *, pinned: bool
+    ) -> Object:
+        """A new object in the table, with one user."""
         opened = Object(
             self._filesystem,
-            record,
+            generation,
             files,
             space=self._space,
             verify=self._verify,
             make_files=self._make_files,
             release=lambda user: self._release(asked.path, user),
             drop=lambda user: self._invalidate(asked.path, user),
+            restamp=lambda user, *to: self._restamp(asked.path, user, *to),
         )
         self._live[asked.path] = _Live(opened, asked, pinned)
-        return opened, found
+        return opened
+
+    def _restamp(
+        self, path: str, user: Object, size: int, coherency: bytes, changed: Sequence[Extent]
+    ) -> Object | None:
+        """As :meth:`Object.restamp`. What it strikes is synced under the directory's lock, so that
+        no other process can store in between what would be trusted under the new record."""
+        known = user.generation
+        record = Record(known.record.identity, size, coherency, known.record.readable)
+        restamped = Generation(known.number, record)
+        encode(restamped)
+        doomed = Doomed()
+        try:
+            with self._lock, translated("restamping a cached file"), self._folder.alone():
+                live = self._live.get(path)
+                if live is None or live.object is not user or user.retired or user.buried:
+                    return None
+                files = user.hand_over(self._folder.take_alone)
+                if files is None:
+                    return None
+                del self._live[path]
+                try:
+                    user.strike_for(files, size, changed)
+                    self._folder.restamp(files.data.fd, restamped)
+                except BaseException:
+                    # Which record it has now is not known: the generation is over.
+                    try:
+                        self._folder.bury(path, doomed)
+                    finally:
+                        self._filesystem.close(files.map)
+                        files.data.close()
+                    raise
+                self._left_unsynced |= user.changed
+                asked = replace(live.asked, begins=restamped, fits=lambda found: found == record)
+                return self._put(asked, restamped, files, pinned=live.pinned)
+        finally:
+            self._folder.put_away(doomed)
 
     def _files(self, key: bytes, stored: Stored) -> Files:
-        seed = seed_of(self.key, key, stored.raw)
+        seed = stored.generation.seed(self.key, key)
         return Files(DataFile(self._filesystem, stored.data), stored.map, seed)
 
     def _make_files(self, user: Object) -> None:
@@ -235,7 +280,7 @@ class Volume:
                 with self._folder.alone():
                     stored, made = self._find_or_make(live, doomed)
                 if stored is not None:
-                    user.attach(self._files(live.asked.key, stored), stored.record)
+                    user.attach(self._files(live.asked.key, stored), stored.generation)
         finally:
             if not made and not doomed.half_made:
                 self._space.give_back(OBJECT_BYTES)
@@ -252,8 +297,8 @@ class Volume:
             live.object.retire()
             return None, False
         pinned = live.pinned or stored.pinned
-        made = self._folder.make(asked.path, asked.raw, asked.label, doomed, pinned=pinned)
-        return Stored(*made, asked.raw, asked.record), True
+        made = self._folder.make(asked.path, asked.begins, asked.label, doomed, pinned=pinned)
+        return Stored(*made, asked.begins), True
 
     def _invalidate(self, path: str, user: Object) -> None:
         doomed = Doomed()

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from cachefiles import coherency, walk
 from cachefiles.backing import Filesystem
 from cachefiles.cache import Cache
-from cachefiles.coherency import RECORD_XATTR, Record
+from cachefiles.coherency import Record
 from cachefiles.contentmap import BLOCK, ENTRY, ContentMap, block_count
 from cachefiles.errors import translated
 from cachefiles.extents import Extent, intersect, runs, whole_blocks
 from cachefiles.folder import PATH_XATTR
+from cachefiles.generation import HEADER_XATTR, Generation, decode
 from cachefiles.key import MAP_SUFFIX, file_name, identity
 
 _ENTRIES_AT_ONCE = 4096
@@ -66,8 +67,13 @@ class Opened:
     volume_key: bytes | None
     data: int
     map: int
-    raw: bytes | None
-    record: Record | None
+    has_header: bool
+    generation: Generation | None
+
+    @property
+    def record(self) -> Record | None:
+        """The record that the files stand for, where it can be read."""
+        return None if self.generation is None else self.generation.record
 
     @property
     def key(self) -> bytes | None:
@@ -79,7 +85,7 @@ class Opened:
 
     def wrong(self, name: str) -> str | None:
         """Why nothing of it can be used, or None."""
-        if self.raw is None:
+        if not self.has_header:
             return "it has no record"
         if self.record is None:
             return "its record is damaged or of another format"
@@ -182,9 +188,10 @@ def opened(folder: int, volume_name: str, volume_key: bytes, path: str) -> Opene
         side = _open(path + MAP_SUFFIX, folder)
     raw = None
     with suppress(OSError):
-        raw = os.getxattr(data, RECORD_XATTR)
+        raw = os.getxattr(data, HEADER_XATTR)
     whole = volume_key if file_name(volume_key) == volume_name else None
-    return Opened(whole, data, side, raw, None if raw is None else coherency.decode(raw))
+    generation = None if raw is None else decode(raw)
+    return Opened(whole, data, side, raw is not None, generation)
 
 
 def _open(path: str, folder: int) -> int:
@@ -201,9 +208,11 @@ def _open(path: str, folder: int) -> int:
 
 
 def _attributes(path: str) -> tuple[Record | None, bytes]:
-    record, label = None, b""
+    record: Record | None = None
+    label = b""
     with suppress(OSError):
-        record = coherency.decode(os.getxattr(path, RECORD_XATTR))
+        generation = decode(os.getxattr(path, HEADER_XATTR))
+        record = None if generation is None else generation.record
     with suppress(OSError):
         label = os.getxattr(path, PATH_XATTR)
     return record, label

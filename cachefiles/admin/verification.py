@@ -15,7 +15,7 @@ from functools import partial
 from cachefiles import walk
 from cachefiles.admin.survey import Opened, folders, opened
 from cachefiles.cache import Cache
-from cachefiles.contentmap import BLOCK, ENTRY, block_hashes, seed_of
+from cachefiles.contentmap import BLOCK, ENTRY, block_hashes
 from cachefiles.folder import Doomed, Folder
 from cachefiles.key import MAP_SUFFIX
 
@@ -140,11 +140,10 @@ class _Volume:
         self.say(f"{_name(path)}: {why}{', removed' if self.repair else ''}")
 
     def _blocks(self, path: str, files: Opened) -> int:
-        assert files.record is not None
-        assert files.raw is not None
+        assert files.generation is not None
         assert files.key is not None
         assert files.volume_key is not None
-        seed = seed_of(files.volume_key, files.key, files.raw)
+        seed = files.generation.seed(files.volume_key, files.key)
         wrong: list[int] = []
         done = 0
         for first, entries in files.mapped():
@@ -152,7 +151,7 @@ class _Volume:
                 if not entry:
                     continue
                 self.verdict.blocks += 1
-                length = min(BLOCK, files.record.size - number * BLOCK)
+                length = min(BLOCK, files.generation.record.size - number * BLOCK)
                 data = _read(files.data, length, number * BLOCK)
                 right = block_hashes(seed, number, memoryview(data)) == [entry]
                 if not (right and len(data) == length) and files.entries(number, 1) == [entry]:

@@ -43,7 +43,7 @@ def test_it_is_made_private_and_kept(cachedir):
         os.umask(old)
     for path in [cachedir / "deeper", *(cachedir / "deeper").rglob("*")]:
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
-    assert (cachedir / "deeper/version").read_bytes() == b"cachefiles 1\n"
+    assert (cachedir / "deeper/version").read_bytes() == b"cachefiles 2\n"
     cache = Cache.bind(cachedir / "deeper")
     assert kept(cache)
     assert cache.set_aside is None
@@ -114,7 +114,7 @@ def test_many_at_once(cachedir):
 def test_a_process_of_another_format_is_left_alone(cachedir):
     """One that is older than sharing has the directory for itself; a newer one its own format."""
     cache = Cache.bind(cachedir)
-    (cachedir / "version").write_bytes(b"cachefiles 2\n")
+    (cachedir / "version").write_bytes(b"cachefiles 3\n")
     with pytest.raises(CacheBusy, match="another version"):
         Cache.bind(cachedir)
     cache.close()
@@ -131,7 +131,7 @@ def test_the_lock_is_not_inherited_by_programs_we_run(cachedir):
 
 @pytest.mark.parametrize(
     ("version", "label"),
-    [(b"cachefiles 2\n", "2"), (b"cachefiles ../x\n", "___x"), (b"\0\xff", "_"), (b"", "unknown")],
+    [(b"cachefiles 3\n", "2"), (b"cachefiles ../x\n", "___x"), (b"\0\xff", "_"), (b"", "unknown")],
 )
 def test_another_version_is_set_aside_not_read_and_not_removed(cachedir, version, label):
     cache = Cache.bind(cachedir)

@@ -205,10 +205,10 @@ def test_bad_input(filled, cachedir, words, status, line):
 
 
 def test_another_format_is_left_alone(filled, cachedir):
-    (cachedir / "version").write_bytes(b"cachefiles 2\n")
+    (cachedir / "version").write_bytes(b"cachefiles 3\n")
     assert "another format" in run(cachedir, "list", status=1)
     assert not list(cachedir.glob("volumes.*"))
-    (cachedir / "version").write_bytes(b"cachefiles 1\n")
+    (cachedir / "version").write_bytes(b"cachefiles 2\n")
 
 
 def test_another_culler_is_waited_for(filled, cachedir):
@@ -290,7 +290,7 @@ def test_a_version_that_is_none(filled, cachedir, kind):
     assert "format" in (said := run(cachedir, "list", status=1)) or "holds no cache" in said
     with pytest.raises(CacheUnusable):
         Cache.bind(cachedir)
-    assert (cachedir / "kept").read_bytes() == b"cachefiles 1\n"
+    assert (cachedir / "kept").read_bytes() == b"cachefiles 2\n"
 
 
 def test_a_record_of_another_object_is_told(filled, cachedir):

@@ -48,6 +48,8 @@ class Damaged(RuleBasedStateMachine):
             key: (BLOCKS - 1) * BLOCK + tail for key, tail in zip(KEYS, tails, strict=True)
         }
         self.sure = {key: set() for key in KEYS}
+        self.patches = {key: {} for key in KEYS}
+        self.restamps = dict.fromkeys(KEYS, 0)
         self.saved = {}
         verified.RACY = 0 if NEW_CLOCK else RACY
         self.open_cache()
@@ -60,7 +62,10 @@ class Damaged(RuleBasedStateMachine):
         self.others = {}
 
     def open_file(self, key):
-        return self.volume.open(key, self.size[key], b"g%d" % self.generation[key])[0]
+        return self.volume.open(key, self.size[key], self.coherency(key))[0]
+
+    def coherency(self, key):
+        return b"g%d.%d" % (self.generation[key], self.restamps[key])
 
     def close_cache(self):
         for file in [*self.files.values(), *self.others.values()]:
@@ -71,9 +76,8 @@ class Damaged(RuleBasedStateMachine):
     def other(self, key):
         """The file through another mount of the same cache, opened at its first use."""
         if key not in self.others:
-            generation = b"g%d" % self.generation[key]
             volume = self.second.volume(b"volume")
-            self.others[key] = volume.open(key, self.size[key], generation)[0]
+            self.others[key] = volume.open(key, self.size[key], self.coherency(key))[0]
         return self.others[key]
 
     def forget_other(self, key):
@@ -91,7 +95,12 @@ class Damaged(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def content(self, key):
-        return content_of(self.size[key], seed=KEYS.index(key) * 1000 + self.generation[key])
+        seed = KEYS.index(key) * 1000 + self.generation[key]
+        content = bytearray(content_of(BLOCKS * BLOCK, seed))
+        for block, version in self.patches[key].items():
+            start = block * BLOCK
+            content[start : start + BLOCK] = content_of(BLOCK, 1_000_000 * version + seed)
+        return memoryview(content)[: self.size[key]]
 
     def on_disk(self, key):
         """The backing file and the map, if there are any."""
@@ -204,10 +213,44 @@ class Damaged(RuleBasedStateMachine):
         self.forget_other(key)
         self.size[key] = (BLOCKS - 1) * BLOCK + size
         self.sure[key] = set()
+        self.patches[key] = {}
         old = self.files[key]
         self.files[key] = self.open_file(key)
         assert not old.write(0, self.content(key)[:BLOCK])
         old.close()
+
+    @rule(key=keys, span=spans, size=st.none() | st.integers(1, BLOCK), alone=st.booleans())
+    def change_of_our_own(self, key, span, size, alone):
+        """Some blocks change, and perhaps the size; what is left stays stored under a new record.
+        Another mount that has the files open, or no files, lets nothing be kept."""
+        if alone:
+            self.forget_other(key)
+        old, before = self.files[key], self.content(key)[:BLOCK]
+        can = old.has_files and not old.buried
+        shared = key in self.others and self.others[key].has_files
+        shared = shared and not self.others[key].buried
+        self.restamps[key] += 1
+        touched = set(range(*span))
+        changed = [(span[0] * BLOCK + 1, min(span[1] * BLOCK, self.size[key]))]
+        if size is not None and (BLOCKS - 1) * BLOCK + size != self.size[key]:
+            self.size[key] = (BLOCKS - 1) * BLOCK + size
+            touched.add(BLOCKS - 1)
+        self.patches[key] |= dict.fromkeys(touched, self.restamps[key])
+        new = old.restamp(self.size[key], self.coherency(key), changed)
+        assert (new is not None) == (can and not shared)
+        self.forget_other(key)
+        if new is None:
+            old.invalidate()
+            self.sure[key] = set()
+            self.files[key] = self.open_file(key)
+            return
+        self.files[key] = new
+        self.sure[key] -= touched
+        assert not old.write(0, before)
+        old.close()
+        files = self.on_disk(key)
+        if key in self.saved and files:  # what is synced no power loss takes back
+            self.saved[key][1] = files[1].read_bytes()
 
     @rule(key=keys)
     def invalidate(self, key):
