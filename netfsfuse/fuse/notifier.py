@@ -164,9 +164,7 @@ class Notifier:
         for number, name in self._absent.take(directories):
             self._names.put(number, name)
         await self._tell([_Found(number) for number in directories])
-        numbers = self._inodes.numbers()
-        for start in range(0, len(numbers), SWEEP_STEP):
-            step = numbers[start : start + SWEEP_STEP]
+        for step in self._inodes.numbers(SWEEP_STEP):
             found = [each for number in step if (each := self._find(number, sweep)) is not None]
             if found:
                 await self._tell(found)

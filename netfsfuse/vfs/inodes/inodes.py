@@ -17,11 +17,12 @@ from __future__ import annotations
 import gc
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from netfsfuse.errors import Stale
 from netfsfuse.stats import VfsStats
 from netfsfuse.types import FileAttr, FileKind, coherency_of, same_content
+from netfsfuse.vfs.inodes.arrivals import Arrivals
 from netfsfuse.vfs.inodes.directory import Folder, Watched
 from netfsfuse.vfs.inodes.identity import ROOT_INODE, inode_number
 
@@ -183,6 +184,7 @@ class InodeTable:
         self._stats = stats
         self.root = Inode(ROOT_INODE, None, "", root)
         self._inodes: dict[int, Inode | Frozen] = {ROOT_INODE: self.root}
+        self._arrivals = Arrivals(ROOT_INODE)
         self._peak = 0
         self._just_thawed: Inode | None = None  # and given to nobody else yet
 
@@ -201,9 +203,10 @@ class InodeTable:
         inode = self._inodes[number] = self._just_thawed = _thaw(number, known)
         return inode
 
-    def numbers(self) -> list[int]:
-        """Of all inodes."""
-        return list(self._inodes)
+    def numbers(self, size: int) -> Iterator[Sequence[int]]:
+        """Of all inodes, ``size`` at a time. Between two steps the caller may wait: those that come
+        meanwhile are left out, of those given some may be gone, and one may come twice."""
+        return self._arrivals.steps(size)
 
     def parent_of(self, number: int) -> Inode | None:
         """The directory in which it is; None for the root, or where it is not known any more."""
@@ -251,6 +254,7 @@ class InodeTable:
     def add(self, inode: Inode) -> Inode:
         """Make a new inode known; its look-up count is still 0."""
         self._inodes[inode.number] = inode
+        self._arrivals.add(inode.number, self._inodes)
         self._stats.inodes = len(self._inodes)
         self._peak = max(self._peak, len(self._inodes))
         return inode
@@ -291,5 +295,6 @@ class InodeTable:
         """
         if self._peak > 4096 and len(self._inodes) * 4 < self._peak:
             self._inodes = dict(self._inodes)
+            self._arrivals.tidy(self._inodes)
             self._peak = len(self._inodes)
             gc.collect()
