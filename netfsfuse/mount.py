@@ -27,21 +27,18 @@ from netfsfuse.fuse.notifier import Notifier
 from netfsfuse.fuse.operations import Operations
 from netfsfuse.fuse.session import FuseSession, mounted
 from netfsfuse.netfs import Netfs
+from netfsfuse.servers import Server, server_of
 from netfsfuse.signals import follow_signals, ignore_the_others
-from netfsfuse.smb.session.session import Session
-from netfsfuse.smb.share.namespace import SmbNamespace
 from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import CACHE_BLOCK, FileAttr
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.filesystem import FileSystem
+from netfsfuse.vfs.ops import Namespace
 
 log = logging.getLogger(__name__)
 
 Announce = Callable[[list[str]], None]
-
-LEASE_TRUST = 1.0
-"""Seconds for which a lease alone stands for a file: the server's own users break none."""
 
 _DRAIN_SECONDS = 20.0
 
@@ -96,8 +93,8 @@ async def _serve_until(
                 scope.cancel()
 
             service.keep_running(follow_signals, end, hang_up)
-            session = Session(config.server, nursery=service, stats=stats.server)
-            await _mount(config, announce, service, session, stats, ending)
+            server = server_of(config, nursery=service, stats=stats.server)
+            await _mount(config, announce, service, server, stats, ending)
         nursery.cancel_scope.cancel()
 
 
@@ -105,38 +102,32 @@ async def _mount(
     config: MountConfig,
     announce: Announce,
     service: ServiceNursery,
-    session: Session,
+    server: Server,
     stats: Stats,
     ending: Ending,
 ) -> None:
     try:
-        established = await session.connect()
-        namespace = SmbNamespace(
-            session,
-            subdir=config.server.subdir,
-            mfsymlinks=config.shown.mfsymlinks,
-            lease_trust=min(config.trust.acregmax, LEASE_TRUST),
-        )
-        root = await _stat_root(namespace, config)
-        server = config.server
+        max_read = await server.connect()
+        root = await _stat_root(server.namespace, config)
+        named = config.server
         cache, notice = await open_cache(
             config.cache,
-            server.host,
-            server.port,
-            server.share,
+            named.host,
+            named.port,
+            named.share,
             stats.cache,
-            subdir=server.subdir,
+            subdir=named.subdir,
         )
         service.start_soon(cache.tend)
         ending.hangs = lambda: cache.health.hangs
         try:
-            netfs = _netfs(config, service, session, stats, established.max_read)
+            netfs = _netfs(config, service, server, stats, max_read)
             filesystem = FileSystem(
                 root=root,
-                namespace=namespace,
+                namespace=server.namespace,
                 contents=Contents(netfs, cache),
                 trust=config.trust,
-                server_time=session.clock.now,
+                server_time=server.now,
                 stats=stats,
                 nursery=service,
             )
@@ -162,11 +153,11 @@ async def _mount(
             with trio.CancelScope(shield=True):
                 await cache.aclose()
     finally:
-        await session.aclose()
+        await server.aclose()
 
 
 def _netfs(
-    config: MountConfig, service: ServiceNursery, session: Session, stats: Stats, max_read: int
+    config: MountConfig, service: ServiceNursery, server: Server, stats: Stats, max_read: int
 ) -> Netfs:
     wanted = min(config.read.rsize or DEFAULT_RSIZE, max_read)
     return Netfs(
@@ -174,7 +165,7 @@ def _netfs(
         config=config.read,
         stats=stats,
         rsize=max(wanted // CACHE_BLOCK, 1) * CACHE_BLOCK,
-        capacity=session.read_capacity,
+        capacity=server.read_capacity,
     )
 
 
@@ -205,7 +196,7 @@ async def _wind_down(filesystem: FileSystem, netfs: Netfs) -> None:
         log.warning("gave up waiting for the cache after %g s", _DRAIN_SECONDS)
 
 
-async def _stat_root(namespace: SmbNamespace, config: MountConfig) -> FileAttr:
+async def _stat_root(namespace: Namespace, config: MountConfig) -> FileAttr:
     """The folder to be mounted. Raises MountError when it is not there or no folder."""
     where = f"//{config.server.host}/{config.server.share}/{config.server.subdir}".rstrip("/")
     try:

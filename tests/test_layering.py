@@ -105,14 +105,6 @@ NOT_IN_CACHEFILES = {"netfsfuse", "trio", "pyfuse3", "smbprotocol", "spnego"}
 
 EXCEPTIONS: dict[tuple[str, str], str] = {
     (
-        "netfsfuse/mount.py",
-        "netfsfuse/smb/session/session.py",
-    ): "servers.py is to name the protocols",
-    (
-        "netfsfuse/mount.py",
-        "netfsfuse/smb/share/namespace.py",
-    ): "servers.py is to name the protocols",
-    (
         "netfsfuse/vfs/inodes/handles.py",
         "netfsfuse/vfs/tree/links.py",
     ): "handles know listings until those of files are apart",

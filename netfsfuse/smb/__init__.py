@@ -3,6 +3,7 @@
 Four storeys, each of which imports only those below it and what is neutral (``errors``, ``types``,
 ``config``, ``stats``, ``tasks``, ``netfs``' buffers and demand); no two files import each other::
 
+    connect      a share, from a mount's configuration to the connection's end
     share/       what is on the share: paths, open files, listings, watches
     session/     the login, made again when it was lost, and its further connections
     connection/  one TCP connection on the trio loop: requests out, replies in

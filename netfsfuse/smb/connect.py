@@ -1,0 +1,45 @@
+"""A share of an SMB server, from the configuration of a mount to the connection's end."""
+
+from __future__ import annotations
+
+from netfsfuse.config import MountConfig
+from netfsfuse.smb.session.session import Session
+from netfsfuse.smb.share.namespace import SmbNamespace
+from netfsfuse.stats import ServerStats
+from netfsfuse.tasks import ServiceNursery
+from netfsfuse.types import ServerTime
+
+LEASE_TRUST = 1.0
+"""Seconds for which a lease alone stands for a file: the server's own users break none."""
+
+
+class SmbShare:
+    """The share that ``config`` names. Nothing is asked before :meth:`connect`. ``nursery`` owns
+    the tasks of its connections; ``namespace`` is what is on it, for vfs."""
+
+    def __init__(self, config: MountConfig, *, nursery: ServiceNursery, stats: ServerStats) -> None:
+        self._session = Session(config.server, nursery=nursery, stats=stats)
+        self.namespace = SmbNamespace(
+            self._session,
+            subdir=config.server.subdir,
+            mfsymlinks=config.shown.mfsymlinks,
+            lease_trust=min(config.trust.acregmax, LEASE_TRUST),
+        )
+
+    async def connect(self) -> int:
+        """Connect and log in; the most bytes that the server sends of a file at once. Raises
+        MountError, one line for the user. :meth:`aclose` is due whatever comes of it."""
+        return (await self._session.connect()).max_read
+
+    def read_capacity(self) -> int:
+        """Bytes of reads that may be under way at once. Changes as the server grants credits; at
+        least 64 KiB."""
+        return self._session.read_capacity()
+
+    def now(self) -> ServerTime:
+        """The server's time, as far as it has told it."""
+        return self._session.clock.now()
+
+    async def aclose(self) -> None:
+        """Log off, politely but briefly, and end all connections. Idempotent."""
+        await self._session.aclose()
