@@ -21,7 +21,7 @@ from tests.smb.server import SESSION_DELETED, Server, serving
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in an outage that has lasted for long: one attempt a request."""
-    monkeypatch.setattr("netfsfuse.smb.session.redial.OUTAGE_PATIENCE", 0.0)
+    monkeypatch.setattr("netfsfuse.smb.session.lifecycle.OUTAGE_PATIENCE", 0.0)
 
 
 async def ask(session: Session) -> Reply:
@@ -217,7 +217,7 @@ async def test_a_share_that_comes_back_later_than_its_server_is_waited_for(
         assert server.dialled == 4
         server.drop()
         server.refusals = -1
-        monkeypatch.setattr("netfsfuse.smb.session.redial.OUTAGE_PATIENCE", 0.2)
+        monkeypatch.setattr("netfsfuse.smb.session.lifecycle.OUTAGE_PATIENCE", 0.2)
         with pytest.raises(Disconnected):
             await ask(session)
         assert server.dialled > 5

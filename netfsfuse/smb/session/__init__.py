@@ -4,6 +4,7 @@
 
     session              the connection that is live now; makes it again when it was lost
     replay               sends once more what reads, when a connection was lost; nothing else
+    lifecycle            PURE: when the connection is made again, and what is told: a table
     redial               one attempt to connect again at a time, which all requests wait for
     refusals             PURE: when to ask a server again that has refused a mount
     channels             further connections for reads, opened when the session's own is saturated

@@ -2,7 +2,7 @@
 
 A caller that gives up (the root is shown as it was after two seconds) leaves the attempt to the
 others: a login that was sent is heard to its end, lest a server that takes its time to refuse one
-is sent another by the next caller.
+is sent another by the next caller. When to dial and what to tell is ``lifecycle``'s to say.
 """
 
 from __future__ import annotations
@@ -13,15 +13,10 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from netfsfuse.errors import Barred, Disconnected, MountError, Refused
+from netfsfuse.smb.session.lifecycle import Lifecycle, State
 from netfsfuse.tasks import ServiceNursery
 
 log = logging.getLogger(__name__)
-
-OUTAGE_PATIENCE = 5.0
-"""Seconds from the first attempt to connect again in which a server that refuses is asked again: a
-restart of smbd takes it away for 0.1 to 2 s, and who reads meanwhile shall not notice. In an outage
-that lasts longer each request makes one attempt, and fails at once."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
 
 class _Attempt:
@@ -45,13 +40,12 @@ class Redial:
         self._dial = dial
         self._nursery = nursery
         self._attempt: _Attempt | None = None
-        self._patient_until: float | None = None  # in an outage
-        self._closed = False
+        self._life = Lifecycle()
 
     async def connect(self) -> None:
         """Return once there is a new connection. Raises Disconnected when that fails, Barred when
         the server refuses us."""
-        if self._closed:
+        if self._life.state is State.CLOSED:
             raise Disconnected("the mount is going away")
         attempt = self._attempt
         if attempt is None:
@@ -63,7 +57,7 @@ class Redial:
 
     def close(self) -> None:
         """No attempt any more. Idempotent."""
-        self._closed = True
+        self._life.close()
         if self._attempt is not None:
             self._attempt.scope.cancel()
 
@@ -75,26 +69,27 @@ class Redial:
         except Disconnected as failed:
             attempt.error = failed
         finally:
+            if self._life.state is State.DIALLING:
+                self._life.given_up()
             self._attempt = None
             attempt.over.set()
 
     async def _persist(self) -> None:
-        """Connect, or raise the reason why not. See ``OUTAGE_PATIENCE``."""
-        if self._patient_until is None:
+        """Connect, or raise the reason why not."""
+        if self._life.begin(trio.current_time()):
             log.info("connecting again to %s", self._shown)
-            self._patient_until = trio.current_time() + OUTAGE_PATIENCE
-        pause = _FIRST_PAUSE
         while True:
             try:
                 await self._dial()
             except Refused as refused:
+                self._life.refused()
                 raise Barred(str(refused)) from refused
             except MountError as failed:
-                if trio.current_time() + pause > self._patient_until:
+                pause = self._life.failed(trio.current_time())
+                if pause is None:
                     raise Disconnected(str(failed)) from failed
                 await trio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
             else:
-                self._patient_until = None
+                self._life.connected()
                 log.info("connected again to %s", self._shown)
                 return
