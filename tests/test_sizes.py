@@ -25,7 +25,6 @@ EXCEPTIONS: dict[str, str] = {
     "netfsfuse/lab/bench/runner.py:Runner.__init__": "until it takes one plan",
     "netfsfuse/mount.py:_mount": "until servers.py names the protocols",
     "netfsfuse/smb/session/session.py:Session.__init__": "until its life is a state machine",
-    "netfsfuse/smb/share/file.py": "re-sends by itself until replay does",
     "netfsfuse/smb/share/handle.py:ServerHandle.open": "re-sends by itself until replay does",
     "netfsfuse/vfs/files/files.py:Files.__init__": "chooses and opens until opening is apart",
     "netfsfuse/vfs/filesystem.py:FileSystem.__init__": "fills in what inodes and files need",

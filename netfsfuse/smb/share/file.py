@@ -15,11 +15,10 @@ from typing import Protocol
 
 import trio
 
-from netfsfuse.errors import Disconnected, IsADirectory, NotFound, ProtocolError, Stale
+from netfsfuse.errors import IsADirectory, NotFound, Stale
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.netfs.memory.buffer import Buffer
 from netfsfuse.smb import status
-from netfsfuse.smb.connection.credit_gate import Unaffordable
 from netfsfuse.smb.connection.credits import charge_for
 from netfsfuse.smb.connection.exchange import Reply, Request, Sink
 from netfsfuse.smb.connection.transport import Transport
@@ -28,7 +27,7 @@ from netfsfuse.smb.session.channels import Channels
 from netfsfuse.smb.session.replay import Verdict
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share.handle import ServerHandle
-from netfsfuse.smb.share.siblings import Siblings
+from netfsfuse.smb.share.siblings import Siblings, read_beside
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.smb.wire.query import ALL_ROOM, pack_query_all, parse_all
 from netfsfuse.smb.wire.read import pack_read
@@ -150,24 +149,12 @@ class SmbFile:
         lane, sibling = handle.siblings.choose(length)
         if sibling is not None and lane.live is not None and self._stale is None:
             with channels.on(lane, length):
-                reply = await self._read_beside(lane.live, sibling, build, demand)
+                request = build(sibling.raw, lane.live)
+                reply = await read_beside(lane.live, sibling, request, demand)
             if reply is not None:
                 return reply
         with channels.on(channels.primary, length):
             return await self._exchange(build, demand)
-
-    async def _read_beside(
-        self, transport: Transport, handle: ServerHandle, build: Build, demand: Demand
-    ) -> Reply | None:
-        try:
-            (reply,) = await transport.exchange([build(handle.raw, transport)], demand)
-        except (Disconnected, ProtocolError, Unaffordable):
-            return None
-        if reply.status in (status.SUCCESS, status.END_OF_FILE):
-            return reply
-        if reply.status == status.FILE_CLOSED:
-            handle.lose()
-        return None
 
     @property
     def whole(self) -> memoryview | None:

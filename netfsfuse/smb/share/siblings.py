@@ -14,7 +14,12 @@ import logging
 
 import trio
 
-from netfsfuse.errors import NetfsError
+from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
+from netfsfuse.netfs.demand import Demand
+from netfsfuse.smb import status
+from netfsfuse.smb.connection.credit_gate import Unaffordable
+from netfsfuse.smb.connection.exchange import Reply, Request
+from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.session.channels import Channels, Lane
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share.handle import ServerHandle
@@ -100,3 +105,19 @@ class Siblings:
             await sibling.settled.wait()  # bounded by the caller, who closes the primary's
         if sibling.handle is not None:
             await sibling.handle.close(lane.session)
+
+
+async def read_beside(
+    transport: Transport, handle: ServerHandle, request: Request, demand: Demand
+) -> Reply | None:
+    """The reply to ``request``, a READ by ``handle`` on a further connection; None if it is to be
+    sent on the primary instead. What the server has closed is lost."""
+    try:
+        (reply,) = await transport.exchange([request], demand)
+    except (Disconnected, ProtocolError, Unaffordable):
+        return None
+    if reply.status in (status.SUCCESS, status.END_OF_FILE):
+        return reply
+    if reply.status == status.FILE_CLOSED:
+        handle.lose()
+    return None
