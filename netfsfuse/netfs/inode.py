@@ -1,7 +1,7 @@
 """A file as its handles share it: opened under one coherency record, given up as a whole.
 
-Life: made by :meth:`Netfs.inode`, opened any number of times, perhaps retired, closed by the one
-who made it when the last handle is gone.
+Life: made by :meth:`Netfs.inode`, opened any number of times, perhaps retired, closed by its
+maker when the last handle is gone.
 """
 
 from __future__ import annotations

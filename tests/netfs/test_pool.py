@@ -183,6 +183,46 @@ async def test_readahead_leaves_a_quarter_and_unread_data_alone():
     assert tenants[1].evicted
 
 
+async def test_what_is_withheld_always_leaves_a_largest_buffer_to_readers(autojump_clock):
+    pool, _ = make(8, largest=4 * K)
+    tenants = [FakeTenant(pool, await pool.acquire(K)) for _ in range(8)]
+    withheld = [tenant for tenant in tenants if pool.withhold(tenant)]
+    assert pool.withheld == len(withheld) * COST
+    assert pool.budget - pool.withheld >= 4 * K + 2 * PAGE > pool.budget - pool.withheld - COST
+    large = await pool.acquire(4 * K)  # at once, with the server away for good
+    assert not large.overrun
+    assert [tenant.evicted for tenant in tenants] == [t not in withheld for t in tenants]
+
+
+async def test_a_budget_of_one_buffer_withholds_nothing():
+    pool, _ = make(1, largest=K)
+    tenant = FakeTenant(pool, await pool.acquire(K))
+    assert not pool.withhold(tenant)
+    await pool.acquire(K)
+    assert tenant.evicted
+
+
+async def test_a_waiter_is_served_when_what_was_withheld_is_readmitted(autojump_clock):
+    pool, _ = make(2, largest=K)
+    tenant = FakeTenant(pool, await pool.acquire(K))
+    busy = await pool.acquire(K)
+    assert pool.withhold(tenant)
+    got = []
+
+    async def acquire():
+        got.append(await pool.acquire(K))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(acquire)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not got
+        pool.readmit(tenant)
+    assert tenant.evicted
+    assert not got[0].overrun
+    assert pool.withheld == 0
+    busy.drop()
+
+
 async def test_who_waits_is_served_in_order_and_before_readahead(autojump_clock):
     pool, _ = make(4)
     held = [await pool.acquire(K) for _ in range(4)]

@@ -4,7 +4,7 @@ A reader that is cancelled leaves its subrequests running, and whatever a subreq
 in it for those who wait; nothing but cancellation ever escapes into the nursery.
 
 Order matters: trio starts the tasks of one batch in either order, but on the wire the bytes
-somebody waits for must go first and readahead in the order of the file. So a list of
+a reader waits for must go first and readahead in the order of the file. So a list of
 subrequests is started as a chain, where each task spawns the next before it sends.
 """
 

@@ -2,12 +2,12 @@
 
 The policy says how far ahead of a reader its data should be, and how many bytes the link needs in
 flight. The kernel's own readahead comes on top, up to 4 MiB asked for at once, and on 1 Gbit/s
-that is 32 ms in which nobody else is answered. So everything that belongs to a run passes here:
+that is 32 ms in which no other reader is answered. So everything that belongs to a run passes here:
 no more than the link's window is under way, what a reader waits for first. A read that belongs to
 none (the first of a file, a random one) does not pass here and is sent at once.
 
 What the server holds up (a file that must be fetched from tape, a broken disk) is not on the link.
-Who has waited here for ``STALLED`` seconds in which nothing came back begins a new era: what was
+A request that has waited here for ``STALLED`` seconds in which nothing came back begins a new era: what was
 let through before counts no more, or a few files would stop all others.
 """
 

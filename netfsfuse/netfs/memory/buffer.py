@@ -68,7 +68,7 @@ class Buffer:
         self._on_free = on_free
         self._on_idle = on_idle
         self._token = token
-        self._lent: dict[int, weakref.ref[memoryview]] = {}  # who is to be called must live
+        self._lent: dict[int, weakref.ref[memoryview]] = {}  # a weakref that died calls nothing
 
     def hold(self) -> None:
         """Count one more user."""

@@ -27,7 +27,7 @@ STORED_GAIN = 4
 
 
 class FetchAhead:
-    """See the module. ``outstanding`` is the handle's."""
+    """The readahead of one handle; ``outstanding`` is the handle's, and so is ``file``."""
 
     def __init__(
         self, contents: Contents, issuer: Issuer, file: ServerFile, outstanding: Outstanding
@@ -72,7 +72,7 @@ class FetchAhead:
         return fresh
 
     def close(self) -> None:
-        """The handle is going: what was not sent never will be, what arrives is nobody's."""
+        """The handle is going: what was not sent never will be, what arrives is the first to go."""
         self._streams.close()
         for sub in list(self._outstanding.subrequests):
             sub.abandon()

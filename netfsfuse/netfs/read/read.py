@@ -9,7 +9,7 @@ kernel is one. In flight: one wake-up. Cold: one task and one buffer for each su
 the thread hop of the cache besides. A copy of the payload is made only when the answer lies in
 more than one buffer; it is counted in ``stats.application.joined``.
 
-Rules kept here, on which ``pool.py`` builds its argument that nobody waits for ever: a read waits
+Rules kept here, on which ``pool.py`` builds its argument that no read waits for ever: a read waits
 for a buffer only while it has nothing pinned; it pins as many pieces as can be had without waiting,
 copies each out as it arrives, and plans again from there. Between a plan and the start of its
 subrequests there is no await, so the mapping cannot change under it.
@@ -121,7 +121,7 @@ class NetfsFile:
         return answer
 
     async def aclose(self) -> None:
-        """Drop readahead that was not sent and that nobody waits for; wait for what was sent.
+        """Drop readahead that was not sent and that no reader waits for; wait for what was sent.
 
         Afterwards the ``ServerFile`` is not used any more, also if this was cancelled: then what
         was sent is cancelled too, and other handles' readers who wait for it ask again themselves.

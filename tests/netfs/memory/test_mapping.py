@@ -34,7 +34,7 @@ class MappingModel(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.pool = BufferPool(4 * LARGE, MemoryStats(), largest=4 * K)
+        self.pool = BufferPool(2 * LARGE + SMALL, MemoryStats(), largest=4 * K)
         self.mapping = Mapping(self.pool)
         self.mapped = {}
         self.tasks = []
