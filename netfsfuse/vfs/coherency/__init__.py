@@ -1,1 +1,5 @@
-"""What may be believed: ``watches`` on directories, ``opened`` (files that were opened)."""
+"""What may be believed. Imports ``inodes`` and ``ops`` of vfs.
+
+``trust``: whether something may be answered without the server, and why (pure). ``watches``: which
+directories the server tells us of. ``opened``: which files were opened, and as what (pure).
+"""

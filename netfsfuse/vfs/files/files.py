@@ -32,6 +32,7 @@ from netfsfuse.netfs import NetfsFile
 from netfsfuse.stats import ApplicationStats
 from netfsfuse.types import Change, ChangeKind, FileAttr, FileKind, ServerTime, same_content
 from netfsfuse.types import coherency_of as record_of
+from netfsfuse.vfs.coherency import trust
 from netfsfuse.vfs.coherency.opened import OpenedFiles
 from netfsfuse.vfs.coherency.watches import Watches
 from netfsfuse.vfs.contents import Contents
@@ -169,7 +170,7 @@ class Files:
                 same = fetched is not None and fetched.attr == inode.attr
                 head = fetched.head if fetched is not None and same else None
                 return _Found(self._later(inode, path, inode.attr, head), None, settled=True)
-            if self._namespace.leasing and not names.has_watch(inode):
+            if self._namespace.leasing and not trust.has_watch(inode):
                 return await self._open_with_bytes(inode, path, known=inode.attr)
             if inode.attr.size <= SMALL and not self.is_open(inode):
                 return await self._open_with_bytes(inode, path, known=None)

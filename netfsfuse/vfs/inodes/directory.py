@@ -27,7 +27,6 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from netfsfuse.types import Change, ChangeKind, FileAttr
 
@@ -195,19 +194,6 @@ def _several(attrs: Mapping[str, FileAttr]) -> dict[int, list[str]]:
     return several
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """The directory holds no such name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The directory holds the name, with ``attr`` as of ``asked``."""
-
-    attr: FileAttr
-    asked: float
-
-
 class Folder:
     """A complete listing of one directory, all of it asked for at ``asked`` or later."""
 
@@ -256,38 +242,3 @@ class Folder:
     def names(self) -> Iterator[str]:
         """In the order of the listing."""
         return iter(self.attrs)
-
-
-def is_listing_believed(
-    folder: Folder, watched: Watched | None, now: float, lifetime: float
-) -> bool:
-    """Whether ``folder`` may be shown to who lists the directory now."""
-    if watched is not None:
-        if not watched.names_unchanged(folder.asked):
-            return False
-        if watched.speaks_for(folder.asked, now):
-            return True
-    return now < folder.asked + lifetime
-
-
-def find(
-    folder: Folder, watched: Watched | None, name: str, now: float, lifetime: float
-) -> Known | Missing | None:
-    """What is believed of ``name``; None where the server must be asked."""
-    if folder.is_doubted(name):
-        return None
-    attr = folder.attrs.get(name)
-    if attr is None:
-        # Only by a watch: the kernel is to believe it for a whole lifetime more.
-        if watched is None or not watched.speaks_for(folder.asked, now):
-            return None
-        if not watched.is_calm(now):
-            return None
-        missing = watched.names_unchanged(folder.asked) and not folder.holds(name)
-        return Missing() if missing else None
-    if watched is not None:
-        if not watched.unchanged(name, folder.asked):
-            return None
-        if watched.speaks_for(folder.asked, now):
-            return Known(attr, folder.asked)
-    return Known(attr, folder.asked) if now < folder.asked + lifetime else None

@@ -27,6 +27,7 @@ from netfsfuse.errors import NetfsError
 from netfsfuse.stats import VfsStats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import FileAttr, coherency_of, same_content
+from netfsfuse.vfs.coherency import trust
 from netfsfuse.vfs.coherency.opened import OpenedFiles
 from netfsfuse.vfs.contents import CacheOps
 from netfsfuse.vfs.inodes.directory import Folder
@@ -230,11 +231,10 @@ class Ahead:
 
     def _files_of(self, directory: Inode) -> Iterator[tuple[Inode, str, FileAttr]]:
         folder = directory.folder
-        watched = directory.watched
-        if folder is None or watched is None:
+        if folder is None:
             return
         now = trio.current_time()
-        if not (watched.speaks_for(folder.asked, now) and watched.is_calm(now)):
+        if not trust.fetched(directory.watched, None, folder.asked, now)[0]:
             return
         walk = self._walks.get((folder, False)) or self._begin(folder, directories=False)
         for name in walk.following():
@@ -317,13 +317,8 @@ class Ahead:
         return fetch
 
     def _is_current(self, fetch: Fetch) -> bool:
-        watched, now = fetch.directory.watched, trio.current_time()
-        return (
-            watched is not None
-            and watched.speaks_for(fetch.asked, now)
-            and watched.is_calm(now)
-            and watched.unchanged(fetch.name, fetch.asked)
-        )
+        now = trio.current_time()
+        return trust.fetched(fetch.directory.watched, fetch.name, fetch.asked, now)[0]
 
     def _drop_old(self) -> None:
         """What nobody came for, and what is too much."""

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from netfsfuse.errors import NotFound, Stale
-from netfsfuse.vfs.inodes.directory import Known, find
+from netfsfuse.vfs.coherency import trust
 from netfsfuse.vfs.inodes.inodes import Inode
 from netfsfuse.vfs.ops import Namespace
 
@@ -94,8 +94,8 @@ class Moves:
         path, now = parent.path_of(name), trio.current_time()
         watched = parent.watched
         if self._unasked and parent.folder and watched and watched.is_calm(now):
-            found = find(parent.folder, watched, name, now, 0.0)
-            if isinstance(found, Known):
+            found, _ = trust.name(parent.folder, watched, name, now, 0.0)
+            if isinstance(found, trust.Known):
                 return inode.is_the_one(found.attr, path)
         try:
             return inode.is_the_one(await self._namespace.stat(path), path)

@@ -15,8 +15,9 @@ import trio
 
 from netfsfuse.errors import NetfsError, NotADirectory, NotFound, Stale
 from netfsfuse.types import DirEntry, FileAttr, FileKind
+from netfsfuse.vfs.coherency import trust
 from netfsfuse.vfs.coherency.watches import Watches
-from netfsfuse.vfs.inodes.directory import Folder, is_listing_believed
+from netfsfuse.vfs.inodes.directory import Folder
 from netfsfuse.vfs.inodes.handles import DirectoryHandle, HandleTable
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from netfsfuse.vfs.ops import Listing, Namespace
@@ -58,10 +59,11 @@ class Listings:
     def believed(self, inode: Inode) -> Folder | None:
         """The directory's listing, if it may be shown now."""
         folder = inode.folder
-        now = trio.current_time()
-        if folder is None or not is_listing_believed(folder, inode.watched, now, self._lifetime):
+        if folder is None:
             return None
-        return folder
+        now = trio.current_time()
+        is_believed, _ = trust.listing(folder, inode.watched, now, self._lifetime)
+        return folder if is_believed else None
 
     def keep(self, inode: Inode, attrs: dict[str, FileAttr], asked: float) -> None:
         """Keep a complete listing, begun when it was ``asked``."""

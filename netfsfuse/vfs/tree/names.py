@@ -26,8 +26,9 @@ from netfsfuse.errors import (
 )
 from netfsfuse.types import FileAttr, creation_is_derived, same_content
 from netfsfuse.types import coherency_of as record_of
+from netfsfuse.vfs.coherency import trust
+from netfsfuse.vfs.coherency.trust import Known, Missing
 from netfsfuse.vfs.contents import Contents
-from netfsfuse.vfs.inodes.directory import Known, Missing, find
 from netfsfuse.vfs.inodes.identity import surely_same_file
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from netfsfuse.vfs.ops import Namespace, OpenFile
@@ -54,13 +55,13 @@ class Names:
         namespace: Namespace,
         contents: Contents,
         inodes: InodeTable,
-        trust: TrustConfig,
+        config: TrustConfig,
         links: Links,
         open_files: Callable[[Inode], Iterable[OpenFile]],
         drop_entry: Callable[[Inode, str], Awaitable[None]],
         relist: Callable[[Inode], Awaitable[None]],
     ) -> None:
-        self._trust = trust
+        self._trust = config
         self._namespace = namespace
         self._contents = contents
         self._inodes = inodes
@@ -68,59 +69,20 @@ class Names:
         self._open_files = open_files
         self._relisting = Relisting(relist)
         self._aliases = Aliases(namespace, inodes)
-        self.moves = Moves(namespace, drop_entry, unasked=trust.unasked)
+        self.moves = Moves(namespace, drop_entry, unasked=config.unasked)
 
     # -- what is believed ---------------------------------------------------------------------
 
-    def is_watched(self, inode: Inode, asked: float) -> bool:
-        """Whether a change of the inode since ``asked`` would have been told, and none was."""
-        now = trio.current_time()
-        if self._lifetime(inode.attr) <= 0 or inode.astray or inode.linked:
-            return False
-        if (parent := inode.parent) is not None:
-            watched = parent.watched
-            if watched is None or not watched.speaks_for(asked, now):
-                return False
-            if not watched.unchanged(inode.name, asked):
-                return False
-        if not inode.attr.is_directory:
-            return True
-        # A directory's times are changed by what happens in it, of which its parent is not told.
-        own = inode.watched
-        return own is not None and own.speaks_for(asked, now) and own.names_unchanged(asked)
-
     def _lifetime(self, attr: FileAttr) -> float:
-        return self._trust.acdirmax if attr.is_directory else self._trust.acregmax
-
-    def has_watch(self, inode: Inode) -> bool:
-        """Whether the server tells of changes in the inode's directory."""
-        watched = None if inode.parent is None else inode.parent.watched
-        return watched is not None and watched.lives
+        return trust.lifetime_of(attr, self._trust)
 
     def may_open_unasked(self, inode: Inode) -> bool:
-        """Whether an open may do without the server: nothing can have changed, as far as can be
-        told. In ``loose`` also within the lifetime of the attributes."""
-        now = trio.current_time()
-        if self._trust.mode == "loose" and self.believed_for(inode) > 0:
-            return True
-        if not self._trust.unasked or not self.is_watched(inode, inode.known_at):
-            return False
-        watched = None if inode.parent is None else inode.parent.watched
-        return (
-            watched is not None
-            and watched.is_calm(now)
-            and watched.hears_of_all_since(inode.known_at)
-        )
+        """Whether an open may do without the server."""
+        return trust.opens(inode, trio.current_time(), self._trust)[0]
 
     def believed_for(self, inode: Inode) -> float:
         """Seconds for which the inode's attributes are believed from now on, 0 for none."""
-        parent = inode.parent
-        if parent is not None and (watched := parent.watched) is not None:
-            if not watched.unchanged(inode.name, inode.known_at):
-                return 0.0
-            if self.is_watched(inode, inode.known_at):
-                return self._lifetime(inode.attr)
-        return max(0.0, inode.attr_until - trio.current_time())
+        return trust.attributes(inode, trio.current_time(), self._lifetime(inode.attr))[0]
 
     # -- look-ups -----------------------------------------------------------------------------
 
@@ -136,7 +98,7 @@ class Names:
         if directory.folder is not None:
             attr = directory.folder.attrs.get(name)
             lifetime = 0.0 if attr is None else self._lifetime(attr)
-            found = find(directory.folder, directory.watched, name, asked, lifetime)
+            found, _ = trust.name(directory.folder, directory.watched, name, asked, lifetime)
             if isinstance(found, Missing) and self._namespace.is_surely_listed(name):
                 raise NotFound(path)
             if isinstance(found, Known):

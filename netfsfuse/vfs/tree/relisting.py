@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from netfsfuse.vfs.inodes.directory import Folder, Known, Watched, find
+from netfsfuse.vfs.coherency import trust
+from netfsfuse.vfs.coherency.trust import Known
+from netfsfuse.vfs.inodes.directory import Folder, Watched
 from netfsfuse.vfs.inodes.inodes import Inode
 
 FROM = 8
@@ -43,7 +45,8 @@ class Relisting:
         folder = parent.folder
         if folder is None or folder.asked <= inode.known_at:
             return None
-        found = find(folder, parent.watched, inode.name, trio.current_time(), lifetime)
+        now = trio.current_time()
+        found, _ = trust.name(folder, parent.watched, inode.name, now, lifetime)
         return found if isinstance(found, Known) else None
 
     def _is_worth_it(self, directory: Inode, folder: Folder, watched: Watched) -> bool:

@@ -1,0 +1,212 @@
+"""May this be answered without asking the server? PURE, clock passed in, nothing waited for.
+
+Each function returns its answer and the :class:`Reason` for it. What the server has told of a
+directory is in its ``Watched``, what was listed in its ``Folder``, what is known of a file or
+directory in its ``Inode``; ``lifetime`` is what the mount believes attributes or names for, in
+seconds, 0 for not at all. ``mode`` and ``nolease`` are the mount's.
+
+In the table each cell is the reason. ``watch``, ``lifetime`` and ``loose`` mean that the answer is
+known, every other that the server is asked. Of the names, those that are there and those that are
+not (absence) differ: the kernel is to believe an absence for a whole lifetime more. ``none`` begins
+no watch: its column says what a watch would count for, were there one.
+
+==========  ==========================  =========  =========  =========  =========
+question    situation                   strict     loose      none       nolease
+==========  ==========================  =========  =========  =========  =========
+attributes  watch                       watch      watch      watch      watch
+attributes  watch, lifetime             watch      watch      watch      watch
+attributes  lifetime                    lifetime   lifetime   lifetime   lifetime
+attributes  neither                     expired    expired    expired    expired
+attributes  own change                  changed    changed    changed    changed
+attributes  strange name told           changed    changed    changed    changed
+attributes  watch begun later           expired    expired    expired    expired
+attributes  watch asked long ago        expired    expired    expired    expired
+attributes  moved                       expired    expired    expired    expired
+attributes  followed link               expired    expired    expired    expired
+attributes  retired                     expired    expired    expired    expired
+opens       watch                       watch      loose      watch      nolease
+opens       watch, lifetime             watch      loose      watch      nolease
+opens       lifetime                    unwatched  loose      unwatched  nolease
+opens       neither                     unwatched  unwatched  unwatched  nolease
+opens       own change                  changed    changed    changed    nolease
+opens       strange name told           changed    changed    changed    nolease
+opens       other change, a moment ago  busy       loose      busy       nolease
+opens       watch begun later           unwatched  unwatched  unwatched  nolease
+opens       watch asked long ago        unwatched  unwatched  unwatched  nolease
+opens       moved                       astray     astray     astray     nolease
+opens       followed link               followed   followed   followed   nolease
+==========  ==========================  =========  =========  =========  =========
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from netfsfuse.config import TrustConfig
+from netfsfuse.types import FileAttr
+from netfsfuse.vfs.inodes.directory import Folder, Watched
+from netfsfuse.vfs.inodes.inodes import Inode
+
+
+class Reason(StrEnum):
+    """Why an answer is believed, or why the server is asked."""
+
+    WATCH = "watch"  # the server would have told of a change, and told of none
+    LIFETIME = "lifetime"  # asked for less than a lifetime ago
+    LOOSE = "loose"  # the same, of an open, under cache=loose
+    CHANGED = "changed"  # a change was told, or may have been among what was
+    EXPIRED = "expired"  # no watch speaks for it, and its lifetime is over
+    UNWATCHED = "unwatched"  # no watch speaks for it, and a lifetime does not do
+    BUSY = "busy"  # something is being changed there: more may be told in a moment
+    STRANGE = "strange"  # a name was told that may be another of this file
+    ASTRAY = "astray"  # the path leads to another file, or nowhere
+    FOLLOWED = "followed"  # the path leads through a link, past every watch
+    DISBELIEVED = "disbelieved"  # a lifetime of 0
+    NOLEASE = "nolease"  # the mount lets nothing stand for the server at an open
+    DOUBTED = "doubted"  # the name was found to lead elsewhere than it was listed
+    UNLISTED = "unlisted"  # another way of writing a name that is there
+
+
+BELIEVED = frozenset({Reason.WATCH, Reason.LIFETIME, Reason.LOOSE})
+"""The reasons for which the server is not asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The directory holds no such name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The directory holds the name, with ``attr`` as of ``asked``."""
+
+    attr: FileAttr
+    asked: float
+
+
+def lifetime_of(attr: FileAttr, trust: TrustConfig) -> float:
+    """Seconds for which what was asked of a file or directory is believed."""
+    return trust.acdirmax if attr.is_directory else trust.acregmax
+
+
+def has_watch(inode: Inode) -> bool:
+    """Whether the server tells of changes in the inode's directory."""
+    watched = None if inode.parent is None else inode.parent.watched
+    return watched is not None and watched.lives
+
+
+def _watch(inode: Inode, now: float, lifetime: float) -> Reason:
+    """WATCH where a change since the inode was asked for would have been told, and none was."""
+    asked = inode.known_at
+    if lifetime <= 0:
+        return Reason.DISBELIEVED
+    if inode.astray:
+        return Reason.ASTRAY
+    if inode.linked:
+        return Reason.FOLLOWED
+    if (parent := inode.parent) is not None:
+        watched = parent.watched
+        if watched is None or not watched.speaks_for(asked, now):
+            return Reason.UNWATCHED
+        if not watched.unchanged(inode.name, asked):
+            return Reason.CHANGED
+    if not inode.attr.is_directory:
+        return Reason.WATCH
+    # A directory's times are changed by what happens in it, of which its parent is not told.
+    own = inode.watched
+    if own is None or not own.speaks_for(asked, now):
+        return Reason.UNWATCHED
+    return Reason.WATCH if own.names_unchanged(asked) else Reason.CHANGED
+
+
+def attributes(inode: Inode, now: float, lifetime: float) -> tuple[float, Reason]:
+    """Seconds for which the inode's attributes are believed from now on, 0 for none."""
+    parent = inode.parent
+    if parent is not None and (watched := parent.watched) is not None:
+        if not watched.unchanged(inode.name, inode.known_at):
+            return 0.0, Reason.CHANGED
+        if _watch(inode, now, lifetime) is Reason.WATCH:
+            return lifetime, Reason.WATCH
+    left = inode.attr_until - now
+    return (left, Reason.LIFETIME) if left > 0 else (0.0, Reason.EXPIRED)
+
+
+def opens(inode: Inode, now: float, trust: TrustConfig) -> tuple[bool, Reason]:
+    """Whether an open may do without the server: nothing can have changed, as far as can be told.
+    In ``loose`` also within the lifetime of the attributes."""
+    lifetime = lifetime_of(inode.attr, trust)
+    if trust.mode == "loose" and attributes(inode, now, lifetime)[0] > 0:
+        return True, Reason.LOOSE
+    if not trust.unasked:
+        return False, Reason.NOLEASE
+    if (why := _watch(inode, now, lifetime)) is not Reason.WATCH:
+        return False, why
+    watched = None if inode.parent is None else inode.parent.watched
+    if watched is None:
+        return False, Reason.UNWATCHED
+    if not watched.is_calm(now):
+        return False, Reason.BUSY
+    if not watched.hears_of_all_since(inode.known_at):
+        return False, Reason.STRANGE
+    return True, Reason.WATCH
+
+
+def listing(
+    folder: Folder, watched: Watched | None, now: float, lifetime: float
+) -> tuple[bool, Reason]:
+    """Whether ``folder`` may be shown to a reader that lists the directory now."""
+    if watched is not None:
+        if not watched.names_unchanged(folder.asked):
+            return False, Reason.CHANGED
+        if watched.speaks_for(folder.asked, now):
+            return True, Reason.WATCH
+    if now < folder.asked + lifetime:
+        return True, Reason.LIFETIME
+    return False, Reason.EXPIRED
+
+
+def name(
+    folder: Folder, watched: Watched | None, name: str, now: float, lifetime: float
+) -> tuple[Known | Missing | None, Reason]:
+    """What is believed of ``name``; None where the server must be asked."""
+    if folder.is_doubted(name):
+        return None, Reason.DOUBTED
+    attr = folder.attrs.get(name)
+    if attr is None:
+        return _absence(folder, watched, name, now)
+    if watched is not None:
+        if not watched.unchanged(name, folder.asked):
+            return None, Reason.CHANGED
+        if watched.speaks_for(folder.asked, now):
+            return Known(attr, folder.asked), Reason.WATCH
+    if now < folder.asked + lifetime:
+        return Known(attr, folder.asked), Reason.LIFETIME
+    return None, Reason.EXPIRED
+
+
+def _absence(
+    folder: Folder, watched: Watched | None, name: str, now: float
+) -> tuple[Missing | None, Reason]:
+    """Only by a watch: the kernel is to believe it for a whole lifetime more."""
+    if watched is None or not watched.speaks_for(folder.asked, now):
+        return None, Reason.UNWATCHED
+    if not watched.is_calm(now):
+        return None, Reason.BUSY
+    if not watched.names_unchanged(folder.asked):
+        return None, Reason.CHANGED
+    return (None, Reason.UNLISTED) if folder.holds(name) else (Missing(), Reason.WATCH)
+
+
+def fetched(
+    watched: Watched | None, name: str | None, asked: float, now: float
+) -> tuple[bool, Reason]:
+    """Whether what was ``asked`` of a file before its open is true of it now. Without a ``name``:
+    whether it may be, of the files that were listed then, and is worth fetching."""
+    if watched is None or not watched.speaks_for(asked, now):
+        return False, Reason.UNWATCHED
+    if not watched.is_calm(now):
+        return False, Reason.BUSY
+    if name is not None and not watched.unchanged(name, asked):
+        return False, Reason.CHANGED
+    return True, Reason.WATCH
