@@ -242,9 +242,7 @@ class Cache:
             time.sleep(0.001)
 
     def _busy(self) -> CacheBusy:
-        return CacheBusy(
-            f"the cache in {self.directory} is in use by a process of another version of netfsfuse"
-        )
+        return CacheBusy(f"the cache in {self.directory} is in use by a process of another version")
 
     def _check_version(self, *, alone: bool) -> bool:
         """Whether this is a cache of our format. If not, it is one (empty) afterwards."""

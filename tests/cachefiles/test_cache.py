@@ -131,7 +131,7 @@ def test_the_lock_is_not_inherited_by_programs_we_run(cachedir):
 
 @pytest.mark.parametrize(
     ("version", "label"),
-    [(b"cachefiles 3\n", "2"), (b"cachefiles ../x\n", "___x"), (b"\0\xff", "_"), (b"", "unknown")],
+    [(b"cachefiles 1\n", "1"), (b"cachefiles ../x\n", "___x"), (b"\0\xff", "_"), (b"", "unknown")],
 )
 def test_another_version_is_set_aside_not_read_and_not_removed(cachedir, version, label):
     cache = Cache.bind(cachedir)
