@@ -1,4 +1,4 @@
-"""How much a server read is wanted, told to the server file that queues it, and changed while it queues.
+"""How much a server read is wanted, told to its server file, and changed while it queues there.
 
 A reader that joins a readahead which still waits for credits must not wait behind other readahead;
 a reader that has gone elsewhere must not have it sent at all. Both need to know whether it has been
@@ -13,7 +13,7 @@ from collections.abc import Callable
 class Demand:
     """One per subrequest. ``urgent``: a reader waits for it. ``sent``: it is on the wire.
 
-    The server file that queues the request sets ``on_raise`` while it queues, and ``sent`` once it is out
+    The server file that queues it sets ``on_raise`` while it queues, and ``sent`` once it is out
     (it stays set when the request is sent a second time). All on the trio loop.
     """
 

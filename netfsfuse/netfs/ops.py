@@ -23,7 +23,7 @@ class ServerFile(Protocol):
 
         Returns the bytes received: fewer than ``length`` is a short read (the rest may be asked
         again), 0 means that ``start`` is at or past the end of file. ``demand`` says whether a
-        reader waits for it, so that it goes before requests that no reader waits for; it may be raised
+        reader waits for it, so that it goes before those that no reader waits for; it may be raised
         while the request queues, and is told (``sent``) when the request is on the wire.
 
         The implementation may scribble on, and must then restore, the bytes of the buffer just

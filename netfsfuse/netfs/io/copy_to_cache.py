@@ -5,7 +5,7 @@ been woken. Until that is done the task's buffer reference keeps the bytes in me
 not fetched again. When ``BACKLOG`` bytes wait here nothing more is read ahead from the server, and
 a reader in order waits too: a cache slower than the server slows it down to its own pace. Without
 that wait the reader asks for each piece when it is already late, in small requests, until all
-buffers wait here. A cache that hangs stops no reader for longer than ``ROOM_PATIENCE``, and but once;
+buffers wait here. A cache that hangs stops no reader for longer than ``ROOM_PATIENCE``, and once;
 once no store has come back for ``CACHE_PATIENCE`` nothing waits here any more, and nothing is
 stored until one does.
 """

@@ -7,8 +7,8 @@ no more than the link's window is under way, what a reader waits for first. A re
 none (the first of a file, a random one) does not pass here and is sent at once.
 
 What the server holds up (a file that must be fetched from tape, a broken disk) is not on the link.
-A request that has waited here for ``STALLED`` seconds in which nothing came back begins a new era: what was
-let through before counts no more, or a few files would stop all others.
+A request that has waited here for ``STALLED`` seconds in which nothing came back begins a new
+era: what was let through before counts no more, or a few files would stop all others.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class BufferPool:
     """All buffers of one mount. Everything runs on the trio loop.
 
     ``budget`` bytes in all (memory mapped, headroom included), at least one ``largest`` buffer.
-    Readahead may use three quarters of it, so that a read an application waits for seldom has to throw
+    Readahead may use three quarters of it, so that a read of an application seldom has to throw
     out what was read ahead for another.
     """
 
@@ -120,7 +120,7 @@ class BufferPool:
         return self._take(capacity, self.budget if urgent else self.readahead_limit, urgent)
 
     async def acquire(self, size: int) -> Buffer:
-        """A buffer of at least ``size`` bytes with one reference, for a read an application waits for.
+        """A buffer of at least ``size`` bytes with one reference, for a read of an application.
 
         The caller must hold no other buffer. After ``ACQUIRE_PATIENCE`` seconds the answer is an
         ``overrun`` buffer. Cancelled: nothing is held. No checkpoint if there is room.
