@@ -22,7 +22,6 @@ EXCEPTIONS: dict[str, str] = {
     "cachefiles/backing.py": "every call on the backing folder until its walks are apart",
     "cachefiles/object.py": "to shrink when the generation has its own file",
     "cachefiles/object.py:Object.__init__": "to shrink when the generation has its own file",
-    "netfsfuse/lab/bench/runner.py:Runner.__init__": "until it takes one plan",
     "netfsfuse/smb/session/session.py:Session.__init__": "what channels share is one value",
     "netfsfuse/smb/share/handle.py:ServerHandle.open": "builds and reads a compound in one",
     "netfsfuse/vfs/files/files.py:Files.__init__": "chooses and opens until opening is apart",

@@ -86,7 +86,6 @@ def main() -> int:
                 watch=_NoProgress(),
                 elsewhere=None,
                 links=Links({link: measured}),
-                probes=not asked["quick"],
             )
             runner.run(cells, results, _QUICK_CELL_SECONDS if asked["quick"] else _CELL_SECONDS)
         except Interrupted as interrupted:

@@ -12,7 +12,6 @@ import os
 import shutil
 import tempfile
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -36,7 +35,6 @@ from netfsfuse.lab.bench.serving import GivenServing, PrivateServing, Serving
 from netfsfuse.lab.bench.show import show
 from netfsfuse.lab.bench.sizes import Sizes
 from netfsfuse.lab.bench.target import Target
-from netfsfuse.lab.bench.verdict import verdicts
 from netfsfuse.lab.bench.work.base import Bench
 from netfsfuse.lab.server.smbd import find_program, scratch_directory
 from netfsfuse.lab.signals import Interrupted, Interruptible
@@ -96,7 +94,6 @@ def _measure(
         watch=stack.enter_context(ProgressBar(console, len(cells))),
         elsewhere=lambda cell: measure_inside(cell, request, folder),
         links=Links(),
-        probes=not request.quick,
     )
     runner.run(cells, results, QUICK_RUN if request.quick else WHOLE_RUN)
 
@@ -186,10 +183,6 @@ def _settings(request: Request) -> dict[str, object]:
 
 def _write(request: Request, results: Results) -> None:
     if request.json is not None:
-        whole = results.to_json()
-        whole["verdicts"] = [
-            {**asdict(one), "outcome": one.outcome.value} for one in verdicts(results)
-        ]
-        request.json.write_text(json.dumps(whole, indent=2) + "\n")
+        request.json.write_text(json.dumps(results.to_json(), indent=2) + "\n")
     if request.plot is not None:
         request.plot.write_text(draw(results))

@@ -29,7 +29,7 @@ FAILED = "failed: "
 
 
 class Watch(Protocol):
-    """Whoever shows the progress."""
+    """Shows the progress."""
 
     def running(self, cell: Cell, contender: Contender, doing: str) -> None:
         """A run begins. ``doing`` is ``probe`` or ``round N``."""
@@ -55,7 +55,6 @@ class Runner:
         watch: Watch,
         elsewhere: Callable[[Cell], CellResult] | None,
         links: Links,
-        probes: bool = True,
     ) -> None:
         self._bench = bench
         self._sizes = sizes
@@ -64,7 +63,6 @@ class Runner:
         self._watch = watch
         self._elsewhere = elsewhere
         self._links = links
-        self._probes = probes
 
     def run(self, cells: Sequence[Cell], results: Results, seconds: float) -> None:
         """Measure all cells in about ``seconds``; each is in ``results`` from its beginning on."""
@@ -96,7 +94,7 @@ class Runner:
         with self._links.to(server, cell.link) as target, ExitStack() as stack:
             lanes = self._lanes(cell, result, target, stack)
             for lane in lanes:
-                self._attempt(lane, partial(lane.choose_size, probes=self._probes))
+                self._attempt(lane, lane.choose_size)
             for number in range(1, min(self._rounds, cell.rounds) + 1):
                 for lane in lanes:
                     self._attempt(lane, partial(lane.round, number))
@@ -150,7 +148,7 @@ class Lane:
         self._watch = watch
         self._size = cell.size
 
-    def choose_size(self, *, probes: bool) -> None:
+    def choose_size(self) -> None:
         """Prepare, and decide what a run reads, by a probe if need be."""
         cell = self._cell
         self._work.prepare()
@@ -158,12 +156,13 @@ class Lane:
             return
         if cell.work is Asked.WARM and self._contender.kind is not Kind.RCLONE:
             return  # the disk is fast, and ours and dd must read the same
-        known = self._sizes.knows(self._contender, cell.link, cell.protection)
-        if probes and cell.work in _PROBED and not known and cell.size > SMALLEST:
+        sizes = self._sizes
+        known = sizes.knows(self._contender, cell.link, cell.protection)
+        if sizes.has_probes and cell.work in _PROBED and not known and cell.size > SMALLEST:
             self._watch.running(cell, self._contender, "probe")
-            size = self._sizes.probe(self._contender, cell.link, cell.size)
+            size = sizes.probe(self._contender, cell.link, cell.size)
             self._probe(size)
-        self._size = self._sizes.run(self._contender, cell.link, cell.protection, cell.size)
+        self._size = sizes.run(self._contender, cell.link, cell.protection, cell.size)
 
     def round(self, number: int) -> None:
         """One measured run."""

@@ -21,8 +21,6 @@ def show(results: Results, console: Console) -> None:
     console.print(table.main_table(results, narrow=console.width < _NARROWEST))
     if sweep := table.sweep_table(results):
         console.print(sweep)
-    if figures := table.verdict_table(results):
-        console.print(figures)
     if not results.complete:
         console.print("Interrupted: this is what was measured until then.")
     for line in table.notes(results):

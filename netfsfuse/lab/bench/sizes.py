@@ -43,9 +43,13 @@ def fitting(rate: float, seconds: float, most: int) -> int:
 
 
 class Sizes:
-    """What the run of each contender reads, learnt while the bench goes on."""
+    """What the run of each contender reads, learnt while the bench goes on.
+
+    ``has_probes``: whether a contender that was not seen on a link is first given a short run.
+    """
 
     def __init__(self, *, quick: bool = False) -> None:
+        self.has_probes = not quick
         self._aimed = _AIMED_QUICK if quick else _AIMED
         self._rates: dict[tuple[Kind, tuple[str, ...], Link, str], float] = {}
 

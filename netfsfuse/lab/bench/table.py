@@ -10,7 +10,6 @@ from rich.text import Text
 
 from netfsfuse.lab.bench.results import CellResult, Column, Results
 from netfsfuse.lab.bench.spread import Spread
-from netfsfuse.lab.bench.verdict import Outcome, verdicts
 
 MB = 1_000_000  # rates are in the unit that disks and links are sold in
 MIB = 1024 * 1024
@@ -140,30 +139,6 @@ def _sweep_entry(cell: CellResult, name: str) -> Text:
     rates = {column.name: column.median("rate") or 0.0 for column in cell.columns}
     best = rates.get(name, 0.0) == max(rates.values()) and rates.get(name, 0.0) > 0
     return Text(_megabytes(rates.get(name, 0.0)), style="bold" if best else "")
-
-
-def verdict_table(results: Results) -> Table | None:
-    """What was wanted, and what came out; of a run of some rows only what it measured."""
-    partly = bool(results.settings.get("rows"))
-    table = _table("Wanted and got")
-    table.add_column("figure")
-    for name in ("wanted", "aim", "got"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    for one in verdicts(results):
-        if partly and one.outcome is Outcome.NOT_MEASURED:
-            continue
-        sign = "\u2264 " if one.at_most else "\u2265 "
-        got = "" if one.got is None else f"{one.got:.4g}{one.unit}"
-        style = "red" if one.outcome is Outcome.NOT_MET else ""
-        table.add_row(
-            one.what,
-            f"{sign}{one.wanted:.4g}{one.unit}",
-            "" if one.aim == one.wanted else f"{one.aim:.4g}{one.unit}",
-            got,
-            Text(one.outcome.value, style=style),
-        )
-    return table if table.row_count else None
 
 
 def notes(results: Results) -> list[str]:

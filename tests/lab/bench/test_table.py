@@ -62,18 +62,10 @@ def test_latencies_are_better_when_smaller() -> None:
 
 def test_the_sweep_is_a_matrix() -> None:
     results = results_of("sweep", {"adaptive": [500], "4x4M": [700]}, {"adaptive": [450]})
-    assert "sweep" not in shown(results).split("Wanted")[0]
     lines = shown(results).splitlines()
+    assert "sweep" not in [word for line in lines for word in line.split()[:1]]
     assert next(line for line in lines if "adaptive" in line).split() == ["adaptive", "500", "450"]
     assert table.sweep_table(results_of("cold", {"ours": [1]})) is None
-
-
-def test_what_was_not_asked_for_is_not_complained_about() -> None:
-    results = results_of("cold", {"ours": [700], "rclone mount": [100]})
-    assert "re-open, server reads" in shown(results)
-    results.settings["rows"] = ["cold"]
-    assert "re-open, server reads" not in shown(results)
-    assert "met, and the aim" in shown(results)
 
 
 def test_nothing_measured_is_nothing_shown() -> None:
