@@ -115,6 +115,7 @@ def test_a_file_in_a_directory_that_was_never_listed(
     until(lambda: here.stat().st_size == 5, PROMISED, "stat shows the new size")
 
 
+@pytest.mark.alone  # times out on a loaded machine
 def test_more_changes_than_the_server_tells(
     samba: PrivateSamba, folder: Path, mount: Mount, proxy: Callable[..., PrivateProxy]
 ) -> None:
