@@ -103,12 +103,7 @@ ONLY_IN_ADMIN = {"click", "rich"}
 
 NOT_IN_CACHEFILES = {"netfsfuse", "trio", "pyfuse3", "smbprotocol", "spnego"}
 
-EXCEPTIONS: dict[tuple[str, str], str] = {
-    (
-        "netfsfuse/vfs/inodes/handles.py",
-        "netfsfuse/vfs/tree/links.py",
-    ): "handles know listings until those of files are apart",
-}
+EXCEPTIONS: dict[tuple[str, str], str] = {}
 """(importing file, imported file) -> why the drawing does not hold there yet."""
 
 Sources = Mapping[str, str]

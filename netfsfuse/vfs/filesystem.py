@@ -245,14 +245,11 @@ class FileSystem:
         """See ``Listings.readdir``."""
         batch = await self._listings.readdir(fh, position)
         handle = self._listings.handles.get(fh)
-        entries = [entry for entry, _ in batch]
-        # A reply holds fewer than a batch: the rest comes again, and is not to be asked again.
-        had = handle.links
-        known = (
-            {entry.name: had[entry.name] for entry in entries if entry.name in had} if had else {}
-        )
-        asking = (entry for entry in entries if entry.name not in known)
-        handle.links = {**known, **await self._links.targets(handle.inode.path_of, asking)}
+        # A reply holds fewer than a batch: the rest comes again, and is not to be looked at again.
+        fresh = [entry for entry, behind in batch if behind > handle.examined]
+        if fresh:
+            handle.examined = batch[-1][1]
+            handle.links.update(await self._links.targets(handle.inode.path_of, fresh))
         return batch
 
     def directory_inode(self, fh: int) -> Inode:

@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from netfsfuse.errors import InvalidName
 from netfsfuse.smb.share.names import (
+    are_plain,
     decode_name,
+    is_sound_name,
     is_surely_listed,
+    is_too_long,
     name_to_local,
     name_to_server,
     path_to_server,
@@ -95,6 +98,18 @@ def test_a_path_is_its_names(path: str) -> None:
     """Also one that takes the short way, in which nothing is mapped."""
     names = [name_to_server(name) for name in path.split("/") if name]
     assert path_to_server(path) == "\\".join(names)
+
+
+@given(st.lists(st.text("ab./\0 *\uf029é", max_size=3), min_size=1), st.booleans())
+def test_plain_names_are_those_that_nothing_is_done_to(names: list[str], long: bool) -> None:
+    names = [*names, "n" * 128] if long else names
+    if are_plain(names):
+        assert [name_to_local(name) for name in names] == names
+        assert all(name and is_sound_name(name) and not is_too_long(name) for name in names)
+    else:
+        assert long or any(
+            not name or not name.isascii() or set("/\0") & set(name) for name in names
+        )
 
 
 def test_name_that_is_not_utf8() -> None:

@@ -27,7 +27,7 @@ from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.session import replay
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share.compound import stat
-from netfsfuse.smb.share.names import is_sound_name, is_too_long, name_to_local
+from netfsfuse.smb.share.names import are_plain, is_sound_name, is_too_long, name_to_local
 from netfsfuse.smb.wire.create import (
     FILE_DIRECTORY_FILE,
     FILE_READ_ATTRIBUTES,
@@ -244,9 +244,17 @@ class SmbListing:
 
     def _sound(self, page: list[DirEntry]) -> list[DirEntry]:
         """The entries of a page that can be shown, by their local names."""
+        odd, file_ids = self._session.odd_names, self._session.file_ids
+        names = [entry.name for entry in page]
+        odd.note(names)
+        if file_ids.trusted and are_plain(names):  # so they are mostly
+            for entry in page:
+                if entry.name == ".":
+                    self.own = entry.attr
+            sound = [entry for entry in page if entry.name not in _DOTS]
+            if all(entry.attr.size < _SIZE_END for entry in sound):
+                return sound
         sound = []
-        odd = self._session.odd_names
-        odd.note([entry.name for entry in page])
         for entry in page:
             name = name_to_local(entry.name, odd)
             if name != entry.name:
@@ -259,7 +267,6 @@ class SmbListing:
                 sound.append(entry)
             elif name == ".":
                 self.own = self._session.file_ids.seen(entry.attr)
-        file_ids = self._session.file_ids
         if file_ids.trusted:
             return sound
         return [DirEntry(entry.name, file_ids.seen(entry.attr)) for entry in sound]

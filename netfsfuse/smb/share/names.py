@@ -13,6 +13,7 @@ are sent as they were listed (:class:`~netfsfuse.smb.session.odd_names.OddNames`
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from netfsfuse.errors import InvalidName, NameTooLong
 from netfsfuse.smb.session.odd_names import OddNames
@@ -84,6 +85,19 @@ def name_to_local(name: str, odd: OddNames = NONE_ODD) -> str:
     if is_sound_name(name):
         return name
     return name.replace("/", "\ufffd").replace("\0", "\ufffd")
+
+
+def are_plain(names: Sequence[str]) -> bool:
+    """Whether local programs see all ``names`` as the server has them: ASCII, none too long, none
+    that no name can be."""
+    together = "\0".join(names)
+    return (
+        together.isascii()
+        and "/" not in together
+        and together.count("\0") == len(names) - 1
+        and "" not in names
+        and max(map(len, names)) <= NAME_MAX // 2
+    )
 
 
 def is_sound_name(name: str) -> bool:

@@ -13,7 +13,6 @@ from netfsfuse.types import DirEntry
 from netfsfuse.vfs.contents import Content
 from netfsfuse.vfs.inodes.inodes import Inode
 from netfsfuse.vfs.ops import Listing, OpenFile
-from netfsfuse.vfs.tree.links import Answers
 
 
 @dataclass(slots=True, eq=False)
@@ -48,8 +47,8 @@ class DirectoryHandle:
     ``entries`` holds what was listed since the last rewind, so that telldir/seekdir positions stay
     valid; position N is entry N. ``asked``: when the listing began (trio clock), and ``pages`` from
     which entry on which moment counts. ``listing`` is None when there is nothing more to come.
-    ``links``: which of the entries given out last are links. ``lock``: one reader at a time fetches
-    pages.
+    ``links``: which of the entries that may be links are, up to the position ``examined``.
+    ``lock``: one reader at a time fetches pages.
     """
 
     inode: Inode
@@ -59,7 +58,8 @@ class DirectoryHandle:
     pages: list[tuple[int, float]] = field(default_factory=list)
     complete: bool = False
     used: bool = False
-    links: Answers = field(default_factory=dict)
+    links: dict[str, str | None] = field(default_factory=dict)
+    examined: int = 0
     lock: trio.Lock = field(default_factory=trio.Lock)
 
 

@@ -149,7 +149,7 @@ class Listings:
         inode = handle.inode
         self._watches.use(inode)
         handle.entries, handle.pages, handle.complete, handle.used = [], [], False, False
-        handle.links = {}
+        handle.links, handle.examined = {}, 0
         folder = self.believed(inode)
         now = trio.current_time()
         watched = inode.watched
