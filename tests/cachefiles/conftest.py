@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import strategies as st
 
 from cachefiles import BLOCK, Cache
 
@@ -61,3 +62,12 @@ def backing_files(cachedir: Path) -> tuple[Path, Path]:
 
 
 SIZE = 4 * BLOCK + 1000
+
+
+def damaged(raw: bytes, data: st.DataObject) -> bytes:
+    """``raw`` with one bit flipped, or cut short."""
+    if data.draw(st.booleans()):
+        at = data.draw(st.integers(0, len(raw) - 1))
+        flipped = raw[at] ^ 1 << data.draw(st.integers(0, 7))
+        return raw[:at] + bytes([flipped]) + raw[at + 1 :]
+    return raw[: data.draw(st.integers(0, len(raw) - 1))]
