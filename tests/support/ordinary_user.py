@@ -5,8 +5,9 @@ mount namespace (and a process namespace: when the command ends, all that it sta
 no mount outlives it) in which
 
 - /dev/fuse is a node of mode 0666, as udev makes it on a desktop,
-- the interpreter can be reached: where it lives below a folder closed to others (a pyenv in /root),
-  that folder is covered by an open tmpfs with only the interpreter bound into it,
+- the interpreter, its environment and this tree can be reached: where one lives below a folder
+  closed to others (a pyenv in /root, a clone in what ``mktemp -d`` made), that folder is covered by
+  an open tmpfs with only these bound into it,
 
 and there becomes ``nobody``, who exists everywhere, with a home and scratch folder of his own. An
 ordinary user who runs the tests is one already: the command then runs as it is.
@@ -24,6 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 USER = "nobody"
+TREE = Path(__file__).resolve().parents[2]
 
 
 class OrdinaryUser:
@@ -51,7 +53,7 @@ class OrdinaryUser:
             "TMPDIR": str(self.home),
             "USER": self.name,
             "LOGNAME": self.name,
-            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+            "PYTHONPATH": str(TREE),
             "XDG_CACHE_HOME": str(self.home / ".cache"),
             "XDG_RUNTIME_DIR": str(self.home),
             **(env or {}),
@@ -81,19 +83,16 @@ def _namespace_script(home: Path) -> list[str]:
         f"mknod -m 0666 {stage}/fuse c 10 229",
         f"mount --bind {stage}/fuse /dev/fuse",
     ]
-    interpreter = Path(sys.base_prefix).resolve()
-    closed = closed_folder(interpreter)
-    if closed is not None:
-        kept, cover, inner = (
-            shlex.quote(str(path)) for path in (home / ".stage/python", closed, interpreter)
-        )
-        lines += [
-            f"mkdir {kept}",
-            f"mount --bind {inner} {kept}",
-            f"mount -t tmpfs -o mode=0755 tmpfs {cover}",
-            f"mkdir -p {inner}",
-            f"mount --bind {kept} {inner}",
-        ]
+    places = {Path(place).resolve() for place in (sys.base_prefix, sys.prefix, TREE)}
+    hidden = {place: closed for place in sorted(places) if (closed := closed_folder(place))}
+    kept = {place: shlex.quote(f"{home}/.stage/{number}") for number, place in enumerate(hidden)}
+    for place in hidden:
+        lines += [f"mkdir {kept[place]}", f"mount --rbind {shlex.quote(str(place))} {kept[place]}"]
+    for cover in sorted(set(hidden.values())):
+        lines.append(f"mount -t tmpfs -o mode=0755 tmpfs {shlex.quote(str(cover))}")
+    for place in hidden:  # an environment in the tree is bound twice, which does no harm
+        inner = shlex.quote(str(place))
+        lines += [f"mkdir -p {inner}", f"mount --bind {kept[place]} {inner}"]
     return lines
 
 
