@@ -10,15 +10,19 @@ from netfsfuse.lab import mounts
 
 
 def test_finds_daemons_by_their_words(tmp_path: Path) -> None:
-    sleeper = [sys.executable, "-c", "input()", "netfsfuse"]
+    sleeper = [sys.executable, "-c", "print(flush=True); input()", "netfsfuse"]
     cases = {
         "daemon": [*sleeper, "//h/s", str(tmp_path)],
         "elsewhere": [*sleeper, "//h/s", str(tmp_path / "other")],
     }
     running = {
-        name: subprocess.Popen(words, stdin=subprocess.PIPE) for name, words in cases.items()
+        name: subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for name, words in cases.items()
     }
     try:
+        for process in running.values():  # exec(2) shows no words for a moment, on a busy machine
+            assert process.stdout is not None
+            process.stdout.readline()
         assert mounts.daemons(tmp_path) == [running["daemon"].pid]
         mounts.remove(tmp_path)
         assert running["daemon"].wait() < 0
