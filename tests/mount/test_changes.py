@@ -45,6 +45,7 @@ def folder(samba: PrivateSamba) -> Path:
     return path
 
 
+@pytest.mark.alone  # 20 ms are measured
 @pytest.mark.parametrize("options", ["nolease,fsc", "nolease,nofsc,actimeo=60"])
 def test_reopen_after_20_ms_sees_the_change(
     folder: Path, samba: PrivateSamba, mount: Mount, options: str
