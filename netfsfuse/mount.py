@@ -34,6 +34,7 @@ from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import CACHE_BLOCK, FileAttr
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.filesystem import FileSystem
+from netfsfuse.vfs.inodes.inodes import InodeTable
 from netfsfuse.vfs.ops import Namespace
 
 log = logging.getLogger(__name__)
@@ -122,16 +123,17 @@ async def _mount(
         ending.hangs = lambda: cache.health.hangs
         try:
             netfs = _netfs(config, service, server, stats, max_read)
+            inodes = InodeTable(root, stats.vfs)
+            notifier = Notifier(inodes)
             filesystem = FileSystem(
-                root=root,
+                inodes=inodes,
                 namespace=server.namespace,
                 contents=Contents(netfs, cache),
+                kernel=notifier,
                 trust=config.trust,
-                server_time=server.now,
                 stats=stats,
                 nursery=service,
             )
-            notifier = Notifier(filesystem.inodes)
             operations = Operations(
                 filesystem,
                 config.shown,
@@ -140,8 +142,6 @@ async def _mount(
                 lambda number: _locate(cache, filesystem, number),
                 notifier.absent,
             )
-            filesystem.on_change = notifier.changed
-            filesystem.on_moved = notifier.drop_entry
             notices = [notice] if notice else []
             try:
                 async with mounted(operations, config, service, notifier) as fuse:

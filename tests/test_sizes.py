@@ -24,8 +24,6 @@ EXCEPTIONS: dict[str, str] = {
     "cachefiles/object.py:Object.__init__": "to shrink when the generation has its own file",
     "netfsfuse/smb/session/session.py:Session.__init__": "what channels share is one value",
     "netfsfuse/smb/share/handle.py:ServerHandle.open": "builds and reads a compound in one",
-    "netfsfuse/vfs/files/files.py:Files.__init__": "chooses and opens until opening is apart",
-    "netfsfuse/vfs/filesystem.py:FileSystem.__init__": "fills in what inodes and files need",
     "netfsfuse/vfs/prefetch/prefetch.py:Ahead.__init__": "judges trust by itself until trust does",
     "netfsfuse/vfs/tree/names.py:Names.__init__": "judges trust by itself until trust does",
 }

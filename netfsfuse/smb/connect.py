@@ -7,7 +7,6 @@ from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share.namespace import SmbNamespace
 from netfsfuse.stats import ServerStats
 from netfsfuse.tasks import ServiceNursery
-from netfsfuse.types import ServerTime
 
 LEASE_TRUST = 1.0
 """Seconds for which a lease alone stands for a file: the server's own users break none."""
@@ -35,10 +34,6 @@ class SmbShare:
         """Bytes of reads that may be under way at once. Changes as the server grants credits; at
         least 64 KiB."""
         return self._session.read_capacity()
-
-    def now(self) -> ServerTime:
-        """The server's time, as far as it has told it."""
-        return self._session.clock.now()
 
     async def aclose(self) -> None:
         """Log off, politely but briefly, and end all connections. Idempotent."""

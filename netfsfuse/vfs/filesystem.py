@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Protocol
 
 import trio
 
@@ -15,14 +16,17 @@ from netfsfuse.config import TrustConfig
 from netfsfuse.errors import Disconnected, Stale
 from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
-from netfsfuse.types import Change, ChangeKind, DirEntry, FileAttr, ServerTime, VolumeStat
+from netfsfuse.types import Change, ChangeKind, DirEntry, VolumeStat
 from netfsfuse.vfs.coherency.opened import OpenedFiles
 from netfsfuse.vfs.coherency.watches import WATCHES_MAX, Watches
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.feed.feeds import Feeds
 from netfsfuse.vfs.files.closings import Closings
+from netfsfuse.vfs.files.evidence import Evidence
 from netfsfuse.vfs.files.files import Files, Opened
+from netfsfuse.vfs.files.handle import FileHandles
 from netfsfuse.vfs.files.holding import Holding
+from netfsfuse.vfs.files.opening import Openings
 from netfsfuse.vfs.inodes.identity import inode_number
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from netfsfuse.vfs.ops import Namespace
@@ -37,70 +41,63 @@ VOLUME_TRUST = 15.0
 """Seconds: each ``find`` and ``grep -r`` asks for the space of what it goes through."""
 
 
-async def _unheard(directory: Inode, name: str) -> None:
-    """Nobody is there to be told."""
+class Kernel(Protocol):
+    """What is told to the kernel of its own accord."""
+
+    def changed(self, directory: Inode, changes: Sequence[Change]) -> None:
+        """Other clients, or the server's own users, have changed something in a directory; no
+        changes mean that anything may have changed. Never waits."""
+        ...
+
+    async def drop_entry(self, directory: Inode, name: str) -> None:
+        """Returns when the kernel has dropped a name, or may be waited for no longer."""
+        ...
 
 
 class FileSystem:
-    """See the module. ``server_time``: the server's clock, now. ``nursery`` owns the tasks that
-    watch directories, fetch ahead and hold files open, which end with :meth:`aclose`."""
+    """See the module. ``inodes`` holds the root. ``nursery`` owns the tasks that watch directories,
+    fetch ahead and hold files open, which end with :meth:`aclose`."""
 
     def __init__(
         self,
         *,
-        root: FileAttr,
+        inodes: InodeTable,
         namespace: Namespace,
         contents: Contents,
+        kernel: Kernel,
         trust: TrustConfig,
-        server_time: Callable[[], ServerTime],
         stats: Stats,
         nursery: ServiceNursery,
     ) -> None:
+        self.inodes = inodes
+        self.trust = trust
         self._namespace = namespace
+        self._kernel = kernel
         self._stats = stats.vfs
-        self.inodes = InodeTable(root, stats.vfs)
-        self.on_change: Callable[[Inode, Sequence[Change]], None] = lambda inode, changes: None
-        """Hears of what other clients, or the server's own users, have changed in a directory."""
-        self.on_moved: Callable[[Inode, str], Awaitable[None]] = _unheard
-        """Makes the kernel drop a name in a directory; see ``Moves``."""
         self._volume: VolumeStat | None = None
         self._volume_until = 0.0
-        watches = WATCHES_MAX if trust.acdirmax > 0 and trust.mode != "none" else 0
+        keeping = trust.mode != "none"
+        watches = WATCHES_MAX if trust.acdirmax > 0 and keeping else 0
         self._watches = Watches(namespace, nursery, stats.vfs, self._told, most=watches)
         opened = OpenedFiles()
-        self._holding = Holding(nursery)
-        self._files = Files(
-            namespace,
-            contents,
-            self.inodes,
-            opened,
-            server_time,
-            stats.application,
-            self._watches,
-            self._told,
-            self._holding,
-            keeping=trust.mode != "none",
-        )
-        self.trust = trust
-        self._links = Links(namespace, server_time)
+        self._handles = FileHandles()
+        self._links = Links(namespace, namespace.server_time)
         self._names = Names(
             namespace,
             contents,
-            self.inodes,
+            inodes,
             trust,
             self._links,
-            self._files.open_by,
-            self._drop_entry,
+            self._handles.files_of,
+            kernel.drop_entry,
             lambda inode: self._listings.relist(inode),
         )
-        self.feeds = Feeds(namespace, nursery)
-        self._closings = Closings(nursery)
         self._listings = Listings(
-            namespace, self.inodes, self._watches, trust.acdirmax, self._names.learn
+            namespace, inodes, self._watches, trust.acdirmax, self._names.learn
         )
         self._ahead = Ahead(
             namespace,
-            self.inodes,
+            inodes,
             self._listings,
             contents.cache,
             opened,
@@ -108,18 +105,28 @@ class FileSystem:
             stats.vfs,
             most=WINDOW_MAX if watches else 0,
         )
-
-    async def _drop_entry(self, directory: Inode, name: str) -> None:
-        await self.on_moved(directory, name)
+        self._holding = Holding(nursery)
+        self._closings = Closings(nursery)
+        evidence = Evidence(self._names, opened, self._watches, self._ahead, self._handles)
+        self._files = Files(
+            inodes,
+            contents,
+            evidence,
+            Openings(namespace, contents, evidence, self._told, keeping=keeping),
+            self._holding,
+            stats.application,
+            keeping=keeping,
+        )
+        self.feeds = Feeds(namespace, nursery)
 
     def _told(self, inode: Inode, changes: Sequence[Change]) -> None:
-        self.on_change(inode, changes)
+        self._kernel.changed(inode, changes)
         for other in self._elsewhere(inode, changes):
             assert other.parent is not None
             other.attr_until = 0.0
             if other.parent.watched is not None:
                 other.parent.watched.doubt(other.name, trio.current_time())
-            self.on_change(other.parent, [Change(other.name, ChangeKind.MODIFIED)])
+            self._kernel.changed(other.parent, [Change(other.name, ChangeKind.MODIFIED)])
 
     def _elsewhere(self, directory: Inode, changes: Sequence[Change]) -> Iterator[Inode]:
         """The files that are known by another name than the one by which a change was told."""
@@ -200,7 +207,7 @@ class FileSystem:
     async def open(self, number: int, *, direct: bool = False) -> Opened:
         """See ``Files.open``."""
         with self._noting_refusal(number):
-            opened = await self._files.open(number, self._names, self._ahead, direct=direct)
+            opened = await self._files.open(number, direct=direct)
         self._count_handles()
         return opened
 
@@ -210,11 +217,11 @@ class FileSystem:
 
     def file_inode(self, fh: int) -> Inode:
         """The inode of an open file."""
-        return self._files.handles.get(fh).inode
+        return self._handles.get(fh).inode
 
     async def let_go(self, fh: int) -> None:
         """The kernel has closed a file handle: what that takes is not waited for (``Closings``)."""
-        handle = self._files.handles.pop(fh)
+        handle = self._handles.pop(fh)
         if handle is not None:
             self._count_handles()
             if handle.closes_at_once:
@@ -224,13 +231,13 @@ class FileSystem:
 
     async def release(self, fh: int) -> None:
         """Close a file handle, and wait for all that takes."""
-        handle = self._files.handles.pop(fh)
+        handle = self._handles.pop(fh)
         if handle is not None:
             self._count_handles()
             await self._files.release(handle)
 
     def _count_handles(self) -> None:
-        self._stats.handles = len(self._files.handles) + len(self._listings.handles)
+        self._stats.handles = len(self._handles) + len(self._listings.handles)
 
     # -- directories --------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from netfsfuse.netfs.ops import ServerFile
-from netfsfuse.types import CACHE_BLOCK, Change, DirEntry, FileAttr, VolumeStat
+from netfsfuse.types import CACHE_BLOCK, Change, DirEntry, FileAttr, ServerTime, VolumeStat
 
 SMALL = CACHE_BLOCK
 """Bytes of a small file, which comes whole with the answer to its open. One credit."""
@@ -114,6 +114,10 @@ class Namespace(Protocol):
     def is_surely_listed(self, name: str) -> bool:
         """Whether a file that is found by ``name`` is listed, and told of, by that name, but for
         case. Else it may be there though no listing shows it."""
+        ...
+
+    def server_time(self) -> ServerTime:
+        """The server's clock, now, as far as it has told it."""
         ...
 
     async def stat(self, path: str) -> FileAttr:

@@ -31,7 +31,7 @@ from netfsfuse.types import (
 )
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.filesystem import FileSystem
-from netfsfuse.vfs.inodes.inodes import Inode
+from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 
 _TICKS = 10_000_000
 _EPOCH = 11_644_473_600
@@ -219,6 +219,10 @@ class FakeNamespace:
     watches: list[Watch] = field(default_factory=list)
     watching: bool = False  # whether watches are to be had
     before: Callable[[str, str], Awaitable[None] | None] = lambda what, path: None
+    clock: list[float] = field(default_factory=lambda: [NOW])
+
+    def server_time(self) -> ServerTime:
+        return ServerTime(self.clock[0], self.clock[0], measured=0.0)
 
     async def note(self, what: str, path: str) -> None:
         self.asked.append((what, path))
@@ -354,10 +358,25 @@ class FakeCache:
 
 
 @dataclass
+class FakeKernel:
+    """The kernel as it is told of changes: a test hears by ``on_changed`` and ``on_drop``."""
+
+    on_changed: Callable[[Inode, Sequence[Change]], None] = lambda directory, changes: None
+    on_drop: Callable[[Inode, str], None] = lambda directory, name: None
+
+    def changed(self, directory: Inode, changes: Sequence[Change]) -> None:
+        self.on_changed(directory, changes)
+
+    async def drop_entry(self, directory: Inode, name: str) -> None:
+        self.on_drop(directory, name)
+
+
+@dataclass
 class Vfs:
-    """A file system, and what is under it."""
+    """A file system, and what is over and under it."""
 
     fs: FileSystem
+    kernel: FakeKernel
     names: FakeNamespace
     cache: FakeCache
     contents: Contents
@@ -402,16 +421,18 @@ async def mounted(
             capacity=lambda: 1 << 30,
         )
         contents = Contents(netfs, cache)
+        kernel = FakeKernel()
+        names.clock = clock
         fs = FileSystem(
-            root=root,
+            inodes=InodeTable(root, stats.vfs),
             namespace=names,
             contents=contents,
+            kernel=kernel,
             trust=TrustConfig(mode, acregmax=actimeo, acdirmax=actimeo),
-            server_time=lambda: ServerTime(clock[0], clock[0], measured=0.0),
             stats=stats,
             nursery=service,
         )
-        vfs = Vfs(fs, names, cache, contents, stats, clock)
+        vfs = Vfs(fs, kernel, names, cache, contents, stats, clock)
         yield vfs
         await netfs.drain()
         fs._watches.close()

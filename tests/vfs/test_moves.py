@@ -17,10 +17,10 @@ def hear(vfs: Vfs) -> list[tuple[str, str]]:
     """The names that the kernel is made to drop."""
     dropped = []
 
-    async def drop(directory: Inode, name: str) -> None:
+    def drop(directory: Inode, name: str) -> None:
         dropped.append((directory.path, name))
 
-    vfs.fs.on_moved = drop
+    vfs.kernel.on_drop = drop
     return dropped
 
 

@@ -94,7 +94,7 @@ async def test_a_change_under_a_name_that_is_not_listed(autojump_clock: Clock) -
         await listed(vfs)
         await known(vfs, 11, 13)
         told: list[list[Change]] = []
-        vfs.fs.on_change = lambda inode, changes: told.append(list(changes))
+        vfs.kernel.on_changed = lambda inode, changes: told.append(list(changes))
         change = Change("aux.txt", MODIFIED)
         vfs.names.tree["AUX~1"] = Node(file_attr(13, 5), b"later")
         vfs.names.tell("", change)
@@ -219,7 +219,7 @@ async def test_each_name_of_a_file_is_told_once(autojump_clock: Clock) -> None:
     async with mounted(nodes, watching=True) as vfs:
         await listed(vfs)
         told: list[str] = []
-        vfs.fs.on_change = lambda _, changes: told.extend(change.name for change in changes)
+        vfs.kernel.on_changed = lambda _, changes: told.extend(change.name for change in changes)
         vfs.names.watches[0].send.send_nowait([Change(name, REMOVED) for name in list(nodes)[:40]])
         await trio.testing.wait_all_tasks_blocked()
         assert {name: told.count(name) for name in nodes}["l45"] == 1

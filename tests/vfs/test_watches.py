@@ -75,7 +75,7 @@ async def test_what_a_lost_one_did_not_tell_is_believed_no_longer(autojump_clock
     tree = many(1) | {"d0/f": Node(file_attr(7))}
     async with mounted(tree, actimeo=60.0, watching=True) as vfs:
         told: list[tuple[int, list[Change]]] = []
-        vfs.fs.on_change = lambda inode, changes: told.append((inode.number, list(changes)))
+        vfs.kernel.on_changed = lambda inode, changes: told.append((inode.number, list(changes)))
         await vfs.lookup("d0")
         await use(vfs, 100)
         await vfs.lookup("f", 100)

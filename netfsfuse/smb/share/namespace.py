@@ -35,7 +35,7 @@ from netfsfuse.smb.wire.query import (
     parse_ioctl,
 )
 from netfsfuse.smb.wire.read import pack_read, parse_read
-from netfsfuse.types import FileAttr, VolumeStat
+from netfsfuse.types import FileAttr, ServerTime, VolumeStat
 
 _REPARSE_ROOM = 16 * 1024  # [MS-FSCC] 2.1.2: MAXIMUM_REPARSE_DATA_BUFFER_SIZE
 
@@ -78,6 +78,10 @@ class SmbNamespace:
         name = self._server_path(path)
         self._files.give_way(name)
         return await compound.ask(self._session, name, *middle, access=access, options=options)
+
+    def server_time(self) -> ServerTime:
+        """See ``Namespace.server_time``."""
+        return self._session.clock.now()
 
     async def stat(self, path: str) -> FileAttr:
         """See ``Namespace.stat``."""

@@ -1,4 +1,4 @@
-"""Open files and open directories, by file handle number."""
+"""Handles by number, and open directories."""
 
 from __future__ import annotations
 
@@ -8,36 +8,9 @@ from typing import Generic, TypeVar
 import trio
 
 from netfsfuse.errors import Stale
-from netfsfuse.netfs import NetfsFile
 from netfsfuse.types import DirEntry
-from netfsfuse.vfs.contents import Content
 from netfsfuse.vfs.inodes.inodes import Inode
-from netfsfuse.vfs.ops import Listing, OpenFile
-
-
-@dataclass(slots=True, eq=False)
-class FileHandle:
-    """One open(2) of a file: the server's handle, and once it is read beyond what came with the
-    open its reader and the content that it shares.
-
-    ``generation``: the inode's when it was opened, see ``Inode``. ``settled``: what is read may be
-    kept. ``direct``: it was opened with O_DIRECT, so that answers
-    go past the kernel's pages. ``lock``: one reader begins.
-    """
-
-    inode: Inode
-    file: OpenFile
-    settled: bool
-    direct: bool = False
-    generation: int = 0
-    content: Content | None = None
-    reader: NetfsFile | None = None
-    lock: trio.Lock = field(default_factory=trio.Lock)
-
-    @property
-    def closes_at_once(self) -> bool:
-        """Whether closing it waits for nothing, neither for the server nor for what it reads."""
-        return self.reader is None and self.file.closes_at_once
+from netfsfuse.vfs.ops import Listing
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +70,3 @@ class HandleTable(Generic[H]):
     def numbers(self) -> list[int]:
         """The fh of all open handles."""
         return list(self._handles)
-
-    def all(self) -> list[H]:
-        """All open handles."""
-        return list(self._handles.values())

@@ -1,0 +1,85 @@
+"""Open files as the kernel holds them: one handle for each open(2), by number and by inode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import trio
+
+from netfsfuse.netfs import NetfsFile
+from netfsfuse.vfs.contents import Content
+from netfsfuse.vfs.inodes.handles import HandleTable
+from netfsfuse.vfs.inodes.inodes import Inode
+from netfsfuse.vfs.ops import OpenFile
+
+
+@dataclass(slots=True, eq=False)
+class FileHandle:
+    """One open(2) of a file: the server's handle, and once it is read beyond what came with the
+    open its reader and the content that it shares.
+
+    ``generation``: the inode's when it was opened, see ``Inode``. ``settled``: what is read may be
+    kept. ``direct``: it was opened with O_DIRECT, so that answers
+    go past the kernel's pages. ``lock``: one reader begins.
+    """
+
+    inode: Inode
+    file: OpenFile
+    settled: bool
+    direct: bool = False
+    generation: int = 0
+    content: Content | None = None
+    reader: NetfsFile | None = None
+    lock: trio.Lock = field(default_factory=trio.Lock)
+
+    @property
+    def closes_at_once(self) -> bool:
+        """Whether closing it waits for nothing, neither for the server nor for what it reads."""
+        return self.reader is None and self.file.closes_at_once
+
+
+class FileHandles:
+    """All open files. A handle that was taken out by its number is open until :meth:`closed`."""
+
+    def __init__(self) -> None:
+        self._by_number: HandleTable[FileHandle] = HandleTable()
+        self._by_inode: dict[Inode, list[FileHandle]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def add(self, handle: FileHandle) -> int:
+        """The file is open; returns the number by which the kernel is to know it."""
+        self._by_inode.setdefault(handle.inode, []).append(handle)
+        return self._by_number.add(handle)
+
+    def get(self, number: int) -> FileHandle:
+        """The handle. Raises Stale for one that is closed."""
+        return self._by_number.get(number)
+
+    def pop(self, number: int) -> FileHandle | None:
+        """Take out what the kernel has let go of; None if that was done."""
+        return self._by_number.pop(number)
+
+    def numbers(self) -> list[int]:
+        """Of all that the kernel holds."""
+        return self._by_number.numbers()
+
+    def closed(self, handle: FileHandle) -> None:
+        """The file is open by ``handle`` no more."""
+        handles = self._by_inode[handle.inode]
+        handles.remove(handle)
+        if not handles:
+            del self._by_inode[handle.inode]
+
+    def is_open(self, inode: Inode) -> bool:
+        """Whether a program has the file open here."""
+        return inode in self._by_inode
+
+    def files_of(self, inode: Inode) -> Iterator[OpenFile]:
+        """The files that are open by ``inode``, as the kernel means it now: those opened before it
+        became another file cannot be used any more."""
+        handles = self._by_inode.get(inode, ())
+        now = inode.generation
+        return iter([handle.file for handle in handles if handle.generation == now])
