@@ -56,16 +56,17 @@ async def until(condition):
 
 
 async def test_a_full_cache_makes_room_and_stores_again(tended):
+    """Four times what fits is stored, however long the culler takes to come; never too much."""
     one = tended(cachesize=2 * MIB)
-    refused = 0
-    for number in range(60):
-        if not await one.store(number):
-            refused += 1
-            await until(lambda: not one.cache.space.full)
+    number = 0
+    with trio.fail_after(120):
+        while one.stats.bytes_stored <= 8 * MIB:
+            if not await one.store(number):
+                await until(lambda: not one.cache.space.full)
+            assert one.cache.space.count().used <= 2 * MIB
+            number += 1
     await until(lambda: one.stats.culled >= one.stats.bytes_stored - 2 * MIB)
-    assert one.stats.bytes_stored > 8 * MIB
-    assert refused < 30
-    assert one.cache.space.count().used <= 2 * MIB
+    assert one.stats.errors == 0
 
 
 async def test_it_says_once_that_nothing_may_go(tended, caplog, tmp_path):
