@@ -22,7 +22,6 @@ EXCEPTIONS: dict[str, str] = {
     "cachefiles/backing.py": "every call on the backing folder until its walks are apart",
     "cachefiles/object.py": "to shrink when the generation has its own file",
     "cachefiles/object.py:Object.__init__": "to shrink when the generation has its own file",
-    "netfsfuse/smb/session/session.py:Session.__init__": "what channels share is one value",
     "netfsfuse/smb/share/handle.py:ServerHandle.open": "builds and reads a compound in one",
     "netfsfuse/vfs/prefetch/prefetch.py:Ahead.__init__": "judges trust by itself until trust does",
     "netfsfuse/vfs/tree/names.py:Names.__init__": "judges trust by itself until trust does",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from netfsfuse.config import MountConfig
+from netfsfuse.smb.session.dialler import Dialler
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share.namespace import SmbNamespace
 from netfsfuse.stats import ServerStats
@@ -17,7 +18,7 @@ class SmbShare:
     the tasks of its connections; ``namespace`` is what is on it, for vfs."""
 
     def __init__(self, config: MountConfig, *, nursery: ServiceNursery, stats: ServerStats) -> None:
-        self._session = Session(config.server, nursery=nursery, stats=stats)
+        self._session = Session(Dialler(config.server, stats=stats), nursery=nursery)
         self.namespace = SmbNamespace(
             self._session,
             subdir=config.server.subdir,

@@ -19,6 +19,7 @@ from netfsfuse.config import ServerConfig
 from netfsfuse.errors import MountError, NetfsError
 from netfsfuse.smb.connection.exchange import Request
 from netfsfuse.smb.connection.handshake_result import HandshakeResult, Protection
+from netfsfuse.smb.session.dialler import Dialler
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.wire.header import FLAG_RELATED, RELATED_FILE_ID, Command
 from netfsfuse.stats import ServerStats
@@ -357,9 +358,8 @@ async def serving(
     )
     async with trio.open_nursery() as nursery:
         server._nursery = nursery
-        session = Session(
-            config, nursery=nursery, stats=ServerStats(), handshaker=server.handshaker
-        )  # type: ignore[arg-type]
+        dialler = Dialler(config, stats=ServerStats(), handshaker=server.handshaker)  # type: ignore[arg-type]
+        session = Session(dialler, nursery=nursery)  # type: ignore[arg-type]
         with trio.fail_after(within):
             await session.connect()
             yield session

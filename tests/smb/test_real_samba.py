@@ -17,6 +17,7 @@ from netfsfuse.netfs.memory.buffer import Buffer
 from netfsfuse.smb.connection.apart import undo_create
 from netfsfuse.smb.connection.exchange import Request
 from netfsfuse.smb.session import saturation
+from netfsfuse.smb.session.dialler import Dialler
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share import siblings
 from netfsfuse.smb.share.namespace import SmbNamespace
@@ -39,7 +40,7 @@ async def session_to(server: PrivateSamba, **more: object) -> AsyncIterator[Sess
     )
     stats = ServerStats()
     async with trio.open_nursery() as nursery:
-        session = Session(config, nursery=nursery, stats=stats)
+        session = Session(Dialler(config, stats=stats), nursery=nursery)
         await session.connect()
         yield session
         await session.aclose()

@@ -21,7 +21,7 @@ from tests.smb.server import SESSION_DELETED, Server, serving
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in an outage that has lasted for long: one attempt a request."""
-    monkeypatch.setattr("netfsfuse.smb.session.lifecycle.OUTAGE_PATIENCE", 0.0)
+    monkeypatch.setattr("netfsfuse.smb.session.lifecycle.OUTAGE_TIMEOUT", 0.0)
 
 
 async def ask(session: Session) -> Reply:
@@ -151,7 +151,7 @@ async def test_without_a_descriptor_or_a_thread_the_next_attempt_counts(
         if what == "thread":
             monkeypatch.setattr(trio.to_thread, "run_sync", no_thread)
         else:
-            monkeypatch.setattr(session, "_handshaker", no_descriptor)
+            monkeypatch.setattr(session._dialler, "_handshaker", no_descriptor)
         assert (await ask(session)).status == 0
         assert session.number == 2
 
@@ -217,7 +217,7 @@ async def test_a_share_that_comes_back_later_than_its_server_is_waited_for(
         assert server.dialled == 4
         server.drop()
         server.refusals = -1
-        monkeypatch.setattr("netfsfuse.smb.session.lifecycle.OUTAGE_PATIENCE", 0.2)
+        monkeypatch.setattr("netfsfuse.smb.session.lifecycle.OUTAGE_TIMEOUT", 0.2)
         with pytest.raises(Disconnected):
             await ask(session)
         assert server.dialled > 5

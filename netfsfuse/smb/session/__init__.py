@@ -4,9 +4,9 @@
 
     session              the connection that is live now; makes it again when it was lost
     replay               sends once more what reads, when a connection was lost; nothing else
-    lifecycle            PURE: when the connection is made again, and what is told: a table
-    redial               one attempt to connect again at a time, which all requests wait for
-    refusals             PURE: when to ask a server again that has refused a mount
+    lifecycle            PURE: when a connection is made, and what is told meanwhile: a table
+    connector            one attempt to connect at a time, which all requests wait for
+    dialler              what all connections of one mount have in common: the way to the server
     channels             further connections for reads, opened when the session's own is saturated
     saturation           PURE: when another connection is worth opening
     lease                what the server has promised not to let others do unannounced

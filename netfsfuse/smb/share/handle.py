@@ -32,7 +32,7 @@ from netfsfuse.types import FileAttr
 
 log = logging.getLogger(__name__)
 
-_CLOSE_SECONDS = 5.0
+_CLOSE_TIMEOUT = 5.0
 READ_ACCESS = FILE_READ_DATA | FILE_READ_ATTRIBUTES
 _CLOSED = -1
 
@@ -220,7 +220,7 @@ class ServerHandle:
                 number, self.number = self.number, _CLOSED
                 self._end_lease()
                 if self.siblings is not None:
-                    with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+                    with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                         await self.siblings.aclose()
                 if number not in (_CLOSED, session.number):
                     return
@@ -228,7 +228,7 @@ class ServerHandle:
                     await self._close(session, number)
 
     async def _close(self, session: Session, number: int) -> None:
-        with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             try:
                 transport = await session.transport()
                 if number == session.number:

@@ -1,0 +1,128 @@
+"""What all connections of one mount have in common: the way to the server, and what is known of it.
+
+A handshake runs in a thread (``bridge``), for the connect timeout at most. Each connection must
+have what the first one turned out to have (``least``): a server that offers less protection later
+on is another one, or is spoken for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from netfsfuse.config import ServerConfig
+from netfsfuse.errors import MountError, Refused
+from netfsfuse.smb.connection.clock import ServerClock
+from netfsfuse.smb.connection.handshake_result import HandshakeResult, Protection
+from netfsfuse.smb.connection.landing import Landings
+from netfsfuse.smb.connection.transport import Transport
+from netfsfuse.smb.session.bridge import Handshake
+from netfsfuse.smb.session.lifecycle import Action, Lifecycle
+from netfsfuse.stats import ServerStats
+
+log = logging.getLogger(__name__)
+
+SMALLEST = 4096
+"""Bytes that a server must be ready to send at once, of a file and of a listing."""
+
+_RESOLVE_TIMEOUT = 2.0
+"""Seconds beyond the connect timeout that a name server may take."""
+
+Handshaker = Callable[[ServerConfig, Protection | None], Handshake]
+
+
+class Dialler:
+    """Makes connections to the share that ``config`` names, counted in ``stats``. ``life`` says
+    when it may be asked to; whose connection it is, is the caller's affair."""
+
+    def __init__(
+        self, config: ServerConfig, *, stats: ServerStats, handshaker: Handshaker = Handshake
+    ) -> None:
+        self.config = config
+        self.stats = stats
+        self.clock = ServerClock()
+        self.life = Lifecycle()
+        self.least: Protection | None = None
+        self._handshaker = handshaker
+        self._landings = Landings()
+
+    @property
+    def shown(self) -> str:
+        """The share, as the log names it."""
+        return f"//{self.config.host}/{self.config.share}"
+
+    async def dial(self) -> HandshakeResult:
+        """One handshake, in a thread. Cancelled or late, it is abandoned and its thread ends by
+        itself. The socket is the caller's. Raises MountError, one line for the user."""
+        established = await self._run_handshake()
+        if min(established.max_read, established.max_transact) < SMALLEST:
+            established.sock.close()
+            raise MountError(f"{self.config.host} sends less than {SMALLEST} bytes at once")
+        self.clock.read(established.clock)
+        self.least = self.least or established.protection
+        return established
+
+    def transport(
+        self, established: HandshakeResult, on_break: Callable[[memoryview], None]
+    ) -> Transport:
+        """The connection that :meth:`dial` has made. The caller runs it; that closes the socket."""
+        return Transport(
+            established,
+            ceiling=self.config.max_credits,
+            idle_deadline=self.config.idle_deadline,
+            stats=self.stats,
+            landings=self._landings,
+            on_break=on_break,
+        )
+
+    async def dial_further(self) -> HandshakeResult:
+        """A connection beside the mount's own, as :meth:`dial`. While a refusal stands the server
+        is not asked: that is raised again."""
+        if standing := self.life.standing(trio.current_time()):
+            raise type(standing)(str(standing))
+        try:
+            established = await self.dial()
+        except Refused as refused:
+            self.refused(refused, self.life.further_refused, is_news=True)
+            raise
+        self.let_in(self.life.further_connected)
+        return established
+
+    def refused(
+        self, refusal: Refused, event: Callable[[Refused, float], Action], *, is_news: bool
+    ) -> Action:
+        """Report ``refusal`` to ``life`` as ``event``, and say it once, however often it is met:
+        requests get it as their error. ``is_news`` is False where the caller shows it to the user.
+        """
+        now = trio.current_time()
+        is_news = is_news and self.life.refusal is None
+        action = event(refusal, now)
+        self.stats.refused = str(refusal)
+        level = logging.WARNING if is_news else logging.DEBUG
+        log.log(level, "%s; not asked again for %g s", refusal, self.life.stands_for(now))
+        return action
+
+    def let_in(self, event: Callable[[], Action]) -> Action:
+        """Report a connection to ``life`` as ``event``; say so where the server had refused one."""
+        if self.life.refusal is not None:
+            log.warning("%s lets us in again", self.shown)
+            self.stats.refused = ""
+        return event()
+
+    async def _run_handshake(self) -> HandshakeResult:
+        try:
+            handshake = self._handshaker(self.config, self.least)
+        except OSError as failed:
+            raise MountError(f"cannot connect: {failed.strerror}") from failed
+        try:
+            with trio.fail_after(self.config.connect_timeout + _RESOLVE_TIMEOUT):
+                return await trio.to_thread.run_sync(handshake.run, abandon_on_cancel=True)
+        except BaseException as failed:
+            handshake.abandon()
+            if isinstance(failed, trio.TooSlowError):
+                raise MountError(f"{self.config.host} does not answer") from None
+            if isinstance(failed, RuntimeError):  # no thread is to be had
+                raise MountError(f"cannot connect: {failed}") from failed
+            raise
