@@ -264,7 +264,7 @@ async def test_a_storm_of_breaks(known: bool) -> None:
     """60,000 breaks, as in a minute of a thousand a second, of one lease or of nobody's: an open
     file stays readable, and nothing grows."""
     server = leasing()
-    async with serving(server, closetimeo=60) as session:
+    async with serving(server, closetimeo=60, within=50) as session:
         files = OpenFiles(session, trust=60)
         file = await files.open("f")
         ((_, opened),) = server.handles.items()
