@@ -30,6 +30,7 @@ LEAVES = {
     "signals",
     "descriptors",
     "ending",
+    "priority_gate",
 }
 """Every package may import a leaf; a leaf imports nothing of ours."""
 

@@ -13,24 +13,17 @@ era: what was let through before counts no more, or a few files would stop all o
 
 from __future__ import annotations
 
-from collections import deque
-
 import trio
 
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.netfs.readahead import Link
+from netfsfuse.priority_gate import PriorityGate
 
 STALLED = 2.0
 """Seconds. On a slow link something comes back sooner: requests are small there."""
 
-
-class _Waiter:
-    __slots__ = ("era", "granted", "length")
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.granted = trio.Event()
-        self.era = 0
+URGENT, AHEAD = 0, 1
+"""The ranks in which requests wait: those that a reader waits for, and readahead."""
 
 
 class Pace:
@@ -42,72 +35,47 @@ class Pace:
         self.era = 0
         self._moved = 0.0  # when something came back last, or was let through beside nothing
         self._link = link
-        self._urgent: deque[_Waiter] = deque()
-        self._patient: deque[_Waiter] = deque()
+        self._gate: PriorityGate[int] = PriorityGate(self._let_through, self.leave, ranks=2)
 
     async def enter(self, length: int, demand: Demand) -> int:
         """Return when ``length`` may be sent; give it back with :meth:`leave` and what this
         returns. No checkpoint if that is now. Cancelled: nothing was taken.
         """
-        if not self._urgent and (demand.urgent or not self._patient) and self._fits(length):
-            self._let_through(length)
-            return self.era
-        waiter = _Waiter(length)
-
-        def hurry() -> None:
-            if not waiter.granted.is_set():
-                self._patient.remove(waiter)
-                self._urgent.append(waiter)
-
-        if demand.urgent:
-            self._urgent.append(waiter)
-        else:
-            self._patient.append(waiter)
-            demand.on_raise = hurry
-        try:
-            while not waiter.granted.is_set():
-                with trio.move_on_at(self._moved + STALLED) as patience:
-                    await waiter.granted.wait()
-                if patience.cancelled_caught:
-                    self._forgive_stalled()
-        except trio.Cancelled:
-            if waiter.granted.is_set():
-                self.leave(length, waiter.era)
-            else:
-                (self._urgent if waiter in self._urgent else self._patient).remove(waiter)
-                self._serve()
-            raise
-        finally:
-            demand.on_raise = None
-        return waiter.era
+        rank = URGENT if demand.urgent else AHEAD
+        era = self._gate.take_nowait(length, rank)
+        if era is not None:
+            return era
+        with self._gate.queue(length, rank) as place:
+            demand.on_raise = place.promote
+            try:
+                while place.grant is None:
+                    with trio.move_on_at(self._moved + STALLED) as stalled:
+                        await place.granted.wait()
+                    if stalled.cancelled_caught:
+                        self._forgive_stalled()
+                return place.grant
+            finally:
+                demand.on_raise = None
 
     def leave(self, length: int, era: int) -> None:
         """It was answered, or never will be."""
         if era == self.era:
             self.under_way -= length
             self._moved = trio.current_time()
-            self._serve()
+            self._gate.serve()
 
-    def _let_through(self, length: int) -> None:
+    def _let_through(self, length: int, rank: int) -> int | None:
+        """The era that ``length`` is counted in; None if the window is full. Whatever its length,
+        one may always be under way."""
         if not self.under_way:
             self._moved = trio.current_time()
+        elif self.under_way + length > self._link.window:
+            return None
         self.under_way += length
+        return self.era
 
     def _forgive_stalled(self) -> None:
         if trio.current_time() >= self._moved + STALLED:
             self.era += 1
             self.under_way = 0
-            self._serve()
-
-    def _fits(self, length: int) -> bool:
-        return not self.under_way or self.under_way + length <= self._link.window
-
-    def _serve(self) -> None:
-        for queue in (self._urgent, self._patient):
-            while queue:
-                if not self._fits(queue[0].length):
-                    return
-                waiter = queue.popleft()
-                self._let_through(waiter.length)
-                waiter.era = self.era
-                waiter.granted.set()
+            self._gate.serve()

@@ -27,12 +27,12 @@ Why no read waits for ever, whatever the budget
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Protocol
 
 import trio
 
 from netfsfuse.netfs.memory.buffer import PAGE, Buffer
+from netfsfuse.priority_gate import PriorityGate
 from netfsfuse.stats import MemoryStats
 from netfsfuse.types import CACHE_BLOCK
 
@@ -56,17 +56,6 @@ class Tenant(Protocol):
     def evict(self) -> None:
         """Forget the bytes and drop the tenant's one reference. Only called when idle."""
         ...
-
-
-class _Waiter:
-    """A read waiting for a buffer of ``capacity``; ``granted`` fires when ``buffer`` is set."""
-
-    __slots__ = ("buffer", "capacity", "granted")
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.buffer: Buffer | None = None
-        self.granted = trio.Event()
 
 
 def size_class(size: int, largest: int) -> int:
@@ -102,8 +91,9 @@ class BufferPool:
         self.withheld = 0
         """Bytes of buffers that cannot be evicted, because their bytes are nowhere else."""
         self._withheld: set[Tenant] = set()
-        self._waiters: deque[_Waiter] = deque()
-        self._serving = False
+        self._gate: PriorityGate[Buffer] = PriorityGate(
+            self._take_for_reader, lambda _, buffer: buffer.drop()
+        )
         self._stuck = False
         self._trimming = False  # trimmed, and no buffer taken since
         self._token: trio.lowlevel.TrioToken | None = None
@@ -114,7 +104,7 @@ class BufferPool:
         ``urgent`` (a read waits for it) may throw out anything idle; readahead only what has been
         read already. Neither goes before a read that waits in :meth:`acquire`.
         """
-        if self._waiters:
+        if self._gate.waiting:
             return None
         capacity = size_class(size, self._largest)
         return self._take(capacity, self.budget if urgent else self.readahead_limit, urgent)
@@ -125,31 +115,19 @@ class BufferPool:
         The caller must hold no other buffer. After ``ACQUIRE_PATIENCE`` seconds the answer is an
         ``overrun`` buffer. Cancelled: nothing is held. No checkpoint if there is room.
         """
-        buffer = self.acquire_nowait(size, urgent=True)
+        capacity = size_class(size, self._largest)
+        buffer = self._gate.take_nowait(capacity)
         if buffer is not None:
             return buffer
-        capacity = size_class(size, self._largest)
-        if self._stuck and not self._waiters and self._may_overrun(capacity):
-            return self._overrun(capacity)
-        waiter = _Waiter(capacity)
-        self._waiters.append(waiter)
-        try:
+        with self._gate.queue(capacity) as place:
             with trio.move_on_after(ACQUIRE_PATIENCE):
-                await waiter.granted.wait()
-            if waiter.buffer is None:
+                await place.granted.wait()
+            if place.grant is None:
                 self._stuck = True
-                self._serve()
-                await waiter.granted.wait()
-        except BaseException:
-            if waiter.buffer is not None:
-                waiter.buffer.drop()
-            raise
-        finally:
-            if waiter.buffer is None:
-                self._waiters.remove(waiter)
-                self._serve()  # the one behind may want less
-        assert waiter.buffer is not None
-        return waiter.buffer
+                self._gate.serve()
+                await place.granted.wait()
+            assert place.grant is not None
+            return place.grant
 
     def register(self, tenant: Tenant) -> None:
         """From now on ``tenant.buffer`` may be evicted whenever it is idle."""
@@ -180,7 +158,7 @@ class BufferPool:
         """A withheld tenant may be evicted again, as one that was used just now."""
         self._release_withheld(tenant)
         self._consumed[tenant] = None
-        self._serve()
+        self._gate.serve()
 
     def _release_withheld(self, tenant: Tenant) -> None:
         self._withheld.remove(tenant)
@@ -224,6 +202,13 @@ class BufferPool:
         buffer.references = 1
         return buffer
 
+    def _take_for_reader(self, capacity: int, rank: int) -> Buffer | None:
+        """For the gate: a buffer within the budget, or beyond it while that is stuck."""
+        buffer = self._take(capacity, self.budget, last_resort=True)
+        if buffer is None and self._stuck and self._may_overrun(capacity):
+            buffer = self._overrun(capacity)
+        return buffer
+
     def _evict_one(self, last_resort: bool) -> bool:
         for group in (self._consumed, self._unconsumed) if last_resort else (self._consumed,):
             for tenant in group:
@@ -265,7 +250,7 @@ class BufferPool:
         if buffer.overrun:
             self._account(-cost)
             self.overrun -= cost
-            self._serve()
+            self._gate.serve()
             return
         self.in_use -= cost
         self._stuck = False
@@ -273,31 +258,12 @@ class BufferPool:
         self._free_bytes += cost
         if self._trimming:
             self.trim()
-        self._serve()
+        self._gate.serve()
 
     def _on_idle(self, buffer: Buffer) -> None:
         if not buffer.overrun:
             self._stuck = False
-            self._serve()
-
-    def _serve(self) -> None:
-        """Give buffers to the reads that wait, in order. Not re-entered by what it frees."""
-        if self._serving or not self._waiters:
-            return
-        self._serving = True
-        try:
-            while self._waiters:
-                capacity = self._waiters[0].capacity
-                buffer = self._take(capacity, self.budget, last_resort=True)
-                if buffer is None and self._stuck and self._may_overrun(capacity):
-                    buffer = self._overrun(capacity)
-                if buffer is None:
-                    break
-                waiter = self._waiters.popleft()
-                waiter.buffer = buffer
-                waiter.granted.set()
-        finally:
-            self._serving = False
+            self._gate.serve()
 
 
 def _cost(capacity: int) -> int:
