@@ -33,12 +33,23 @@ class FileKind(enum.Enum):
     SYMLINK = "symlink"
 
 
+NO_TIME = -(10**21)
+"""Stands where the server has no such time; before every time that a server can state."""
+
+DIRECTORY = 1
+READ_ONLY = 2
+"""The server refuses to write to it, whatever its permissions say."""
+MAY_BE_LINK = 4
+"""The server marks it as something that may stand for another name; reading it as a link tells."""
+
+
 class FileAttr(NamedTuple):
     """A file's attributes as the server last stated them.
 
-    Times are FILETIME ticks: 100 ns since 1601-01-01 UTC, 0 when the server has none. ``file_id``
-    is the server's inode number (QFid / IndexNumber), not the SMB2 handle; 0 when the server has
-    none. ``size`` and ``allocation`` are bytes. ``attributes`` are the [MS-FSCC] 2.6 flags.
+    Times are nanoseconds since 1970-01-01 UTC, as fine as the server keeps them, negative before,
+    ``NO_TIME`` where it has none: servers know years that 64 bits do not reach. ``file_id`` is the
+    server's inode number, not a handle; 0 when the server has none. ``size`` and ``allocation`` are
+    bytes. ``flags`` is a sum of ``DIRECTORY``, ``READ_ONLY`` and ``MAY_BE_LINK``.
 
     A tuple: one is made for every listed entry and kept for every inode, and this takes a third of
     a frozen dataclass's time, and no place in the garbage collector's lists.
@@ -51,18 +62,22 @@ class FileAttr(NamedTuple):
     change: int
     size: int
     allocation: int
-    attributes: int
-    reparse_tag: int = 0
+    flags: int
 
     @property
     def is_directory(self) -> bool:
-        """Whether FILE_ATTRIBUTE_DIRECTORY is set."""
-        return bool(self.attributes & 0x10)
+        """Whether ``DIRECTORY`` is set."""
+        return bool(self.flags & DIRECTORY)
 
     @property
-    def is_reparse(self) -> bool:
-        """Whether FILE_ATTRIBUTE_REPARSE_POINT is set."""
-        return bool(self.attributes & 0x400)
+    def is_read_only(self) -> bool:
+        """Whether ``READ_ONLY`` is set."""
+        return bool(self.flags & READ_ONLY)
+
+    @property
+    def may_be_link(self) -> bool:
+        """Whether ``MAY_BE_LINK`` is set."""
+        return bool(self.flags & MAY_BE_LINK)
 
 
 class Coherency(NamedTuple):
@@ -84,10 +99,10 @@ def coherency_of(attr: FileAttr) -> Coherency:
 
 
 def creation_is_derived(attr: FileAttr) -> bool:
-    """Whether the server seems to make up the creation time from the other times.
+    """Whether the creation time says no more than the other times do.
 
-    Samba without a stored creation time reports min(access, write, change): measured on 4.17, the
-    first read of a new file moves its access time (relatime) and with it the "creation" time.
+    A server that stores none may state the least of the others instead, which moves with the access
+    time when the file is read.
     """
     return attr.creation == min(attr.access, attr.write, attr.change)
 
@@ -97,7 +112,7 @@ def same_content(known: Coherency, attr: FileAttr) -> bool:
 
     All five members must agree, except that a creation time which the server derives from the
     other times (:func:`creation_is_derived`) is not evidence: with FileId, change, write time and
-    size equal it only says that somebody read the file.
+    size equal it only says that the file was read.
     """
     now = coherency_of(attr)
     return known == now or (

@@ -15,6 +15,7 @@ import click
 from cachefiles.admin.command import Knowledge, build
 from netfsfuse.fscache.binding import default_directory
 from netfsfuse.fscache.cookie import coherency_from
+from netfsfuse.types import NO_TIME
 
 
 def cache_group(place_of: Callable[[str], str | None]) -> click.Group:
@@ -47,10 +48,12 @@ def describe(raw: bytes) -> list[str]:
     return lines
 
 
-def _date(ticks: int) -> str:
-    """A FILETIME: 100 ns since 1601."""
+def _date(time: int) -> str:
+    """A time of ``Coherency``, to the microsecond; one that no calendar holds as its number."""
+    if time == NO_TIME:
+        return "none"
     try:
-        moment = datetime(1601, 1, 1, tzinfo=UTC) + timedelta(microseconds=ticks // 10)
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time // 1000)
     except OverflowError:
-        return str(ticks)
+        return str(time)
     return moment.isoformat(timespec="microseconds")

@@ -5,7 +5,7 @@ the server itself checks every open before anything cached is served. An object 
 that a renamed file keeps its data; a server without FileIds has its paths instead.
 
 A server gives a deleted file's FileId to a new file. Its creation time tells them apart, but not
-where the server makes that up from the other times (Samba, for files made on its own disk), and
+where the server makes that up from the other times (files made on its own disk), and
 not when the others are set: a tree that is deleted and unpacked again, all files of one size and
 one time, has its FileIds dealt out anew among its names, and every record fits. There the path is
 part of the key as well, and a renamed file is fetched again.
@@ -17,8 +17,9 @@ import struct
 
 from netfsfuse.types import Coherency, FileAttr, coherency_of, creation_is_derived
 
-_COHERENCY = struct.Struct("<5Q")
+_COHERENCY = struct.Struct("<QQ3q3I")
 _MASK = 2**64 - 1
+_SECOND = 1_000_000_000  # ns
 
 
 def volume_key(host: str, port: int, share: str) -> bytes:
@@ -37,12 +38,30 @@ def object_key(attr: FileAttr, path: str) -> bytes:
 
 
 def coherency_bytes(attr: FileAttr) -> bytes:
-    """The record of ``attr``, 40 bytes: the members of ``Coherency``, little-endian."""
-    return _COHERENCY.pack(*(member & _MASK for member in coherency_of(attr)))
+    """The record of ``attr``, 52 bytes, little-endian: FileId, size (64 bits each, unsigned), the
+    times (creation, change, write) in seconds since 1970 (64 bits each, signed), their nanoseconds
+    (32 bits each). Saved on disk.
+
+    Records of 40 bytes, with times in another unit, were made by versions before this one. They
+    equal none of these, so that their objects are fetched again.
+    """
+    file_id, creation, change, write, size = coherency_of(attr)
+    return _COHERENCY.pack(
+        file_id & _MASK,
+        size & _MASK,
+        creation // _SECOND,
+        change // _SECOND,
+        write // _SECOND,
+        creation % _SECOND,
+        change % _SECOND,
+        write % _SECOND,
+    )
 
 
 def coherency_from(raw: bytes) -> Coherency | None:
     """The record that :func:`coherency_bytes` made, or None for anything else."""
     if len(raw) != _COHERENCY.size:
         return None
-    return Coherency(*_COHERENCY.unpack(raw))
+    file_id, size, *times = _COHERENCY.unpack(raw)
+    creation, change, write = (times[i] * _SECOND + times[i + 3] for i in range(3))
+    return Coherency(file_id, creation, change, write, size)

@@ -7,7 +7,7 @@ import stat
 import pyfuse3
 
 from netfsfuse.config import ShownConfig
-from netfsfuse.types import FileKind, VolumeStat
+from netfsfuse.types import NO_TIME, FileKind, VolumeStat
 from netfsfuse.vfs.inodes.inodes import Inode
 
 BLKSIZE = 1024 * 1024
@@ -17,28 +17,17 @@ DIRECTORY_BLKSIZE = 32 * 1024
 """The same of a directory: readdir(3) takes it as its buffer size, and returns the first entry when
 that is full. With 1 MiB the first of 10,000 names came after 190 ms."""
 
-_SIGN = 1 << 63
-_EPOCH_TICKS = 116_444_736_000_000_000  # 100 ns from 1601 to 1970
-_ATTRIBUTE_READONLY = 0x01
 _WRITE_BITS = 0o222
 
 
-def _nanoseconds(ticks: int) -> int:
-    """FILETIME -> ns since 1970, negative before; 0 for a time that the server does not have. What
-    does not fit into 63 bits is a time before 1601."""
-    if not ticks:
-        return 0
-    return ((ticks if ticks < _SIGN else ticks - 2 * _SIGN) - _EPOCH_TICKS) * 100
-
-
 def mode_of(inode: Inode, shown: ShownConfig) -> int:
-    """st_mode: type and permission bits. As with cifs, the DOS read-only flag takes w away."""
+    """st_mode: type and permission bits. As with cifs, the read-only flag takes w away."""
     if inode.kind is FileKind.DIRECTORY:
         return stat.S_IFDIR | shown.dir_mode
     if inode.kind is FileKind.SYMLINK:
         return stat.S_IFLNK | 0o777
     mode = shown.file_mode
-    if inode.attr.attributes & _ATTRIBUTE_READONLY:
+    if inode.attr.is_read_only:
         mode &= ~_WRITE_BITS
     return stat.S_IFREG | mode
 
@@ -63,9 +52,9 @@ def entry_of(inode: Inode, shown: ShownConfig, seconds: float) -> pyfuse3.EntryA
         entry.st_size = len(encode_target(inode.target))
         entry.st_blocks = 0
     entry.st_blksize = BLKSIZE if inode.kind is not FileKind.DIRECTORY else DIRECTORY_BLKSIZE
-    entry.st_atime_ns = _nanoseconds(attr.access)
-    entry.st_mtime_ns = _nanoseconds(attr.write)
-    entry.st_ctime_ns = _nanoseconds(attr.change or attr.write)
+    entry.st_atime_ns = attr.access if attr.access != NO_TIME else 0
+    entry.st_mtime_ns = attr.write if attr.write != NO_TIME else 0
+    entry.st_ctime_ns = attr.change if attr.change != NO_TIME else entry.st_mtime_ns
     return entry
 
 

@@ -14,13 +14,13 @@ from netfsfuse.types import FileAttr
 
 ATTR = FileAttr(
     file_id=0x17,
-    creation=133_000_000_000_000_000,
+    creation=1_655_526_400_000_000_000,
     access=9,
-    write=133_000_000_000_000_000,
-    change=133_000_000_000_000_000,
+    write=1_655_526_400_000_000_000,
+    change=1_655_526_400_000_000_000,
     size=5,
     allocation=0,
-    attributes=0,
+    flags=0,
 )
 
 

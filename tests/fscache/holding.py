@@ -16,7 +16,7 @@ from netfsfuse.types import CACHE_BLOCK, FileAttr
 
 SIZE = 3 * CACHE_BLOCK + 500
 ATTR = FileAttr(
-    file_id=7, creation=5, access=9, write=7, change=8, size=SIZE, allocation=0, attributes=0
+    file_id=7, creation=5, access=9, write=7, change=8, size=SIZE, allocation=0, flags=0
 )
 DERIVED = ATTR._replace(creation=6, access=6)
 CONTENT = memoryview(os.urandom(SIZE))

@@ -6,19 +6,20 @@ import pytest
 
 from netfsfuse.fscache.command import describe
 from netfsfuse.fscache.cookie import coherency_bytes
-from netfsfuse.types import FileAttr
+from netfsfuse.types import NO_TIME, FileAttr
 
 
 @pytest.mark.parametrize(
-    ("ticks", "shown"),
+    ("time", "shown"),
     [
-        (116_444_736_000_000_010, "1970-01-01T00:00:00.000001+00:00"),
-        (116_302_906_600_000_019, "1969-07-20T20:17:40.000001+00:00"),
-        (133_536_816_001_234_569, "2024-02-29T12:00:00.123456+00:00"),
-        (10, "1601-01-01T00:00:00.000001+00:00"),
-        (2**63, str(2**63)),
+        (1000, "1970-01-01T00:00:00.000001+00:00"),
+        (-14_182_939_999_998_100, "1969-07-20T20:17:40.000001+00:00"),
+        (1_709_208_000_123_456_900, "2024-02-29T12:00:00.123456+00:00"),
+        (-11_644_473_599_999_999_000, "1601-01-01T00:00:00.000001+00:00"),
+        (10**21, str(10**21)),
+        (NO_TIME, "none"),
     ],
 )
-def test_dates(ticks: int, shown: str) -> None:
-    lines = describe(coherency_bytes(FileAttr(7, 1, 1, ticks, 1, 3, 3, 0x20)))
+def test_dates(time: int, shown: str) -> None:
+    lines = describe(coherency_bytes(FileAttr(7, 1, 1, time, 1, 3, 3, 0)))
     assert f"write {shown}" in lines

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netfsfuse.fscache.cookie import coherency_bytes, coherency_from, object_key, volume_key
-from netfsfuse.types import FileAttr, coherency_of
+from netfsfuse.types import NO_TIME, FileAttr, coherency_of
 
+TIMES = st.just(NO_TIME) | st.integers(-(10**21), 10**21)
 ATTR = FileAttr(
-    file_id=0x1234, creation=5, access=9, write=7, change=8, size=100, allocation=4096, attributes=0
+    file_id=0x1234, creation=5, access=9, write=7, change=8, size=100, allocation=4096, flags=0
 )
 
 
@@ -38,10 +41,16 @@ def test_without_an_id_it_is_its_path():
 
 def test_coherency_round_trip():
     assert coherency_from(coherency_bytes(ATTR)) == coherency_of(ATTR)
-    assert len(coherency_bytes(ATTR)) == 40
+    assert len(coherency_bytes(ATTR)) == 52
 
 
-@pytest.mark.parametrize("raw", [b"", bytes(39), bytes(41)])
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**63 - 1), TIMES, TIMES, TIMES)
+def test_any_time_is_in_the_record(file_id, size, creation, change, write):
+    attr = FileAttr(file_id, creation, 0, write, change, size, 0, 0)
+    assert coherency_from(coherency_bytes(attr)) == coherency_of(attr)
+
+
+@pytest.mark.parametrize("raw", [b"", bytes(40), bytes(51), bytes(53)])
 def test_other_bytes_are_no_record(raw):
     assert coherency_from(raw) is None
 
@@ -50,6 +59,4 @@ def test_other_bytes_are_no_record(raw):
 def test_every_member_is_in_the_record(member):
     changed = ATTR._replace(**{member: getattr(ATTR, member) + 1})
     assert coherency_bytes(changed) != coherency_bytes(ATTR)
-    assert coherency_bytes(ATTR._replace(access=1, allocation=1, attributes=1)) == coherency_bytes(
-        ATTR
-    )
+    assert coherency_bytes(ATTR._replace(access=1, allocation=1, flags=1)) == coherency_bytes(ATTR)

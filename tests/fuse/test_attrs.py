@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from netfsfuse.config import ShownConfig
 from netfsfuse.fuse.attrs import encode_name, encode_target, entry_of, negative_entry, statvfs_of
-from netfsfuse.types import FileAttr, VolumeStat
+from netfsfuse.types import DIRECTORY, NO_TIME, READ_ONLY, FileAttr, VolumeStat
 from netfsfuse.vfs.inodes.inodes import Inode
 from tests.vfs.fakes import dir_attr, file_attr
 
@@ -24,47 +24,57 @@ def inode_of(attr: FileAttr, target: str | None = None) -> Inode:
     return inode
 
 
-def filetime(when: datetime) -> int:
-    return int((when - datetime(1601, 1, 1, tzinfo=UTC)).total_seconds()) * 10_000_000
-
-
 def test_times() -> None:
-    base = filetime(datetime(2024, 2, 29, 12, tzinfo=UTC))
     seconds = int(datetime(2024, 2, 29, 12, tzinfo=UTC).timestamp())
-    attr = file_attr(7)._replace(access=base + 1, write=base + 20, change=base + 300)
+    base = seconds * 10**9
+    attr = file_attr(7)._replace(access=base + 100, write=base + 2000, change=base + 30_000)
     entry = entry_of(inode_of(attr), SHOWN, 2.5)
     assert entry.st_atime_ns == seconds * 10**9 + 100
     assert entry.st_mtime_ns == seconds * 10**9 + 2000
     assert entry.st_ctime_ns == seconds * 10**9 + 30_000
 
 
-@pytest.mark.parametrize("before", [1, 9_999_999, 10_000_000, 141_829_400_000_001])
-def test_times_before_1970(before: int) -> None:
+@pytest.mark.parametrize(
+    "time",
+    [
+        0,
+        -100,
+        -999_999_900,
+        -(10**9),
+        -14_182_940_000_000_100,
+        -11_644_473_600_000_001_000,  # before 1601
+        2**63 + 100,  # beyond 2262
+    ],
+)
+def test_times_before_1970_and_beyond_2262(time: int) -> None:
     """Scanned photographs, old archives: whole seconds downwards, nanoseconds upwards."""
-    attr = file_attr(7)._replace(write=filetime(datetime(1970, 1, 1, tzinfo=UTC)) - before)
+    attr = file_attr(7)._replace(access=time, write=time, change=time)
     entry = entry_of(inode_of(attr), SHOWN, 2.5)
-    assert entry.st_mtime_ns == -before * 100
-
-
-def test_times_before_1601() -> None:
-    entry = entry_of(inode_of(file_attr(7)._replace(write=2**64 - 10)), SHOWN, 2.5)
-    assert entry.st_mtime_ns == filetime(datetime(1970, 1, 1, tzinfo=UTC)) * -100 - 1000
+    assert entry.st_atime_ns == entry.st_mtime_ns == entry.st_ctime_ns == time
 
 
 def test_times_that_the_server_does_not_have() -> None:
-    attr = file_attr(7)._replace(access=0, change=0)
+    attr = file_attr(7)._replace(access=NO_TIME, change=NO_TIME)
     entry = entry_of(inode_of(attr), SHOWN, 2.5)
     assert entry.st_atime_ns == 0
     assert entry.st_ctime_ns == entry.st_mtime_ns > 0
+    entry = entry_of(inode_of(attr._replace(write=NO_TIME)), SHOWN, 2.5)
+    assert entry.st_ctime_ns == entry.st_mtime_ns == 0
+
+
+@pytest.mark.parametrize("creation", [NO_TIME, -100, 0, 2**64 + 100])
+def test_a_generation_of_any_time_fits(creation: int) -> None:
+    inode = inode_of(file_attr(7)._replace(creation=creation))
+    assert entry_of(inode, SHOWN, 2.5).generation == creation % 2**64
 
 
 @pytest.mark.parametrize(
     ("attr", "mode", "links"),
     [
         (file_attr(7), stat.S_IFREG | 0o640, 1),
-        (file_attr(7)._replace(attributes=0x21), stat.S_IFREG | 0o440, 1),
+        (file_attr(7)._replace(flags=READ_ONLY), stat.S_IFREG | 0o440, 1),
         (dir_attr(7), stat.S_IFDIR | 0o750, 2),
-        (dir_attr(7)._replace(attributes=0x11), stat.S_IFDIR | 0o750, 2),
+        (dir_attr(7)._replace(flags=DIRECTORY | READ_ONLY), stat.S_IFDIR | 0o750, 2),
     ],
 )
 def test_modes(attr: FileAttr, mode: int, links: int) -> None:

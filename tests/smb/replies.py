@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from netfsfuse.smb.wire.header import (
     FLAG_ASYNC,
@@ -12,7 +12,7 @@ from netfsfuse.smb.wire.header import (
     MAGIC_PLAIN,
     Command,
 )
-from netfsfuse.types import DirEntry, FileAttr
+from netfsfuse.types import DIRECTORY, MAY_BE_LINK, NO_TIME, READ_ONLY, DirEntry, FileAttr
 
 PENDING = 0x103
 NO_MORE_FILES = 0x80000006
@@ -83,6 +83,20 @@ def read_body(payload: bytes, *, offset: int = 80, gap: int = 0) -> bytes:
     return struct.pack("<HBBIII", 17, offset, 0, len(payload), 0, 0) + bytes(gap) + payload
 
 
+def filetimes(attr: FileAttr) -> Iterator[int]:
+    """Creation, access, write and change as the wire has them, [MS-DTYP] 2.3.3."""
+    for time in (attr.creation, attr.access, attr.write, attr.change):
+        ticks, rest = divmod(time + 11_644_473_600 * 10**9, 100)
+        assert time == NO_TIME or (ticks and not rest), "no time of the wire"
+        yield 0 if time == NO_TIME else ticks
+
+
+def attributes(attr: FileAttr) -> int:
+    """[MS-FSCC] 2.6; a file that has none of the others is to be archived."""
+    bits = {READ_ONLY: 0x01, DIRECTORY: 0x10, MAY_BE_LINK: 0x400}
+    return sum(bit for flag, bit in bits.items() if attr.flags & flag) or 0x20
+
+
 def create_body(
     attr: FileAttr, handle: bytes, *, volume: int = 9, lease: tuple[bytes, int] | None = None
 ) -> bytes:
@@ -93,18 +107,15 @@ def create_body(
         contexts += struct.pack("<IHHHHI", 0, 16, 4, 0, 24, 52) + b"RqLs" + bytes(4)
         contexts += struct.pack("<16sIIQ16sHH", lease[0], lease[1], 0, 0, b"", 0, 0)
     fixed = struct.pack(
-        "<HBBIQQQQQQII16sII",
+        "<HBBIqqqqQQII16sII",
         89,
         0,
         0,
         1,
-        attr.creation,
-        attr.access,
-        attr.write,
-        attr.change,
+        *filetimes(attr),
         attr.allocation,
         attr.size,
-        attr.attributes,
+        attributes(attr),
         0,
         handle,
         HEADER_SIZE + 88,
@@ -146,18 +157,15 @@ def directory_output(entries: list[DirEntry]) -> bytes:
         length = 80 + len(name)
         padding = 0 if last else -length % 8
         out += struct.pack(
-            "<IIQQQQQQIIIIQ",
+            "<IIqqqqQQIIIIQ",
             0 if last else length + padding,
             index,
-            attr.creation,
-            attr.access,
-            attr.write,
-            attr.change,
+            *filetimes(attr),
             attr.size,
             attr.allocation,
-            attr.attributes,
+            attributes(attr),
             len(name),
-            attr.reparse_tag if attr.is_reparse else 0,
+            0xA000000C if attr.may_be_link else 0,
             0,
             attr.file_id,
         )
@@ -167,9 +175,7 @@ def directory_output(entries: list[DirEntry]) -> bytes:
 
 def all_information(attr: FileAttr) -> bytes:
     """The part of FileAllInformation that is looked at, [MS-FSCC] 2.4.2."""
-    basic = struct.pack(
-        "<QQQQII", attr.creation, attr.access, attr.write, attr.change, attr.attributes, 0
-    )
+    basic = struct.pack("<qqqqII", *filetimes(attr), attributes(attr), 0)
     standard = struct.pack("<QQIBBH", attr.allocation, attr.size, 1, 0, 0, 0)
     return basic + standard + struct.pack("<Q", attr.file_id) + bytes(24)
 

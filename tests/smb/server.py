@@ -23,7 +23,7 @@ from netfsfuse.smb.session.dialler import Dialler
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.wire.header import FLAG_RELATED, RELATED_FILE_ID, Command
 from netfsfuse.stats import ServerStats
-from netfsfuse.types import DirEntry, FileAttr
+from netfsfuse.types import DIRECTORY, DirEntry, FileAttr
 from tests.smb import replies
 from tests.smb.peer import Asked, Peer, established
 
@@ -40,7 +40,7 @@ SESSION_DELETED = 0xC0000203
 
 def attr_of(file_id: int, size: int = 0, *, stamp: int = 1000, directory: bool = False) -> FileAttr:
     """A file whose times are all ``stamp``, but for a creation time of its own."""
-    flags = 0x10 if directory else 0x20
+    flags = DIRECTORY if directory else 0
     return FileAttr(file_id, 500, stamp, stamp, stamp, size, size, flags)
 
 

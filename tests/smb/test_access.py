@@ -8,7 +8,7 @@ import pytest
 
 from netfsfuse.smb.share.namespace import SmbNamespace
 from netfsfuse.smb.wire.header import Command
-from netfsfuse.types import DirEntry
+from netfsfuse.types import MAY_BE_LINK, DirEntry
 from tests.smb import replies
 from tests.smb.peer import Asked
 from tests.smb.server import Node, Server, attr_of, serving
@@ -67,7 +67,7 @@ async def test_no_more_is_asked_than_is_needed(question: str, wanted: int) -> No
         elif question == "space":
             await names.stat_volume()
         elif question == "read_link":
-            assert await names.read_link("f", attr._replace(attributes=0x400)) is None
+            assert await names.read_link("f", attr._replace(flags=MAY_BE_LINK)) is None
         elif question == "mfsymlink":
             assert await names.read_link("f", attr) is None
         elif question == "open":

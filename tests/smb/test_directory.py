@@ -246,7 +246,7 @@ async def test_entries_that_no_file_system_has(caplog: pytest.LogCaptureFixture)
 async def test_a_link_that_grows_between_two_entries_is_one_file(steady: int) -> None:
     """Its size differs in one page. It is asked for again, and while it changes that says nothing;
     its FileId, and those of all other files, stay what they are."""
-    entries = [DirEntry("a", attr_of(9, 5)), DirEntry("b", attr_of(9, 6, stamp=1001))]
+    entries = [DirEntry("a", attr_of(9, 5)), DirEntry("b", attr_of(9, 6, stamp=1100))]
     server = directory([])
     server.nodes["d"].entries = entries
     server.page = 100
@@ -256,7 +256,7 @@ async def test_a_link_that_grows_between_two_entries_is_one_file(steady: int) ->
         nonlocal asked
         asked += one.command == Command.CREATE
         size = 6 + min(asked, steady)
-        node = Node(attr_of(9, size, stamp=1001 + size))
+        node = Node(attr_of(9, size, stamp=1100 + 100 * size))
         server.nodes |= {"d\\a": node, "d\\b": node}
 
     server.hook = grow

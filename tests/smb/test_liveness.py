@@ -94,7 +94,7 @@ async def test_what_a_cancelled_compound_has_opened_is_closed(
         caller = Caller(line, create, Request(Command.READ, bytes(48)))
         nursery.start_soon(caller.run)
         opened, asked = await line.peer.requests(2)
-        body = replies.create_body(FileAttr(1, 2, 3, 4, 5, 6, 0, 0), bytes(range(16)))
+        body = replies.create_body(FileAttr(1, 200, 300, 400, 500, 6, 0, 0), bytes(range(16)))
         await line.peer.answer(
             reply(Command.CREATE, opened.message_id, body), replies.interim(8, asked.message_id)
         )

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netfsfuse.smb.share import reparse
-from netfsfuse.smb.share.reparse import MFSYMLINK_SIZE, is_link_tag, parse_mfsymlink, parse_reparse
+from netfsfuse.smb.share.reparse import MFSYMLINK_SIZE, parse_mfsymlink, parse_reparse
+from netfsfuse.smb.wire import attributes
+from netfsfuse.smb.wire.attributes import flags_of
+from netfsfuse.types import MAY_BE_LINK
 
 
 def data_of(tag: int, body: bytes) -> bytes:
@@ -20,7 +22,7 @@ def data_of(tag: int, body: bytes) -> bytes:
 def windows(tag: int, substitute: str, printed: str) -> bytes:
     names = [name.encode("utf-16-le") for name in (substitute, printed)]
     head = struct.pack("<HHHH", 0, len(names[0]), len(names[0]), len(names[1]))
-    flags = bytes(4) if tag == reparse.SYMLINK else b""
+    flags = bytes(4) if tag == attributes.SYMLINK else b""
     return data_of(tag, head + flags + names[0] + names[1])
 
 
@@ -36,40 +38,40 @@ def windows(tag: int, substitute: str, printed: str) -> bytes:
     ],
 )
 def test_windows_links(substitute: str, printed: str, target: str | None) -> None:
-    for tag in (reparse.SYMLINK, reparse.MOUNT_POINT):
-        assert is_link_tag(tag)
+    for tag in (attributes.SYMLINK, attributes.MOUNT_POINT):
+        assert flags_of(0x400, tag) == MAY_BE_LINK
         assert parse_reparse(windows(tag, substitute, printed)) == target
 
 
 def test_wsl_link() -> None:
-    assert parse_reparse(data_of(reparse.LX_SYMLINK, b"\2\0\0\0../gr\xc3\xbcn")) == "../grün"
-    raw = parse_reparse(data_of(reparse.LX_SYMLINK, b"\2\0\0\0\xff"))
+    assert parse_reparse(data_of(attributes.LX_SYMLINK, b"\2\0\0\0../gr\xc3\xbcn")) == "../grün"
+    raw = parse_reparse(data_of(attributes.LX_SYMLINK, b"\2\0\0\0\xff"))
     assert raw is not None
     assert raw.encode("utf-8", "surrogateescape") == b"\xff"
-    assert parse_reparse(data_of(reparse.LX_SYMLINK, b"\2\0\0\0")) is None
+    assert parse_reparse(data_of(attributes.LX_SYMLINK, b"\2\0\0\0")) is None
 
 
 def test_nfs_link() -> None:
     head = struct.pack("<Q", 0x14B4E4C)
     target = "wohin/auch".encode("utf-16-le")
-    assert parse_reparse(data_of(reparse.NFS, head + target)) == "wohin/auch"
-    assert parse_reparse(data_of(reparse.NFS, head + target + b"\0\0")) == "wohin/auch"
-    assert parse_reparse(data_of(reparse.NFS, head + b"\0\0")) is None
+    assert parse_reparse(data_of(attributes.NFS, head + target)) == "wohin/auch"
+    assert parse_reparse(data_of(attributes.NFS, head + target + b"\0\0")) == "wohin/auch"
+    assert parse_reparse(data_of(attributes.NFS, head + b"\0\0")) is None
     fifo = struct.pack("<Q", 0x4F464946)
-    assert parse_reparse(data_of(reparse.NFS, fifo + target)) is None
+    assert parse_reparse(data_of(attributes.NFS, fifo + target)) is None
 
 
 def test_half_a_character_at_the_end_is_cut_off() -> None:
     odd = "ab".encode("utf-16-le") + b"\0"
     head = struct.pack("<HHHH", 0, len(odd), 0, 0) + bytes(4)
-    assert parse_reparse(data_of(reparse.SYMLINK, head + odd)) == "ab"
+    assert parse_reparse(data_of(attributes.SYMLINK, head + odd)) == "ab"
     nfs = struct.pack("<Q", 0x14B4E4C)
-    assert parse_reparse(data_of(reparse.NFS, nfs + odd)) == "ab"
+    assert parse_reparse(data_of(attributes.NFS, nfs + odd)) == "ab"
 
 
 def test_other_tags_are_no_links() -> None:
     dedup = 0x80000013
-    assert not is_link_tag(dedup)
+    assert flags_of(0x400, dedup) == 0
     assert parse_reparse(data_of(dedup, bytes(100))) is None
 
 

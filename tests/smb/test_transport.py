@@ -162,7 +162,7 @@ async def test_a_create_that_was_cancelled_is_closed_when_it_is_answered() -> No
         asked = await line.peer.request()
         caller.scope.cancel()
         await caller.over.wait()
-        body = replies.create_body(FileAttr(1, 2, 3, 4, 5, 6, 0, 0), bytes(range(16)))
+        body = replies.create_body(FileAttr(1, 200, 300, 400, 500, 6, 0, 0), bytes(range(16)))
         await line.peer.answer(reply(Command.CREATE, asked.message_id, body))
         undoing = await line.peer.request()
         assert undoing.command == Command.CLOSE
@@ -176,7 +176,7 @@ async def test_a_create_answered_in_the_moment_of_its_cancellation_is_closed_too
         nursery.start_soon(caller.run)
         asked = await line.peer.request()
         caller.scope.cancel()
-        body = replies.create_body(FileAttr(1, 2, 3, 4, 5, 6, 0, 0), b"\x22" * 16)
+        body = replies.create_body(FileAttr(1, 200, 300, 400, 500, 6, 0, 0), b"\x22" * 16)
         answer = reply(Command.CREATE, asked.message_id, body, credits=3)
         await line.transport._receiver._accept(memoryview(answer))  # before it runs again
         await caller.over.wait()

@@ -17,24 +17,34 @@ from smbprotocol.header import SMB2HeaderRequest
 from netfsfuse.errors import NameTooLong, ProtocolError
 from netfsfuse.smb.wire import create, header, query, read
 from netfsfuse.smb.wire.header import HEADER_SIZE, Command
-from netfsfuse.types import DirEntry, FileAttr, VolumeStat
+from netfsfuse.types import (
+    DIRECTORY,
+    MAY_BE_LINK,
+    NO_TIME,
+    READ_ONLY,
+    DirEntry,
+    FileAttr,
+    VolumeStat,
+)
 from tests.smb import replies
 
 U32 = st.integers(0, 2**32 - 1)
 U64 = st.integers(0, 2**64 - 1)
 HANDLES = st.binary(min_size=16, max_size=16)
 NAMES = st.text(min_size=1, max_size=40)
+TIMES = st.just(NO_TIME) | st.integers(-(2**63), 2**63 - 1).filter(bool).map(
+    lambda ticks: (ticks - 116_444_736_000_000_000) * 100
+)
 ATTRS = st.builds(
     FileAttr,
     file_id=st.integers(0, 2**64 - 2),
-    creation=U64,
-    access=U64,
-    write=U64,
-    change=U64,
+    creation=TIMES,
+    access=TIMES,
+    write=TIMES,
+    change=TIMES,
     size=st.integers(0, 2**63 - 1),
     allocation=st.integers(0, 2**63 - 1),
-    attributes=U32.map(lambda flags: flags & ~0x400),
-    reparse_tag=st.just(0),
+    flags=st.integers(0, 7),
 )
 
 
@@ -134,7 +144,7 @@ def test_create_reply(attr: FileAttr, handle: bytes, volume: int) -> None:
 
 
 def test_create_reply_without_a_file_id() -> None:
-    attr = FileAttr(0, 1, 2, 3, 4, 5, 6, 0x80)
+    attr = FileAttr(0, 100, 200, 300, 400, 5, 6, 0)
     body = bytearray(replies.create_body(attr, bytes(16)))
     struct.pack_into("<II", body, 80, 0, 0)
     created = create.parse_create(memoryview(replies.reply(5, 1, bytes(body[:88]))))
@@ -162,11 +172,28 @@ def test_listing_reply(entries: list[DirEntry]) -> None:
     assert query.parse_query_directory(memoryview(message)) == entries
 
 
-def test_listing_brings_reparse_tags() -> None:
-    link = FileAttr(7, 1, 1, 1, 1, 0, 0, 0x420, reparse_tag=0xA000000C)
-    output = replies.directory_output([DirEntry("link", link)])
-    message = replies.reply(14, 1, replies.output_body(output))
-    assert query.parse_query_directory(memoryview(message)) == [DirEntry("link", link)]
+@pytest.mark.parametrize(
+    ("attributes", "tag", "flags"),
+    [
+        (0x420, 0xA000000C, MAY_BE_LINK),  # a symlink
+        (0x410, 0xA0000003, DIRECTORY | MAY_BE_LINK),  # a junction
+        (0x420, 0xA000001D, MAY_BE_LINK),  # of WSL
+        (0x420, 0x80000014, MAY_BE_LINK),  # of NFS
+        (0x420, 0, MAY_BE_LINK),  # not told
+        (0x420, 0x80000013, 0),  # deduplicated
+        (0x020, 0xA000000C, 0),  # no tag: the size of its extended attributes
+        (0x2027, 0, READ_ONLY),  # hidden, system, not indexed as well
+        (0x80, 0, 0),
+    ],
+)
+def test_listing_brings_attributes_and_reparse_tags(attributes: int, tag: int, flags: int) -> None:
+    output = bytearray(
+        replies.directory_output([DirEntry("f", FileAttr(7, 100, 100, 100, 100, 0, 0, 0))])
+    )
+    struct.pack_into("<IxxxxI", output, 56, attributes, tag)
+    message = replies.reply(14, 1, replies.output_body(bytes(output)))
+    (entry,) = query.parse_query_directory(memoryview(message))
+    assert entry.attr.flags == flags
 
 
 @given(ATTRS)
@@ -185,7 +212,9 @@ def test_a_volume_in_which_nothing_can_be_counted(units: tuple[int, int]) -> Non
 
 
 def test_a_compound_is_split_where_it_was_joined() -> None:
-    parts = header.split_compound(memoryview(replies.examples(FileAttr(*range(8)))["compound"]))
+    parts = header.split_compound(
+        memoryview(replies.examples(FileAttr(7, 100, 200, 300, 400, 5, 6, 0))["compound"])
+    )
     assert [header.parse_header(part).message_id for part in parts] == [1, 2, 3]
     assert read.parse_read(parts[1]) == (80, 1)
 

@@ -44,7 +44,7 @@ PARSERS: dict[str, Parser] = {
     "reparse": lambda message: parse_reparse(bytes(message)),
     "mfsymlink": lambda message: parse_mfsymlink(bytes(message)),
 }
-ATTR = FileAttr(11, 12, 13, 14, 15, 16, 4096, 0x20)
+ATTR = FileAttr(11, 1200, 1300, 1400, 1500, 16, 4096, 0)
 VALID = replies.examples(ATTR)
 EDGES = st.sampled_from([0, 1, 2, 7, 8, 63, 64, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF])
 

@@ -21,6 +21,7 @@ from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import (
+    DIRECTORY,
     Change,
     DirEntry,
     FileAttr,
@@ -33,28 +34,26 @@ from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.filesystem import FileSystem
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 
-_TICKS = 10_000_000
-_EPOCH = 11_644_473_600
 NOW = 1_700_000_000.0
 """The server's clock, seconds since 1970."""
 
 
-def ticks(seconds: float) -> int:
-    """``NOW + seconds`` as FILETIME, and never a whole second: the server's clock is fine."""
-    return int((NOW + seconds + _EPOCH) * _TICKS) + 7
+def stamp(seconds: float) -> int:
+    """``NOW + seconds`` in ns since 1970, and never a whole second: the server's clock is fine."""
+    return int((NOW + seconds) * 10_000_000) * 100 + 700
 
 
 def file_attr(
     file_id: int, size: int = 0, *, age: float = 3600.0, born: float = 7200.0
 ) -> FileAttr:
     """A file written ``age`` seconds ago and made ``born`` seconds ago."""
-    then = ticks(-age)
-    return FileAttr(file_id, ticks(-born), then, then, then, size, size, 0x20)
+    then = stamp(-age)
+    return FileAttr(file_id, stamp(-born), then, then, then, size, size, 0)
 
 
 def dir_attr(file_id: int) -> FileAttr:
     """A directory."""
-    return file_attr(file_id)._replace(attributes=0x10)
+    return file_attr(file_id)._replace(flags=DIRECTORY)
 
 
 @dataclass
@@ -253,7 +252,7 @@ class FakeNamespace:
         return (await self._node("read_link", path)).target
 
     def may_be_link(self, attr: FileAttr) -> bool:
-        return attr.size == 1067 or attr.is_reparse
+        return attr.size == 1067 or attr.may_be_link
 
     leasing: bool = False
 

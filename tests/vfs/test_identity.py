@@ -16,7 +16,7 @@ from netfsfuse.vfs.inodes.identity import (
     is_sound_end,
     surely_same_file,
 )
-from tests.vfs.fakes import NOW, dir_attr, file_attr, ticks
+from tests.vfs.fakes import NOW, dir_attr, file_attr, stamp
 
 TIMES = st.integers(1, 2**40)
 ATTRS = st.builds(
@@ -28,7 +28,7 @@ ATTRS = st.builds(
     change=TIMES,
     size=TIMES,
     allocation=TIMES,
-    attributes=st.just(0x20),
+    flags=st.just(0),
 )
 
 
@@ -36,7 +36,7 @@ ATTRS = st.builds(
 def test_access_time_and_allocation_say_nothing(
     attr: FileAttr, access: int, allocation: int, flags: int
 ) -> None:
-    now = attr._replace(access=access, allocation=allocation, attributes=flags)
+    now = attr._replace(access=access, allocation=allocation, flags=flags)
     assert same_content(coherency_of(attr), now)
 
 
@@ -100,7 +100,7 @@ def test_settled_is_older_than_the_servers_tick(age: float, settled: bool) -> No
 
 @pytest.mark.parametrize(("age", "settled"), [(0.5, False), (1.9, False), (2.5, True)])
 def test_whole_seconds_need_longer(age: float, settled: bool) -> None:
-    second = ticks(0) // 10_000_000 * 10_000_000
+    second = stamp(0) // 10**9 * 10**9
     attr = file_attr(7)._replace(write=second, change=second)
     assert is_settled(attr, clock(age), Sight()) == settled
     assert is_settled(attr, clock(-5), Sight(lasting=age)) == settled
@@ -119,8 +119,8 @@ def test_what_is_dated_far_ahead_is_not_what_the_server_stamps() -> None:
     """A camera's clock. The write time alone may be ahead, where change times are the server's."""
     camera = file_attr(7, age=-86_400 * 30)
     assert is_settled(camera, clock(), Sight())
-    assert is_settled(camera._replace(change=ticks(-60)), clock(), Sight())
-    assert not is_settled(camera._replace(change=ticks(-0.01)), clock(), Sight())
+    assert is_settled(camera._replace(change=stamp(-60)), clock(), Sight())
+    assert not is_settled(camera._replace(change=stamp(-0.01)), clock(), Sight())
     assert not is_settled(file_attr(7, age=-5), clock(), Sight())  # this may be its present
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from netfsfuse.stats import VfsStats
-from netfsfuse.types import FileAttr
+from netfsfuse.types import DIRECTORY, NO_TIME, FileAttr
 from netfsfuse.vfs.inodes import inodes
 from netfsfuse.vfs.inodes.identity import ROOT_INODE
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
@@ -73,14 +73,18 @@ class CountMachine(RuleBasedStateMachine):
 TestCounts = CountMachine.TestCase
 
 
+U64 = st.integers(0, 2**64 - 1)
+TIMES = st.just(NO_TIME) | st.integers(-(10**21), 10**21)
+
+
 @given(
-    st.builds(FileAttr, *[st.integers(0, 2**64 - 1)] * 7, *[st.integers(0, 2**32 - 1)] * 2),
+    st.builds(FileAttr, U64, *[TIMES] * 4, U64, U64, st.integers(0, 2**32 - 1)),
     st.text(min_size=1),
     st.integers(0, 2**64 - 1),
     st.floats(0, 1e9),
 )
 def test_frozen_and_thawed(attr: FileAttr, name: str, generation: int, asked: float) -> None:
-    attr = attr._replace(attributes=attr.attributes & ~0x10)
+    attr = attr._replace(flags=attr.flags & ~DIRECTORY)
     table = InodeTable(dir_attr(2), VfsStats())
     inode = table.add(Inode(7, table.root, name, attr))
     inode.generation, inode.known_at, inode.attr_until, inode.nlookup = generation, asked, 5.5, 1

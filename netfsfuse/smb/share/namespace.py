@@ -16,7 +16,7 @@ from netfsfuse.smb.share.file import SmbFile
 from netfsfuse.smb.share.handle import READ_ACCESS
 from netfsfuse.smb.share.names import decode_name, is_surely_listed, path_to_server
 from netfsfuse.smb.share.openfiles import OpenFiles
-from netfsfuse.smb.share.reparse import MFSYMLINK_SIZE, is_link_tag, parse_mfsymlink, parse_reparse
+from netfsfuse.smb.share.reparse import MFSYMLINK_SIZE, parse_mfsymlink, parse_reparse
 from netfsfuse.smb.share.watch import SmbWatch
 from netfsfuse.smb.wire.create import (
     FILE_NON_DIRECTORY_FILE,
@@ -91,13 +91,13 @@ class SmbNamespace:
 
     def may_be_link(self, attr: FileAttr) -> bool:
         """See ``Namespace.may_be_link``."""
-        if attr.is_reparse:
-            return not attr.reparse_tag or is_link_tag(attr.reparse_tag)
-        return self._mfsymlinks and attr.size == MFSYMLINK_SIZE and not attr.is_directory
+        return attr.may_be_link or (
+            self._mfsymlinks and attr.size == MFSYMLINK_SIZE and not attr.is_directory
+        )
 
     async def read_link(self, path: str, attr: FileAttr) -> str | None:
         """See ``Namespace.read_link``."""
-        if attr.is_reparse:
+        if attr.may_be_link:
             room = min(_REPARSE_ROOM, self._session.max_transact)
             ioctl = pack_ioctl(RELATED_FILE_ID, FSCTL_GET_REPARSE_POINT, room)
             try:

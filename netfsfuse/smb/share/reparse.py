@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 
-SYMLINK = 0xA000000C
-MOUNT_POINT = 0xA0000003
-LX_SYMLINK = 0xA000001D
-NFS = 0x80000014
+from netfsfuse.smb.wire.attributes import LX_SYMLINK, MOUNT_POINT, NFS, SYMLINK
 
 MFSYMLINK_SIZE = 1067
 """A Minshall+French symlink file has exactly this size (fs/smb/client/link.c documents it)."""
@@ -16,11 +13,6 @@ MFSYMLINK_SIZE = 1067
 _HEAD = struct.Struct("<IHH")
 _NAMES = struct.Struct("<HHHH")
 _NFS_LNK = 0x00000000014B4E4C
-
-
-def is_link_tag(tag: int) -> bool:
-    """Whether a reparse tag may stand for a symlink (an NFS one may be something else)."""
-    return tag in (SYMLINK, MOUNT_POINT, LX_SYMLINK, NFS)
 
 
 def parse_reparse(data: bytes) -> str | None:

@@ -6,11 +6,13 @@ rarer goes through smbprotocol's structures. Imports nothing of ours but ``error
 
 ::
 
-    header  the 64 bytes that each message begins with, frames, CANCEL
-    tree    TREE_CONNECT, and the confirmation of what was negotiated
-    create  CREATE and CLOSE
-    lease   the create context that asks for a lease, and its breaks
-    read    READ
-    query   QUERY_INFO, QUERY_DIRECTORY, IOCTL
-    notify  CHANGE_NOTIFY
+    header      the 64 bytes that each message begins with, frames, CANCEL
+    tree        TREE_CONNECT, and the confirmation of what was negotiated
+    create      CREATE and CLOSE
+    lease       the create context that asks for a lease, and its breaks
+    read        READ
+    query       QUERY_INFO, QUERY_DIRECTORY, IOCTL
+    notify      CHANGE_NOTIFY
+    filetime    times of the wire -> ns since 1970
+    attributes  attribute bits and reparse tags of the wire -> flags
 """

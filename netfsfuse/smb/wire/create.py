@@ -6,6 +6,8 @@ import struct
 from typing import NamedTuple
 
 from netfsfuse.errors import NameTooLong, ProtocolError
+from netfsfuse.smb.wire.attributes import flags_of
+from netfsfuse.smb.wire.filetime import nanoseconds
 from netfsfuse.smb.wire.header import HEADER_SIZE, RELATED_FILE_ID
 from netfsfuse.smb.wire.lease import OPLOCK_LEVEL_LEASE, parse_lease_context
 from netfsfuse.smb.wire.query import file_id_of
@@ -25,7 +27,7 @@ _IMPERSONATION = 2
 
 _CREATE = struct.Struct("<HBBIQQIIIIIHHII")
 _CONTEXT = struct.Struct("<IHHHHI")
-_REPLY = struct.Struct("<HBBIQQQQQQII16sII")
+_REPLY = struct.Struct("<HBBIqqqqQQII16sII")
 _CLOSE = struct.Struct("<HHI16s")
 _NAME_OFFSET = HEADER_SIZE + _CREATE.size
 
@@ -83,10 +85,11 @@ def parse_create(message: memoryview) -> Created:
     if len(message) < HEADER_SIZE + _REPLY.size:
         raise ProtocolError("a CREATE reply is too short")
     fields = _REPLY.unpack_from(message, HEADER_SIZE)
-    creation, access, write, change, allocation, size, attributes = fields[4:11]
+    allocation, size, attributes = fields[8:11]
     disk_id, volume_id, lease = _contexts(message, fields[13], fields[14])
     file_id = file_id_of(disk_id)
-    attr = FileAttr(file_id, creation, access, write, change, size, allocation, attributes)
+    times = map(nanoseconds, fields[4:8])
+    attr = FileAttr._make((file_id, *times, size, allocation, flags_of(attributes)))
     return Created(fields[12], attr, volume_id, lease)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 
 from netfsfuse.errors import ProtocolError
+from netfsfuse.smb.wire.attributes import flags_of
+from netfsfuse.smb.wire.filetime import nanoseconds
 from netfsfuse.smb.wire.header import HEADER_SIZE
 from netfsfuse.types import DirEntry, FileAttr, VolumeStat
 
@@ -15,10 +17,10 @@ _REPLY = struct.Struct("<HHI")
 _IOCTL_REPLY = struct.Struct("<HHI16sIIII")
 
 FILE_ID_FULL_DIRECTORY_INFORMATION = 38  # [MS-FSCC] 2.4.18
-_ENTRY = struct.Struct("<IIQQQQQQIIIIQ")
+_ENTRY = struct.Struct("<IIqqqqQQIIIIQ")
 _FULL_SIZE = struct.Struct("<QQQII")  # [MS-FSCC] 2.5.4 FileFsFullSizeInformation
 _UNIT_MAX = 1 << 31
-_BASIC = struct.Struct("<QQQQII")  # [MS-FSCC] 2.4.7 FileBasicInformation
+_BASIC = struct.Struct("<qqqqII")  # [MS-FSCC] 2.4.7 FileBasicInformation
 _STANDARD = struct.Struct("<QQIBBH")  # [MS-FSCC] 2.4.41 FileStandardInformation
 _INTERNAL = struct.Struct("<Q")
 _NO_FILE_ID = 0xFFFFFFFFFFFFFFFF
@@ -80,29 +82,23 @@ def parse_query_directory(message: memoryview) -> list[DirEntry]:
             allocation,
             attributes,
             name_length,
-            ea_size,
+            tag,  # of a reparse point; of other files the size of their extended attributes
             _,
             stated,
         ) = _ENTRY.unpack_from(raw, at)
         name_at = at + _ENTRY.size
         if name_length % 2 or name_at + name_length > end:
             raise ProtocolError("a directory entry's name is cut short")
-        if change == write:
-            change = write
-        if access == write:
-            access = write
-        if creation == write:
-            creation = write
+        written = nanoseconds(write)
         attr = FileAttr(
             0 if stated == _NO_FILE_ID else stated,
-            creation,
-            access,
-            write,
-            change,
+            written if creation == write else nanoseconds(creation),
+            written if access == write else nanoseconds(access),
+            written,
+            written if change == write else nanoseconds(change),
             size,
             allocation,
-            attributes,
-            ea_size if attributes & 0x400 else 0,
+            flags_of(attributes, tag),
         )
         name = raw[name_at : name_at + name_length].decode("utf-16-le", "surrogatepass")
         entries.append(DirEntry(name, attr))
@@ -143,7 +139,8 @@ def parse_all(message: memoryview) -> FileAttr:
     creation, access, write, change, attributes, _ = _BASIC.unpack_from(output)
     allocation, size = _STANDARD.unpack_from(output, _BASIC.size)[:2]
     file_id = file_id_of(*_INTERNAL.unpack_from(output, _BASIC.size + _STANDARD.size))
-    return FileAttr(file_id, creation, access, write, change, size, allocation, attributes)
+    times = map(nanoseconds, (creation, access, write, change))
+    return FileAttr._make((file_id, *times, size, allocation, flags_of(attributes)))
 
 
 def pack_ioctl(handle: bytes, code: int, room: int) -> bytes:

@@ -14,8 +14,8 @@ ROOT_INODE = 1
 _OWN = 1 << 63
 _NO_FILE_ID = (0, 0xFFFFFFFFFFFFFFFF)
 
-_TICKS = 10_000_000  # FILETIME ticks in a second
-_EPOCH = 11_644_473_600  # seconds from 1601 to 1970
+_64_BITS = 2**64 - 1
+_SECOND = 1_000_000_000  # ns
 _SETTLED_FINE = 0.05
 """Seconds after which a further change must show in the times, where the server's clock is fine:
 Linux stamps files with its tick (4 to 10 ms)."""
@@ -24,7 +24,7 @@ _SETTLED_COARSE = 2.0
 _AHEAD = 10.0
 """Seconds: a time that lies so far ahead of the server's clock was not stamped by it."""
 _FRESH = 600.0
-"""Seconds for which it is believed that nobody has set the server's clock forward."""
+"""Seconds for which it is believed that no administrator has set the server's clock forward."""
 
 
 def inode_number(attr: FileAttr, path: str) -> int:
@@ -39,12 +39,18 @@ def inode_number(attr: FileAttr, path: str) -> int:
     return attr.file_id
 
 
+def generation_of(attr: FileAttr) -> int:
+    """What tells the kernel two files apart that have one number after the other: 64 bits, of the
+    creation time."""
+    return attr.creation & _64_BITS
+
+
 def surely_same_file(known: FileAttr, now: FileAttr) -> bool:
     """Whether two descriptions with one inode number mean one file, as far as they can tell.
 
     A creation time that moved speaks against it, unless nothing else moved: see
     ``types.same_content``. A server that derives creation times moves them in a living file too;
-    whoever holds the file open can ask the handle then.
+    a caller that holds the file open can ask the handle then.
     """
     if known.is_directory != now.is_directory:
         return False
@@ -53,7 +59,7 @@ def surely_same_file(known: FileAttr, now: FileAttr) -> bool:
 
 def racy_for(attr: FileAttr) -> float:
     """Seconds for which the server may stamp a further change with the same times."""
-    return _SETTLED_COARSE if attr.change % _TICKS == attr.write % _TICKS == 0 else _SETTLED_FINE
+    return _SETTLED_COARSE if attr.change % _SECOND == attr.write % _SECOND == 0 else _SETTLED_FINE
 
 
 class Sight(NamedTuple):
@@ -80,17 +86,14 @@ def is_settled(attr: FileAttr, now: ServerTime, sight: Sight, ago: float = 0.0) 
     if sight.lasting > limit:
         return True
     earliest = now.earliest - ago
-    age = earliest - (max(change, write) / _TICKS - _EPOCH)
+    age = earliest - (max(change, write) / _SECOND)
     if sight.moved < math.inf and not 0.0 <= age <= sight.moved:
         return False
     if age > limit:
         return True
     past = earliest - limit
     ahead = now.latest + _AHEAD if now.measured < _FRESH else math.inf
-    return all(
-        seconds < past or seconds > ahead
-        for seconds in (change / _TICKS - _EPOCH, write / _TICKS - _EPOCH)
-    )
+    return all(seconds < past or seconds > ahead for seconds in (change / _SECOND, write / _SECOND))
 
 
 def is_sound_end(start: int, size: int, got: int, stated: int, *, direct: bool) -> bool:

@@ -24,7 +24,7 @@ from netfsfuse.stats import VfsStats
 from netfsfuse.types import FileAttr, FileKind, coherency_of, same_content
 from netfsfuse.vfs.inodes.arrivals import Arrivals
 from netfsfuse.vfs.inodes.directory import Folder, Watched
-from netfsfuse.vfs.inodes.identity import ROOT_INODE, inode_number
+from netfsfuse.vfs.inodes.identity import ROOT_INODE, generation_of, inode_number
 
 DROPPED_AFTER = 1.0
 """Seconds in which a process that was told to drop the kernel's pages of a file has done so."""
@@ -79,7 +79,7 @@ class Inode:
         self.known_at = 0.0
         self.same_since = math.inf
         self.moved_after = -math.inf
-        self.generation = attr.creation
+        self.generation = generation_of(attr)
         self.nlookup = 0
         self.pages: FileAttr | None = None
         self.pages_since: float | None = None
@@ -145,21 +145,33 @@ class Inode:
         return inode is self
 
 
-_FROZEN = struct.Struct("<8Q2I2dQ")
+_SECOND = 1_000_000_000  # ns
+
+_FROZEN = struct.Struct("<4Q4q5I2dQ")
 _COUNT = struct.Struct("<Q")
 _COUNT_AT = _FROZEN.size - _COUNT.size
 
 Frozen = tuple[Inode, bytes]
-"""The parent; attributes, generation, times, count, and then the name."""
+"""The parent; attributes (their times in seconds and nanoseconds), generation, times, count, and
+then the name."""
 
 
 def _freeze(inode: Inode) -> bytes:
-    attr = inode.attr
+    file_id, creation, access, write, change, size, allocation, flags = inode.attr
     return _FROZEN.pack(
-        *attr[:7],
+        file_id,
+        size,
+        allocation,
         inode.generation,
-        attr.attributes,
-        attr.reparse_tag,
+        creation // _SECOND,
+        access // _SECOND,
+        write // _SECOND,
+        change // _SECOND,
+        creation % _SECOND,
+        access % _SECOND,
+        write % _SECOND,
+        change % _SECOND,
+        flags,
         inode.known_at,
         inode.attr_until,
         inode.nlookup,
@@ -169,9 +181,11 @@ def _freeze(inode: Inode) -> bytes:
 def _thaw(number: int, frozen: Frozen) -> Inode:
     parent, record = frozen
     fields = _FROZEN.unpack_from(record)
-    generation, attributes, tag, known_at, until, nlookup = fields[7:]
+    file_id, size, allocation, generation = fields[:4]
+    times = (high * _SECOND + low for high, low in zip(fields[4:8], fields[8:12], strict=True))
+    flags, known_at, until, nlookup = fields[12:]
     name = record[_FROZEN.size :].decode("utf-8", "surrogatepass")
-    inode = Inode(number, parent, name, FileAttr._make((*fields[:7], attributes, tag)))
+    inode = Inode(number, parent, name, FileAttr._make((file_id, *times, size, allocation, flags)))
     inode.generation = generation
     inode.known_at, inode.attr_until, inode.nlookup = known_at, until, nlookup
     return inode

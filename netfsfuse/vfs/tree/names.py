@@ -29,7 +29,7 @@ from netfsfuse.types import coherency_of as record_of
 from netfsfuse.vfs.coherency import trust
 from netfsfuse.vfs.coherency.trust import Known, Missing
 from netfsfuse.vfs.contents import Contents
-from netfsfuse.vfs.inodes.identity import surely_same_file
+from netfsfuse.vfs.inodes.identity import generation_of, surely_same_file
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from netfsfuse.vfs.ops import Namespace, OpenFile
 from netfsfuse.vfs.tree.aliases import Aliases
@@ -158,7 +158,7 @@ class Names:
         else:
             if not same:
                 log.debug("inode %d is another file now: %s", number, path)
-                inode.generation = attr.creation
+                inode.generation = generation_of(attr)
                 inode.pages = None
                 self._contents.retire(number)
             elif (inode.parent, inode.name) != (parent, name) and creation_is_derived(attr):
