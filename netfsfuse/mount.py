@@ -141,6 +141,7 @@ async def _mount(
                 lambda: _describe(config, stats),
                 lambda number: _locate(cache, filesystem, number),
                 notifier.absent,
+                notifier.renewed,
             )
             notices = [notice] if notice else []
             try:

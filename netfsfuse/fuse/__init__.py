@@ -6,6 +6,7 @@
 * ``attrs``       FileAttr -> EntryAttributes, VolumeStat -> StatvfsData
 * ``operations``  the handlers, a few lines each
 * ``notifier``    tells the kernel what others have changed
+* ``postponed``   news that is told a moment later, as an open may tell it first
 * ``lane``        calls that wait in the kernel, so that one holds up no other
 * ``absent``      for how long the kernel may believe that a name is not there
 * ``readable``    the cure for pyfuse3's blocking read of /dev/fuse

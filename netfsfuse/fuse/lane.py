@@ -59,6 +59,10 @@ class Lane(Generic[V]):
         self._news.set()
         return True
 
+    def discard(self, key: int) -> None:
+        """Forget the values of ``key`` that are still to be told."""
+        self._waiting.pop(key, None)
+
     def holds(self, key: int, value: V) -> bool:
         """Whether ``value`` is still to be told."""
         return value in self._waiting.get(key, ())

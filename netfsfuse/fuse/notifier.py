@@ -1,12 +1,16 @@
 """Telling the kernel what others have changed, so that it asks again before its time is over.
 
-On the loop changes are only noted (:meth:`Notifier.changed`); a task tells the kernel, in threads:
+On the loop changes are only noted (:meth:`Notifier.changed`); tasks tell the kernel:
 
 - Attributes first, for everything at once: the kernel never waits for these. It then asks for them
   at the next ``stat`` or open, and drops a file's pages itself when they show a change.
+  Those of an inode that an open has just renewed, and all pages, are told a moment later
+  (``postponed.py``).
 - Names, in a :class:`~netfsfuse.fuse.lane.Lane` by directory: the kernel takes its lock, which a
   look-up in it holds until we answer.
 - Pages, in a lane by file: the kernel waits for reads that are under way.
+
+Names and pages are told in threads.
 
 Where anything may have changed in a directory, or what leads to a changed name is not known, all
 inodes are looked through for what lies in it (*swept*), in steps, and not too often where there are
@@ -29,6 +33,7 @@ import trio
 from netfsfuse.fuse.absent import Absent
 from netfsfuse.fuse.attrs import encode_name
 from netfsfuse.fuse.lane import Lane, in_thread
+from netfsfuse.fuse.postponed import Postponed
 from netfsfuse.types import Change, FileKind
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from netfsfuse.vfs.inodes.listed import NotKnown, inode_listed_as
@@ -39,6 +44,10 @@ PENDING_MAX = 4096
 """Names; when there are more, their directories count as changed in all that they hold."""
 
 BATCH = 256
+ON_THE_LOOP = 16
+"""Inodes whose attributes are told without a thread: a hop there and back takes 115 us, and an open
+that comes meanwhile would be told of too late."""
+
 SWEEP_STEP = 2000
 """Inodes looked at in one step of the loop: 1 ms."""
 
@@ -77,9 +86,11 @@ class Notifier:
         self._pending: dict[tuple[Inode, str], bool] = {}
         self._sweep = _Sweep()
         self._absent = Absent()
+        self._postponed = Postponed()
         self._waiting: dict[tuple[int, bytes], trio.Event] = {}
         self._news = trio.Event()
         self._sweeping = trio.Event()
+        self._putting_off = trio.Event()
         self._names: Lane[bytes] = Lane(_drop_entries, self._wake)
         self._pages: Lane[None] = Lane(_drop_pages)
         self._scope: trio.CancelScope | None = None
@@ -111,6 +122,12 @@ class Notifier:
         """The kernel is told that ``name`` is not there; for how many seconds it may believe it."""
         return self._absent.told(directory, name, lifetime, trio.current_time())
 
+    def renewed(self, number: int) -> None:
+        """An open has made the kernel ask for the attributes of this inode again, and is about to
+        make it drop the pages: earlier news of it is dropped, what comes now is put off."""
+        self._pages.discard(number)
+        self._postponed.renewed(number, trio.current_time())
+
     async def drop_entry(self, directory: Inode, name: str) -> None:
         """Returns when the kernel has dropped the name, after a second at most. A handler may wait
         for it that the kernel does not call under a lock on the directory, such as open."""
@@ -132,6 +149,7 @@ class Notifier:
                     nursery.start_soon(self._names.run)
                     nursery.start_soon(self._pages.run)
                     nursery.start_soon(self._sweep_often)
+                    nursery.start_soon(self._tell_postponed)
                     await self._tell_often()
         finally:
             self._ended.set()
@@ -158,6 +176,19 @@ class Notifier:
             sweep, self._sweep, self._sweeping = self._sweep, _Sweep(), trio.Event()
             await self._look_through(sweep)
             await trio.sleep(SWEEP_PAUSE + SWEEP_PAUSE_EACH * len(self._inodes))
+
+    async def _tell_postponed(self) -> None:
+        while True:
+            if (due := self._postponed.next_due) is None:
+                self._putting_off = trio.Event()
+                await self._putting_off.wait()
+            else:
+                await trio.sleep_until(due)
+                taken = self._postponed.take(trio.current_time())
+                for each in taken:
+                    if each.pages:
+                        self._pages.put(each.number, None)
+                await self._tell_attributes([each.number for each in taken if each.attributes])
 
     async def _look_through(self, sweep: _Sweep) -> None:
         directories = [each.number for each in sweep.directories]
@@ -200,15 +231,32 @@ class Notifier:
         return found
 
     async def _tell(self, found: Sequence[_Found]) -> None:
-        """Attributes now, all else in its lane."""
-        for start in range(0, len(found), BATCH):
-            numbers = {each.number: None for each in found[start : start + BATCH]}
-            await in_thread(partial(_drop_attributes, list(numbers)))
+        """Attributes now, if no open has renewed them just now, and all else in its turn."""
+        now = trio.current_time()
+        numbers = {each.number: None for each in found}
         for each in found:
             if each.entry is not None:
                 self._names.put(*each.entry)
-            if each.pages:
+            fresh = self._postponed.is_fresh(each.number, now)
+            if not fresh and not each.pages:
+                continue
+            if self._postponed.put(each.number, now, attributes=fresh, pages=each.pages):
+                if fresh:
+                    numbers.pop(each.number, None)
+            elif each.pages:
                 self._pages.put(each.number, None)
+        self._putting_off.set()
+        await self._tell_attributes(list(numbers))
+
+    async def _tell_attributes(self, numbers: Sequence[int]) -> None:
+        """Few at once: no open comes between the look at what was renewed and this."""
+        for start in range(0, len(numbers), BATCH):
+            some = numbers[start : start + BATCH]
+            if len(some) <= ON_THE_LOOP:
+                _drop_attributes(some)
+            else:
+                await in_thread(partial(_drop_attributes, some))
+        await trio.lowlevel.checkpoint()
 
     def _wake(self, directory: int, names: Sequence[bytes]) -> None:
         for name in names:
@@ -241,7 +289,7 @@ def _drop_pages(number: int, _once: Sequence[None]) -> None:
 
 
 def _quietly(call: partial[None]) -> None:
-    """In a thread: each call may wait for the kernel, and does not hold the interpreter."""
+    """Calls for names and pages may wait for the kernel; none holds the interpreter."""
     try:
         call()
     except OSError as failed:

@@ -37,7 +37,8 @@ _FIRST_ENTRY = 2  # readdir offsets 1 and 2 lie behind "." and ".."
 class Operations(pyfuse3.Operations):
     """See the module. ``describe`` returns what ``netfsfuse stats`` shows, ``locate`` where a file
     of that inode number is cached, ``absent`` for how long the kernel may believe that a directory
-    does not hold a name, of at most so many seconds."""
+    does not hold a name, of at most so many seconds; ``renewed`` hears of the inodes of which an
+    open has told the kernel that attributes and pages are old."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False
@@ -51,6 +52,7 @@ class Operations(pyfuse3.Operations):
         describe: Callable[[], dict[str, Any]],
         locate: Callable[[int], dict[str, str] | None] = lambda _: None,
         absent: Callable[[int, bytes, float], float] = lambda _directory, _name, lifetime: lifetime,
+        renewed: Callable[[int], None] = lambda _number: None,
     ) -> None:
         super().__init__()
         self.stats = stats
@@ -59,6 +61,7 @@ class Operations(pyfuse3.Operations):
         self._shown = shown
         self._xattrs = ExtendedAttributes(filesystem.inodes, filesystem.feeds, describe, locate)
         self._absent = absent
+        self._renewed = renewed
 
     def _entry(self, inode: Inode) -> pyfuse3.EntryAttributes:
         return entry_of(inode, self._shown, self._filesystem.believed_for(inode))
@@ -122,6 +125,8 @@ class Operations(pyfuse3.Operations):
             except OSError:
                 await self._filesystem.release(opened.fh)  # the kernel will not know of it
                 raise
+            if not opened.keep_cache:
+                self._renewed(inode)
         return FileInfo(
             fh=FileHandleT(opened.fh),
             keep_cache=opened.keep_cache,

@@ -17,6 +17,7 @@ from netfsfuse.fuse import notifier as notifier_module
 from netfsfuse.fuse.absent import PROMISE, REMEMBERED, Absent
 from netfsfuse.fuse.lane import THREADS
 from netfsfuse.fuse.notifier import Notifier
+from netfsfuse.fuse.postponed import PAUSE
 from netfsfuse.stats import VfsStats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import Change, ChangeKind
@@ -143,6 +144,53 @@ async def test_a_look_up_that_is_slow_holds_up_its_own_directory_alone(kernel: K
         assert kernel.entries == [(11, b"b")]
         kernel.locked[10].set()
         await until(lambda: (10, b"a") in kernel.entries)
+
+
+async def test_what_an_open_has_just_told_is_told_again_after_a_pause(kernel: Kernel) -> None:
+    """Else the kernel throws away the answer that the open's reader asks for, and reads with the
+    size of before."""
+    async with telling(kernel) as told:
+        renewed, other = (told.file(100 + n, told.inodes.root) for n in range(2))
+        begin = trio.current_time()
+        told.notifier.renewed(renewed.number)
+        told.modified(renewed, other)
+        await until(lambda: kernel.attributes == [101])
+        await until(lambda: 100 in kernel.attributes)
+        assert trio.current_time() - begin >= PAUSE
+        assert kernel.attributes == [101, 100]
+        await until(lambda: sorted(kernel.pages) == [100, 101])
+
+
+async def test_a_later_open_does_what_the_news_would_have_done(kernel: Kernel) -> None:
+    """Each open of a file that changes all the time is the kernel's only news of it, and after the
+    last change it is told."""
+    async with telling(kernel) as told:
+        file = told.file(100, told.inodes.root)
+        begin = trio.current_time()
+        while trio.current_time() - begin < 3 * PAUSE:
+            told.notifier.renewed(file.number)
+            told.modified(file)
+            await trio.sleep(0.005)
+            assert kernel.attributes == kernel.pages == [] or trio.current_time() - begin > PAUSE
+        last = trio.current_time()
+        told.modified(file)
+        await until(lambda: kernel.attributes and kernel.pages)
+        assert trio.current_time() - last < SECONDS / 2
+
+
+async def test_pages_that_wait_for_a_thread_are_not_dropped_behind_an_open(kernel: Kernel) -> None:
+    async with telling(kernel) as told:
+        files = [told.file(100 + n, told.inodes.root) for n in range(THREADS + 1)]
+        kernel.locked = {each.number: threading.Event() for each in files[:-1]}
+        told.modified(*files)
+        last = files[-1].number
+        await until(lambda: told.notifier._pages.holds(last, None))
+        told.notifier.renewed(last)
+        for lock in kernel.locked.values():
+            lock.set()
+        await until(lambda: len(kernel.pages) == THREADS)
+        await trio.sleep(0.02)
+        assert last not in kernel.pages
 
 
 async def test_too_many_changes_to_tell_concern_all_that_is_there(

@@ -239,3 +239,15 @@ async def test_extended_attributes() -> None:
         assert await refusal(ops.getxattr(1, b"user.other", CONTEXT)) == errno.EOPNOTSUPP
         assert await refusal(ops.getxattr(100, name, CONTEXT)) == errno.EOPNOTSUPP
         assert list(await ops.listxattr(1, CONTEXT)) == []
+
+
+async def test_an_open_that_finds_a_change_renews_what_the_kernel_knows(kernel: Kernel) -> None:
+    """And one that finds none does not: then news of the file is told at once."""
+    renewed: list[int] = []
+    async with mounted(tree(1)) as vfs:
+        ops = Operations(vfs.fs, ShownConfig(), vfs.stats, dict, renewed=renewed.append)
+        await ops.lookup(1, b"n0", CONTEXT)
+        for attr in (file_attr(100, 3), file_attr(100, 6, age=5), file_attr(100, 6, age=5)):
+            vfs.names.tree["n0"] = Node(attr, b"abcdef"[: attr.size])
+            await ops.release((await ops.open(100, os.O_RDONLY, CONTEXT)).fh)
+        assert kernel.invalidated == renewed == [100]
