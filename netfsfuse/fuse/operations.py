@@ -21,7 +21,7 @@ from netfsfuse.fuse.attrs import (
     statvfs_of,
 )
 from netfsfuse.fuse.deadlines import Deadlines
-from netfsfuse.fuse.guard import DEADLINE, guarded, never_raises
+from netfsfuse.fuse.guard import DEADLINE, guarded, never_raises, prompt
 from netfsfuse.stats import Stats
 from netfsfuse.types import DirEntry
 from netfsfuse.vfs.filesystem import FileSystem
@@ -93,7 +93,7 @@ class Operations(pyfuse3.Operations):
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
         return self._entry(await self._filesystem.getattr(inode))
 
-    @guarded
+    @prompt
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
         target = encode_target(self._filesystem.readlink(inode))
         if len(target) >= _PATH_MAX:  # the kernel has no room for it
@@ -104,11 +104,11 @@ class Operations(pyfuse3.Operations):
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
         return statvfs_of(await self._filesystem.statfs())
 
-    @guarded
+    @prompt
     async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
         return self._xattrs.get(inode, name)
 
-    @guarded
+    @prompt
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[bytes]:
         return ()
 
@@ -142,17 +142,17 @@ class Operations(pyfuse3.Operations):
             _invalidate_attributes(InodeT(self._filesystem.file_inode(fh).number))
             raise
 
-    @guarded
+    @prompt
     async def release(self, fh: FileHandleT) -> None:
         await self._filesystem.let_go(fh)
 
-    @guarded
+    @prompt
     async def flush(self, fh: FileHandleT) -> None:
         """Nothing is ever dirty on a read-only mount. ENOSYS keeps the kernel from asking again:
         close() succeeds all the same, and costs no request."""
         raise pyfuse3.FUSEError(errno.ENOSYS)
 
-    @guarded
+    @prompt
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         """Nothing is ever dirty on a read-only mount."""
 
@@ -210,7 +210,7 @@ class Operations(pyfuse3.Operations):
 
     # -- writing: not yet ---------------------------------------------------------------------
 
-    @guarded
+    @prompt
     async def _refuse(self, *arguments: Any) -> Any:
         raise ReadOnly("the mount is read-only")
 

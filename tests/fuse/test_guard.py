@@ -12,7 +12,7 @@ import trio.testing
 
 from netfsfuse import errors
 from netfsfuse.fuse.deadlines import Deadlines
-from netfsfuse.fuse.guard import DEADLINE, guarded, never_raises
+from netfsfuse.fuse.guard import DEADLINE, guarded, never_raises, prompt
 from netfsfuse.stats import Stats
 
 
@@ -32,6 +32,11 @@ class Handlers:
 
     @guarded
     async def getattr(self) -> int:
+        """Doc."""
+        return await self._act()
+
+    @prompt
+    async def release(self) -> int:
         """Doc."""
         return await self._act()
 
@@ -99,6 +104,27 @@ async def test_anything_else_is_eio_with_a_traceback(
     assert handlers.stats.application.errors == 1
     assert caplog.records[0].exc_info is not None
     assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "counted"),
+    [
+        (pyfuse3.FUSEError(errno.ENODATA), errno.ENODATA, 0),
+        (errors.NotFound("x"), errno.ENOENT, 0),
+        (errors.Disconnected("gone"), errno.EIO, 1),
+        (ZeroDivisionError("oops"), errno.EIO, 1),
+    ],
+)
+async def test_a_prompt_handler_answers_the_same(
+    error: Exception, code: int, counted: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    handlers = Handlers()
+    assert await handlers.release() == 42
+    handlers.error = error
+    with pytest.raises(pyfuse3.FUSEError) as caught:
+        await handlers.release()
+    assert (caught.value.errno, handlers.stats.application.errors) == (code, counted)
+    assert len(caplog.records) == counted
 
 
 async def test_every_handler_ends_by_the_deadline(

@@ -185,6 +185,26 @@ async def test_open_read_release(monkeypatch: pytest.MonkeyPatch) -> None:
         await ops.release(info.fh)
 
 
+async def test_what_has_no_deadline_waits_for_nothing() -> None:
+    """The close of a file that is still being read, above all: one step, and it is answered."""
+    content = bytes(1 << 20)
+    async with serving({"big": Node(file_attr(100, len(content)), content)}) as (ops, _):
+        await ops.lookup(1, b"big", CONTEXT)
+        info = await ops.open(100, os.O_RDONLY, CONTEXT)
+        await ops.read(info.fh, 0, 4096)
+        for step in (
+            ops.release(info.fh),
+            ops.fsync(info.fh, True),
+            ops.flush(info.fh),
+            ops.readlink(100, CONTEXT),
+            ops.getxattr(100, b"user.none", CONTEXT),
+            ops.listxattr(100, CONTEXT),
+            ops.unlink(100, b"big", CONTEXT),
+        ):
+            with pytest.raises((StopIteration, pyfuse3.FUSEError)):
+                step.send(None)
+
+
 @pytest.mark.parametrize("code", [errno.ENOENT, errno.EINVAL])
 async def test_the_kernel_may_have_forgotten_what_is_invalidated(
     code: int, monkeypatch: pytest.MonkeyPatch
