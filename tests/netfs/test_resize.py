@@ -74,6 +74,29 @@ async def test_a_read_under_way_ends_by_the_size_it_began_with_or_the_new_one(au
         await inode.aclose()
 
 
+async def test_a_read_that_outlasts_a_short_spell_is_not_short(autojump_clock):
+    """It shrinks and grows again behind where the read is: what counts is the size at its end."""
+    server = FakeServer(NOISE[: 12 * K], latency=1.0)
+    async with mounted(rsize=K, buffers=2 * K) as m:
+        inode = m.inode(12 * K)
+        file = inode.open(server.open())
+        seen = []
+
+        async def change():
+            for size, after in ((9 * K, 1.5), (12 * K, 2.0)):
+                await trio.sleep(after)
+                seen.append(len(server.asked))
+                inode.resize(size)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(change)
+            answer = bytes(await file.read(K // 2, 11 * K))
+        assert 0 < seen[0] < seen[1] < 9  # the read was under way, and below the smaller size
+        assert answer == NOISE[K // 2 : 11 * K + K // 2]
+        await file.aclose()
+        await inode.aclose()
+
+
 async def test_the_cache_object_of_the_old_size_is_left_alone_and_closed(autojump_clock):
     size = 2 * MIB
     server, cache = FakeServer(NOISE[:size]), FakeCache(size)

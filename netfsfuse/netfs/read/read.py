@@ -53,8 +53,9 @@ not grown to a cache block: 4 KiB at random would move 16 times as much over a s
 
 @dataclass(slots=True)
 class _Request:
-    """One read under way: ``[start, end)`` within i_size, answered up to ``position``. ``runs_on``:
-    it is part of a pattern, so its bytes will not be asked for again.
+    """One read under way: ``[start, end)`` within i_size as it was at the beginning, answered up to
+    ``position``; if the file shrinks, no plan goes beyond its end. ``runs_on``: it is part of a
+    pattern, so its bytes will not be asked for again.
     """
 
     start: int
@@ -157,7 +158,6 @@ class NetfsFile:
         if request.runs_on and contents.mapping.find(start // CACHE_BLOCK) is None:
             await self._issuer.stores.wait_room()
         while True:
-            request.end = end = min(end, max(contents.i_size, request.position))
             await contents.learn(ByteRange(request.position, end))
             if contents.retired:
                 return await read_through(self._issuer, self._file, start, size)
