@@ -3,7 +3,7 @@
 No space (a full disk, a quota, a read-only filesystem) stops storing for a while; reading what is
 there goes on. A failed filesystem (EIO, a device that is gone) stops both, for longer each time it
 fails again: each try costs some reader a failed call, and the mount reads as well without. A disk
-that hangs raises nothing: while a call has been under way for ``CACHE_PATIENCE``, none is begun.
+that hangs raises nothing: while a call has been under way for ``CACHE_TIMEOUT``, none is begun.
 Whoever reads the log sees one line when a failure begins and one when it is over.
 """
 
@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 
 from cachefiles import CacheDead, CacheError, NoSpace
-from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
+from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Health:
     def hangs(self) -> bool:
         """Whether nothing is to be asked now, because what was asked before does not come back."""
         since = next(iter(self._under_way.values()), None)
-        hangs = since is not None and self._clock() - since >= CACHE_PATIENCE
+        hangs = since is not None and self._clock() - since >= CACHE_TIMEOUT
         if hangs is not self._hanging:
             self._hanging = hangs
             if hangs:

@@ -32,7 +32,7 @@ from netfsfuse.fscache.health import Health
 from netfsfuse.fscache.tending import Tender
 from netfsfuse.fscache.threads import Threads
 from netfsfuse.fscache.whole import WholeFile, WholeFiles
-from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
+from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT
 from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.stats import CacheStats
 from netfsfuse.types import FileAttr, same_content
@@ -107,9 +107,9 @@ class FsCache:
 
     async def recall(self, files: Sequence[tuple[FileAttr, str]]) -> list[memoryview | None]:
         """What is stored of each small file, given as ``(attr, path)``: all of it and verified, or
-        None. Never raises, and returns after ``CACHE_PATIENCE``."""
+        None. Never raises, and returns after ``CACHE_TIMEOUT``."""
         if self.volume is not None and not self.health.dead and not self.health.hangs:
-            with trio.move_on_after(CACHE_PATIENCE):
+            with trio.move_on_after(CACHE_TIMEOUT):
                 return await self._whole.recall([self._file(*each) for each in files])
         return [None] * len(files)
 

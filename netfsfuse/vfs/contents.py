@@ -8,7 +8,7 @@ never cached.
 
 The table outlives inodes: a content whose last handle is gone may still be storing when the kernel
 has forgotten the inode, and its cache object must be closed before it is opened again. Who opens
-the file meanwhile waits for that for ``CACHE_PATIENCE``, and then reads all from the server.
+the file meanwhile waits for that for ``CACHE_TIMEOUT``, and then reads all from the server.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Protocol
 import trio
 
 from netfsfuse.netfs import Netfs, NetfsInode
-from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
+from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT
 from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.types import Coherency, FileAttr, coherency_of, same_content
 
@@ -100,7 +100,7 @@ class Contents:
         """Take the slot's lock; False where it is not to be had."""
         if slot.hangs and slot.lock.locked():
             return False
-        with trio.move_on_after(CACHE_PATIENCE) as waiting:
+        with trio.move_on_after(CACHE_TIMEOUT) as waiting:
             await slot.lock.acquire()
         slot.hangs = waiting.cancelled_caught
         return not slot.hangs

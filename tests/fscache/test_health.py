@@ -6,7 +6,7 @@ import pytest
 
 from cachefiles import CacheDead, CacheError, NoSpace
 from netfsfuse.fscache.health import DEAD_PAUSE, DEAD_PAUSE_MAX, NO_SPACE_PAUSE, Health
-from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
+from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_our_own_fault_ends_the_cache_with_a_traceback(health, caplog):
 def test_a_call_that_does_not_come_back_stops_others_and_is_said_once(health, now, caplog):
     first, second = object(), object()
     health.began(first)
-    now[0] += CACHE_PATIENCE - 0.1
+    now[0] += CACHE_TIMEOUT - 0.1
     health.began(second)
     assert not health.hangs
     assert health.storing
@@ -115,6 +115,6 @@ def test_many_calls_that_come_back_are_no_hang(health, now):
     for _ in range(10):
         call = object()
         health.began(call)
-        now[0] += CACHE_PATIENCE - 0.1
+        now[0] += CACHE_TIMEOUT - 0.1
         health.returned(call)
         assert not health.hangs

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from netfsfuse.fscache.threads import DROPPED_MAX, THREADS
-from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
+from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT
 from tests.fscache.holding import ATTR, CONTENT, SIZE, Gate, content_in
 
 
@@ -164,13 +164,13 @@ async def test_a_disk_that_hangs_is_not_waited_for(setup, monkeypatch):
     until that thread comes back."""
     await setup.fscache.keep(ATTR, "f", CONTENT)
     await setup.fscache._whole._store_some()
-    monkeypatch.setattr("netfsfuse.fscache.io.CACHE_PATIENCE", 0.02)
+    monkeypatch.setattr("netfsfuse.fscache.io.CACHE_TIMEOUT", 0.02)
     gate = Gate(monkeypatch, "preadv")
     with trio.fail_after(5):
         assert await setup.fscache.recall([(ATTR, "f")]) == [None]
         await gate.wait_reached()
-        setup.now += CACHE_PATIENCE
-        monkeypatch.setattr("netfsfuse.fscache.io.CACHE_PATIENCE", 3600)
+        setup.now += CACHE_TIMEOUT
+        monkeypatch.setattr("netfsfuse.fscache.io.CACHE_TIMEOUT", 3600)
         assert await setup.fscache.recall([(ATTR, "f")]) == [None]
         file = await setup.acquire(ATTR._replace(file_id=8))
         assert not await file.write(0, CONTENT)

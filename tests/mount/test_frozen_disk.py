@@ -14,7 +14,7 @@ import pytest
 
 from netfsfuse.lab import mounts
 from netfsfuse.lab.server.samba import PrivateSamba
-from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
+from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT
 from tests.support.loopfs import loop_filesystem
 from tests.support.mounted import Mounted
 from tests.support.until import until
@@ -83,8 +83,8 @@ def test_a_frozen_cache_disk_holds_nobody_up_for_long(
             for _ in range(3):
                 took = {name: read(mounted, name, data) for name, data in content.items()}
                 rounds.append(sum(took.values()))
-                assert max(took.values()) < 2 * CACHE_PATIENCE + MARGIN, took
-                time.sleep(CACHE_PATIENCE / 2)
+                assert max(took.values()) < 2 * CACHE_TIMEOUT + MARGIN, took
+                time.sleep(CACHE_TIMEOUT / 2)
             assert rounds[-1] < MARGIN, rounds  # it is known by then
             pid = mounted.pid
             assert stuck_threads(pid), "nothing hangs: nothing was tested"

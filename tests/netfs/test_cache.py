@@ -8,8 +8,8 @@ import trio.testing
 
 from netfsfuse.netfs.io.copy_to_cache import STORES
 from netfsfuse.netfs.io.occupancy import SPAN
-from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
-from netfsfuse.netfs.memory.pool import ACQUIRE_PATIENCE
+from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT
+from netfsfuse.netfs.memory.pool import ACQUIRE_TIMEOUT
 from netfsfuse.types import CACHE_BLOCK, ByteRange
 from tests.netfs.fakes import KIB, MIB, NOISE, FakeCache, FakeServer, mounted, read_all
 
@@ -180,7 +180,7 @@ async def test_stores_that_hang_cost_one_wait_and_are_not_waited_for_again(autoj
         file = inode.open(server.open())
         before = trio.current_time()
         assert await read_all(file, SIZE, 128 * KIB) == DATA
-        assert trio.current_time() - before < ACQUIRE_PATIENCE + 1
+        assert trio.current_time() - before < ACQUIRE_TIMEOUT + 1
         assert m.stats.memory.buffers_bytes_peak < 5 * MIB
         cache.store_gate.set()
         await file.aclose()
@@ -213,9 +213,9 @@ async def test_a_hanging_cache_read_goes_to_the_server_after_a_while(autojump_cl
         file, other = inode.open(server.open()), inode.open(server.open())
         before = trio.current_time()
         assert await read_all(file, SIZE, 128 * KIB) == DATA
-        assert trio.current_time() - before < CACHE_PATIENCE + 1  # once, not for each read
+        assert trio.current_time() - before < CACHE_TIMEOUT + 1  # once, not for each read
         await file.aclose()  # does not wait for the disk
-        assert trio.current_time() - before < CACHE_PATIENCE + 1
+        assert trio.current_time() - before < CACHE_TIMEOUT + 1
         cache.read_gate.set()  # the disk comes back, and so does the cache
         cache.read_gate = None
         await trio.testing.wait_all_tasks_blocked()
@@ -235,7 +235,7 @@ async def test_a_hanging_cache_query_goes_to_the_server_after_a_while(autojump_c
         file = inode.open(server.open())
         before = trio.current_time()
         assert await read_all(file, SIZE, 128 * KIB) == DATA
-        assert trio.current_time() - before < CACHE_PATIENCE + 1
+        assert trio.current_time() - before < CACHE_TIMEOUT + 1
         await file.aclose()
         cache.query_gate.set()
         await inode.aclose()
@@ -255,7 +255,7 @@ async def test_a_read_over_two_spans_waits_once_for_a_cache_that_hangs(autojump_
         file = inode.open(server.open())
         before = trio.current_time()
         assert await file.read(SPAN - 5, 10) == bytes(10)
-        assert trio.current_time() - before < CACHE_PATIENCE + 1
+        assert trio.current_time() - before < CACHE_TIMEOUT + 1
         cache.query_gate.set()
         await file.aclose()
         await inode.aclose()
@@ -269,7 +269,7 @@ async def test_a_given_up_cache_read_that_misses_does_not_use_a_closed_handle(au
         file = inode.open(server_file := server.open())
         await file.read(0, K)
         cache.read_gate = trio.Event()
-        with trio.move_on_after(CACHE_PATIENCE / 2):
+        with trio.move_on_after(CACHE_TIMEOUT / 2):
             await file.read(MIB, K)
         await file.aclose()
         server_file.closed = True

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from netfsfuse.config import ReadConfig
-from netfsfuse.netfs.io.copy_to_cache import LEAST_BACKLOG, MOST_BACKLOG, ROOM_PATIENCE, CopyToCache
+from netfsfuse.netfs.io.copy_to_cache import LEAST_BACKLOG, MOST_BACKLOG, ROOM_TIMEOUT, CopyToCache
 from netfsfuse.netfs.io.request import filling
 from netfsfuse.netfs.memory.pool import BufferPool
 from netfsfuse.stats import MemoryStats
@@ -178,7 +178,7 @@ async def test_a_disk_that_hangs_stops_a_reader_once_and_not_for_long(autojump_c
         inode = m.inode(SIZE, cache)
         file = inode.open(server.open())
         assert await read_all(file, SIZE) == DATA
-        assert trio.current_time() < ROOM_PATIENCE + 1.0
+        assert trio.current_time() < ROOM_TIMEOUT + 1.0
         cache.store_gate.set()
         await m.netfs.drain()
         await file.aclose()

@@ -8,7 +8,7 @@ import trio.testing
 
 from netfsfuse.netfs.memory import pool as pools
 from netfsfuse.netfs.memory.buffer import PAGE, Buffer
-from netfsfuse.netfs.memory.pool import ACQUIRE_PATIENCE, KEEP_WARM, BufferPool, size_class
+from netfsfuse.netfs.memory.pool import ACQUIRE_TIMEOUT, KEEP_WARM, BufferPool, size_class
 from netfsfuse.stats import MemoryStats
 from netfsfuse.types import CACHE_BLOCK
 
@@ -294,11 +294,11 @@ async def test_patience_ends_in_a_buffer_beyond_the_budget(autojump_clock):
     held = await pool.acquire(K)
     before = trio.current_time()
     extra = await pool.acquire(K)
-    assert trio.current_time() - before == pytest.approx(ACQUIRE_PATIENCE)
+    assert trio.current_time() - before == pytest.approx(ACQUIRE_TIMEOUT)
     assert extra.overrun
     assert stats.buffers_bytes == 2 * COST
     more = await pool.acquire(K)  # stuck: at once
-    assert trio.current_time() - before == pytest.approx(ACQUIRE_PATIENCE)
+    assert trio.current_time() - before == pytest.approx(ACQUIRE_TIMEOUT)
     extra.drop()
     more.drop()
     assert stats.buffers_bytes == COST
@@ -307,7 +307,7 @@ async def test_patience_ends_in_a_buffer_beyond_the_budget(autojump_clock):
     assert not again.overrun
     before = trio.current_time()
     late = await pool.acquire(K)
-    assert trio.current_time() - before == pytest.approx(ACQUIRE_PATIENCE)
+    assert trio.current_time() - before == pytest.approx(ACQUIRE_TIMEOUT)
     late.drop()
     again.drop()
 

@@ -10,7 +10,7 @@ import trio.testing
 
 from netfsfuse.config import ReadConfig
 from netfsfuse.netfs import Netfs
-from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
+from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT
 from netfsfuse.stats import Stats
 from netfsfuse.types import FileAttr
 from netfsfuse.vfs.contents import Contents
@@ -93,7 +93,7 @@ async def test_a_close_that_hangs_is_waited_for_once_and_not_for_long(
         first = await contents.acquire(7, attr, "f", settled=True)
         nursery.start_soon(contents.release, 7, first)
         await trio.testing.wait_all_tasks_blocked()
-        for patience in (CACHE_PATIENCE, 0.0, 0.0):
+        for patience in (CACHE_TIMEOUT, 0.0, 0.0):
             before = trio.current_time()
             alone = await contents.acquire(7, attr, "f", settled=True)
             assert trio.current_time() - before == pytest.approx(patience)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import trio
 
 from netfsfuse.netfs.io.occupancy import SPAN, OccupancyMap
-from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE, SlowCache
+from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT, SlowCache
 from netfsfuse.netfs.memory.mapping import Mapping
 from netfsfuse.netfs.memory.pool import BufferPool
 from netfsfuse.netfs.ops import CacheObject
@@ -111,7 +111,7 @@ class Contents:
         for answer in self.ask_cache(wanted):
             if self._slow_cache.bypass:
                 return
-            with trio.move_on_after(CACHE_PATIENCE):
+            with trio.move_on_after(CACHE_TIMEOUT):
                 await answer.wait()
             if not answer.is_set():
                 log.warning("%s: the cache does not answer, going on without", self.debug_name)

@@ -5,8 +5,8 @@ been woken. Until that is done the task's buffer reference keeps the bytes in me
 not fetched again. When ``BACKLOG`` bytes wait here nothing more is read ahead from the server, and
 a reader in order waits too: a cache slower than the server slows it down to its own pace. Without
 that wait the reader asks for each piece when it is already late, in small requests, until all
-buffers wait here. A cache that hangs stops no reader for longer than ``ROOM_PATIENCE``, and once;
-once no store has come back for ``CACHE_PATIENCE`` nothing waits here any more, and nothing is
+buffers wait here. A cache that hangs stops no reader for longer than ``ROOM_TIMEOUT``, and once;
+once no store has come back for ``CACHE_TIMEOUT`` nothing waits here any more, and nothing is
 stored until one does.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Callable
 import trio
 
 from netfsfuse.netfs.io.contents import Contents
-from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
+from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT
 from netfsfuse.netfs.memory.folio import Folio
 from netfsfuse.netfs.ops import CacheObject
 
@@ -40,7 +40,7 @@ buffers that readahead may have."""
 BACKLOG_WINDOWS = 2
 """The backlog in windows of the link: one burst that is being stored, and the next."""
 
-ROOM_PATIENCE = 1.0
+ROOM_TIMEOUT = 1.0
 """Seconds a reader waits for stores to catch up. A disk of 30 MB/s has made room by then."""
 
 
@@ -99,11 +99,11 @@ class CopyToCache:
         """Wait for one of ``STORES``; False when they hang."""
         began = trio.current_time()
         while not self._hangs:
-            with trio.move_on_at(max(began, self._returned) + CACHE_PATIENCE) as waiting:
+            with trio.move_on_at(max(began, self._returned) + CACHE_TIMEOUT) as waiting:
                 await self._slots.acquire()
             if not waiting.cancelled_caught:
                 return True
-            self._hangs = trio.current_time() >= self._returned + CACHE_PATIENCE
+            self._hangs = trio.current_time() >= self._returned + CACHE_TIMEOUT
         return False
 
     @property
@@ -119,7 +119,7 @@ class CopyToCache:
             return
         if self._room is None:
             self._room = trio.Event()
-        with trio.move_on_after(ROOM_PATIENCE) as waiting:
+        with trio.move_on_after(ROOM_TIMEOUT) as waiting:
             await self._room.wait()
         if waiting.cancelled_caught:
             self._stuck = True

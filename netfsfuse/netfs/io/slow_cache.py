@@ -1,14 +1,14 @@
 """Cache operations that take too long: while there is one, the cache is passed by.
 
 The cache may fail, the read may not, and a disk that hangs is the worst way of failing: it raises
-nothing. A reader waits ``CACHE_PATIENCE`` for a cache operation, then gives it up (:meth:`give_up`)
+nothing. A reader waits ``CACHE_TIMEOUT`` for a cache operation, then gives it up (:meth:`give_up`)
 and asks the server. Until the operation returns after all, no other reader asks the cache: one disk
 serves all of it, and each would wait as long.
 """
 
 from __future__ import annotations
 
-CACHE_PATIENCE = 2.0
+CACHE_TIMEOUT = 2.0
 """Seconds. A cache read takes well under 1 ms a MiB; a disk that must spin up first takes longer
 than this, and the server answers meanwhile."""
 

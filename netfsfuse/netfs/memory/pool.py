@@ -18,7 +18,7 @@ Why no read waits for ever, whatever the budget
    waiter, whatever is withheld. A writer that is refused may wait for its own writes to end, but
    with no buffer beyond the withheld ones in its hands: then it is no different from a reader.
    (With the smallest budgets nothing can be withheld at all, and writes go straight through.)
-4. A store may hang with the disk under it. A waiter gives up after ``ACQUIRE_PATIENCE`` and gets a
+4. A store may hang with the disk under it. A waiter gives up after ``ACQUIRE_TIMEOUT`` and gets a
    buffer beyond the budget (``overrun``), which its user must neither keep nor store; while no
    budgeted buffer has come back since, later ones get theirs at once. Memory beyond the budget is
    bounded by ``OVERRUN_MAX``, and where that is out (a server that holds up many reads for long)
@@ -36,7 +36,7 @@ from netfsfuse.priority_gate import PriorityGate
 from netfsfuse.stats import MemoryStats
 from netfsfuse.types import CACHE_BLOCK
 
-ACQUIRE_PATIENCE = 2.0
+ACQUIRE_TIMEOUT = 2.0
 """Seconds a read waits for a budgeted buffer. A store takes milliseconds on a disk that works."""
 
 OVERRUN_MAX = 32 * 1024 * 1024
@@ -112,7 +112,7 @@ class BufferPool:
     async def acquire(self, size: int) -> Buffer:
         """A buffer of at least ``size`` bytes with one reference, for a read of an application.
 
-        The caller must hold no other buffer. After ``ACQUIRE_PATIENCE`` seconds the answer is an
+        The caller must hold no other buffer. After ``ACQUIRE_TIMEOUT`` seconds the answer is an
         ``overrun`` buffer. Cancelled: nothing is held. No checkpoint if there is room.
         """
         capacity = size_class(size, self._largest)
@@ -120,7 +120,7 @@ class BufferPool:
         if buffer is not None:
             return buffer
         with self._gate.queue(capacity) as place:
-            with trio.move_on_after(ACQUIRE_PATIENCE):
+            with trio.move_on_after(ACQUIRE_TIMEOUT):
                 await place.granted.wait()
             if place.grant is None:
                 self._stuck = True

@@ -31,7 +31,7 @@ from netfsfuse.netfs.io.contents import Contents
 from netfsfuse.netfs.io.issue import Issuer
 from netfsfuse.netfs.io.request import Outstanding, Source, Subrequest, filling
 from netfsfuse.netfs.io.slicing import Slice, slice_range
-from netfsfuse.netfs.io.slow_cache import CACHE_PATIENCE
+from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT
 from netfsfuse.netfs.memory.buffer import Buffer
 from netfsfuse.netfs.memory.folio import Folio, FolioState
 from netfsfuse.netfs.ops import ServerFile
@@ -275,7 +275,7 @@ class NetfsFile:
         """Whether ``folio`` is filled in the end; False: plan again. Raises its error."""
         sub = filling(folio)
         if sub is not None and sub.source is Source.CACHE:
-            with trio.move_on_after(CACHE_PATIENCE):
+            with trio.move_on_after(CACHE_TIMEOUT):
                 await folio.wait_settled()
             if filling(folio) is sub and sub.source is Source.CACHE:
                 self._give_up_cache(sub)
