@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,14 +14,14 @@ K = CACHE_BLOCK
 
 
 def cut(start, end, *, i_size, size=4 * K, phase=0, cache_size=8 * K, resident=None, stored=()):
-    resident = resident or {}
+    folios = {block: SimpleNamespace(end=stop) for block, stop in (resident or {}).items()}
     return slice_range(
         ByteRange(start, end),
         i_size=i_size,
         request_size=size,
         phase=phase,
         cache_size=cache_size,
-        resident_end=resident.get,
+        resident=folios.get,
         stored=None if stored is None else lambda block: block in stored,
     )
 

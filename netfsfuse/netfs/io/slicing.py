@@ -9,10 +9,17 @@ that the requests of a sequential reader coincide with what it asks for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from netfsfuse.netfs.io.request import Source
 from netfsfuse.types import CACHE_BLOCK, ByteRange
+
+
+class Resident(Protocol):
+    """What is in memory, or on its way there, up to byte ``end`` of the file."""
+
+    @property
+    def end(self) -> int: ...
 
 
 class Slice(NamedTuple):
@@ -51,7 +58,7 @@ def slice_range(
     request_size: int,
     phase: int,
     cache_size: int,
-    resident_end: Callable[[int], int | None],
+    resident: Callable[[int], Resident | None],
     stored: Callable[[int], bool] | None,
 ) -> list[Slice]:
     """Cut ``wanted`` by source: contiguous, in order, covering all its blocks up to i_size.
@@ -59,7 +66,8 @@ def slice_range(
     Requests to the server are cut at ``phase + k * request_size``, reads of the cache at
     ``phase + k * cache_size``; all in bytes, multiples of a block.
 
-    ``resident_end(block)``: the byte where the folio holding that block ends, or None.
+    ``resident(block)``: the folio that holds that block, or None. Asked for each block, so it
+    should be as cheap as a dictionary's ``get``.
     ``stored(block)``: whether the cache says that it has the block; None: there is no cache to ask.
     A last slice ``EOF`` stands for whatever of ``wanted`` lies past i_size.
     """
@@ -67,9 +75,9 @@ def slice_range(
     position, end = expand(wanted, i_size)
     while position < end:
         block = position // CACHE_BLOCK
-        there = resident_end(block)
+        there = resident(block)
         if there is not None:
-            stop = min(there, end)
+            stop = min(there.end, end)
             slices.append(Slice(Source.MEMORY, position, stop - position, "in memory or in flight"))
             position = stop
             continue
@@ -79,7 +87,7 @@ def slice_range(
         stop = position + CACHE_BLOCK
         while stop < limit:
             block = stop // CACHE_BLOCK
-            if resident_end(block) is not None or hit != (stored is not None and stored(block)):
+            if resident(block) is not None or (stored is not None and hit != stored(block)):
                 break
             stop += CACHE_BLOCK
         stop = min(stop, limit)

@@ -9,7 +9,7 @@ from the pool, and neither evicted nor detached.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from netfsfuse.netfs.memory.folio import Folio, FolioState
 from netfsfuse.netfs.memory.pool import BufferPool
@@ -19,23 +19,17 @@ from netfsfuse.types import CACHE_BLOCK
 class Mapping:
     """Block index -> folio. All methods are synchronous."""
 
-    __slots__ = ("_blocks", "_pool")
+    __slots__ = ("_blocks", "_pool", "find")
 
     def __init__(self, pool: BufferPool) -> None:
         self._pool = pool
         self._blocks: dict[int, Folio] = {}
+        self.find: Callable[[int], Folio | None] = self._blocks.get
+        """The folio that has, or will have, a block; None if there is none. The dictionary's own
+        method: it is asked 24 times a MiB of a cold read."""
 
     def __len__(self) -> int:
         return len(self._blocks)
-
-    def find(self, block: int) -> Folio | None:
-        """The folio that has, or will have, this block."""
-        return self._blocks.get(block)
-
-    def resident_end(self, block: int) -> int | None:
-        """Where the folio with this block ends (bytes), None if there is none."""
-        folio = self._blocks.get(block)
-        return None if folio is None else folio.end
 
     def within(self, start: int, end: int) -> Iterator[Folio]:
         """The folios that have a block of bytes ``[start, end)``, each once, in order."""

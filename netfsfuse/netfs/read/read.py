@@ -193,7 +193,7 @@ class NetfsFile:
             request_size=ahead.request_size,
             phase=ahead.phase,
             cache_size=self._issuer.cache_read,
-            resident_end=contents.mapping.resident_end,
+            resident=contents.mapping.find,
             stored=contents.stored_hint(),
         )
         for piece in pieces:

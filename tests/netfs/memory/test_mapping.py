@@ -207,7 +207,6 @@ class MappingModel(RuleBasedStateMachine):
         for block in range(BLOCKS + 4):
             folio = self.mapped.get(block)
             assert self.mapping.find(block) is folio
-            assert self.mapping.resident_end(block) == (None if folio is None else folio.end)
         ordered = sorted(self.folios(), key=lambda folio: folio.start)
         assert list(self.mapping.within(0, (BLOCKS + 4) * K)) == ordered
         for folio in ordered:
