@@ -40,8 +40,8 @@ Invariants
     * Only whole folios are kept or stored, and only while the inode is live.
     * Bytes that are nowhere else are neither evicted nor detached.
     * The cache may fail, lie or hang; the read does not.
-    * Memory is bounded by the budget, whatever the file sizes; see ``pool.py`` for why no read
-      waits for ever.
+    * Memory is bounded by the budget, whatever the file sizes, and no read waits for ever
+      (the argument is that of ``memory/pool.py``).
 
 Task ownership: everything runs on one trio loop. Subrequests, cache queries and stores are tasks of
 the service nursery given to :class:`Netfs`, because readers share them; nothing but cancellation

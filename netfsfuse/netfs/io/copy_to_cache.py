@@ -57,7 +57,7 @@ class CopyToCache:
         self._slots = trio.Semaphore(STORES)
         self._drained: trio.Event | None = None
         self._room: trio.Event | None = None
-        self._stuck = False  # nothing was stored for the time that a reader had patience
+        self._stuck = False  # nothing was stored for ``ROOM_TIMEOUT``
         self._returned = 0.0  # when a store came back last (trio)
         self._hangs = False
 

@@ -1,7 +1,7 @@
 """Running subrequests: each is one task of the service nursery, because readers share it.
 
 A reader that is cancelled leaves its subrequests running, and whatever a subrequest raises is kept
-in it for those who wait; nothing but cancellation ever escapes into the nursery.
+in it for the readers that wait; nothing but cancellation ever escapes into the nursery.
 
 Order matters: trio starts the tasks of one batch in either order, but on the wire the bytes
 a reader waits for must go first and readahead in the order of the file. So a list of
@@ -80,8 +80,8 @@ class Issuer:
     ) -> Subrequest:
         """Enter a folio for ``piece`` into the mapping, taking over the caller's reference to
         ``buffer``, and return its subrequest. That must be handed to :meth:`start` before the next
-        await. ``urgent``: a reader is going to wait for it. ``paced``: it belongs to a run (see
-        ``pace.py``)."""
+        await. ``urgent``: a reader is going to wait for it. ``paced``: it belongs to a run, and
+        waits for room on the link."""
         folio = Folio(piece.start, piece.length, buffer, owner=file)
         sub = Subrequest(
             folio,
@@ -147,7 +147,7 @@ class Issuer:
         finally:
             whole = outcome is State.FILLED and sub.transferred == folio.length
             if not whole or folio.buffer.overrun:
-                folio.unmap()  # those who wait have it pinned
+                folio.unmap()  # the readers that wait have it pinned
             sub.settle(outcome, failure)
             del failure
 

@@ -68,7 +68,8 @@ class Subrequest:
 
     ``demand``: how much it is wanted, shared with the ``ServerFile`` that queues it.
     ``transferred``: bytes that are there, from the folio's start. ``cache_only``: it must not turn
-    to its ``ServerFile`` when the cache misses. ``paced``: it belongs to a run (see ``pace.py``).
+    to its ``ServerFile`` when the cache misses. ``paced``: it belongs to a run, and waits for
+    room on the link.
     """
 
     __slots__ = (
@@ -114,7 +115,7 @@ class Subrequest:
         return self.state not in (State.QUEUED, State.READING)
 
     def settle(self, state: State, error: Exception | None = None) -> None:
-        """Make ``state`` final and wake those who wait for the folio. ``error``: of FAILED."""
+        """Make ``state`` final and wake the folio's readers. ``error``: of FAILED."""
         self.state = state
         self.outstanding.discard(self)
         if state is State.FILLED:

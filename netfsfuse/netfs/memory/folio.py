@@ -173,7 +173,8 @@ class Folio:
         self.buffer.drop()
 
     def unmap(self) -> None:
-        """Leave the mapping: it is found no more, but those who hold it keep it. Idempotent.
+        """Leave the mapping: it is found no more; readers and tasks that hold it keep it.
+        Idempotent.
 
         Raises ``RuntimeError`` if its bytes are nowhere else.
         """
@@ -181,5 +182,6 @@ class Folio:
             self.home.detach(self)
 
     def evict(self) -> None:
-        """For the pool: forget the bytes (see :class:`netfsfuse.netfs.memory.pool.Tenant`)."""
+        """For the pool, which calls it when idle: forget the bytes and drop the mapping's
+        reference."""
         self.unmap()

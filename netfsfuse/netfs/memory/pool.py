@@ -7,11 +7,11 @@ nowhere else (not written to the server yet) is *withheld*: it is not evicted un
 
 Why no read waits for ever, whatever the budget
 -----------------------------------------------
-1. A read that waits in :meth:`BufferPool.acquire` holds no buffer (a rule of the callers, see
-   ``read.py``), so there is no hold-and-wait and no cycle.
+1. A read that waits in :meth:`BufferPool.acquire` holds no buffer (a rule that its callers
+   keep), so there is no hold-and-wait and no cycle.
 2. Every buffer that is out and not withheld is therefore idle (and evicted on demand), or with a
    reply in flight, a store, or a slice on its way to the kernel. Those end by themselves, and each
-   end wakes the waiters, who are served strictly in order; readahead never overtakes them.
+   end wakes the waiters, which are served strictly in order; readahead never overtakes them.
 3. Withheld buffers may stay for as long as the server is away, so nothing waits for them:
    ``withhold`` refuses what would leave less than one largest buffer of the budget to all others.
    The budget is at least one largest buffer, and what 2 gives back is then enough for the first
@@ -22,7 +22,7 @@ Why no read waits for ever, whatever the budget
    buffer beyond the budget (``overrun``), which its user must neither keep nor store; while no
    budgeted buffer has come back since, later ones get theirs at once. Memory beyond the budget is
    bounded by ``OVERRUN_MAX``, and where that is out (a server that holds up many reads for long)
-   those who wait get what comes back.
+   the waiters get what comes back.
 """
 
 from __future__ import annotations

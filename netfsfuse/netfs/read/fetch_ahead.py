@@ -23,7 +23,7 @@ STORED_AHEAD = 16 * 1024 * 1024
 """Bytes beyond a read, of what the cache has: four reads of it in flight, one for each thread."""
 
 STORED_GAIN = 4
-"""How many times the link's window that may be, so that a reader who has just begun gets little."""
+"""How many times the link's window that may be, so that a reader at its beginning gets little."""
 
 
 class FetchAhead:

@@ -125,7 +125,7 @@ class NetfsFile:
         """Drop readahead that was not sent and that no reader waits for; wait for what was sent.
 
         Afterwards the ``ServerFile`` is not used any more, also if this was cancelled: then what
-        was sent is cancelled too, and other handles' readers who wait for it ask again themselves.
+        was sent is cancelled too, and other handles' readers that wait for it ask again themselves.
         Idempotent.
         """
         if not self._closed:

@@ -15,13 +15,13 @@ clock). One :class:`Link` a mount, one :class:`Streams` a handle::
     streams.close()
 
 The files, from the bottom: ``config``, ``answer`` (plain values); ``measure`` (round trip, rate),
-``sizing`` (request size), ``growth`` (one stream's window), ``shares`` (who gets how much),
+``sizing`` (request size), ``growth`` (one stream's window), ``shares`` (the window divided),
 ``link`` (all windows together); ``run``, ``backward``, ``strided`` (patterns), ``streams``.
 
 The theory
     To keep a link busy, as many bytes must be in flight as it holds: the delay-bandwidth product,
     the lowest round trip times the highest delivery rate. Less leaves it idle; more only waits in
-    a queue, where it is in everybody's way and outgrows the CPU's cache. Both factors are measured
+    a queue, where it is in the way of all and outgrows the CPU's cache. Both factors are measured
     from completed requests as BBR does (Cardwell et al., 2016): a rate sample counts the bytes
     delivered between the sending of a request and its answer, and samples that were taken while
     the readers did not use the window may raise the estimate but never lower it. So a slow reader
@@ -37,12 +37,12 @@ The theory
     alike, and so does not add to it. Every ten seconds without a low round trip the queue is
     drained for two rounds, BBR's remedy against taking one's own queue for the link's delay.
 
-    A link knows what could be in flight, not who needs it. That is each stream's own matter, and
-    follows the rule of the discussion that this project came from: a read that finds its data
-    changes nothing, one that waits asks for more, and who never waits holds still. So a player that
-    takes 5 MB/s keeps 2 MiB ahead on the same link on which a copy keeps 40. What a read is to
-    those before it is told as Linux's ondemand readahead tells it, from positions alone, with room
-    for the disorder in which the kernel's own readahead arrives here.
+    A link knows what could be in flight, not which reader needs it. That is each stream's own
+    matter, and follows the rule of the discussion that this project came from: a read that finds
+    its data changes nothing, one that waits asks for more, and one that never waits holds still. So
+    a player that takes 5 MB/s keeps 2 MiB ahead on the same link on which a copy keeps 40. What a
+    read is to those before it is told as Linux's ondemand readahead tells it, from positions alone,
+    with room for the disorder in which the kernel's own readahead arrives here.
 
 What it amounts to, simulated (tests/netfs/readahead; one reader, window without the kernel's reads)
     ==========  ========  =========  =======

@@ -45,7 +45,7 @@ ALPHA = 3
 """Requests above the product that are always wanted: one that the server works on, one behind it,
 and one that our own loop is late with. Simulated with 1 ms of noise at 1 GB/s, 3 gave 92 % of the
 link and 2 gave 83 %; without noise both gave all. Of 256 KiB on 1 Gbit/s they are 6 ms for
-somebody else's small read."""
+another reader's small read."""
 
 BETA = 5
 """Requests above the product at which it shrinks. The gap to ALPHA is where it holds still."""

@@ -1,4 +1,4 @@
-"""Who gets how much of the link's window: max-min fair between all streams of all handles.
+"""The link's window divided between all streams of all handles: max-min fair.
 
 A stream states a wish and is granted a window. Those that wish for less than an equal part get
 their wish; what they leave is divided among the others (water filling). So two copies get half

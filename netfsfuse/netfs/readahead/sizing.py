@@ -1,9 +1,9 @@
 """How large a request should be: a few milliseconds of the link.
 
-A request that is on the wire cannot be overtaken, so its length is what somebody else's small read
-waits: 1 ms nobody feels, and 16 ms (2 MiB on 1 Gbit/s) a person can. A smaller one costs more of
-the CPU for each byte: the whole mount spends 0.63 s of user time a GiB with 1 MiB and 0.37 with
-4 MiB (measured). On a fast link the CPU is the bottleneck, so there that decides the rate.
+A request that is on the wire cannot be overtaken, so its length is what a small read of another
+reader waits: 1 ms is not felt, and 16 ms (2 MiB on 1 Gbit/s) a person can feel. A smaller one costs
+more of the CPU for each byte: the whole mount spends 0.63 s of user time a GiB with 1 MiB and 0.37
+with 4 MiB (measured). On a fast link the CPU is the bottleneck, so there that decides the rate.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from netfsfuse.netfs.readahead.config import AheadConfig
 from netfsfuse.types import CACHE_BLOCK
 
 OCCUPANCY = 1e-3
-"""Seconds that one request may occupy a slow link: a few are always under way, and who opens a file
+"""Seconds that one request may occupy a slow link: a few are always under way, and an open
 meanwhile waits for them three times."""
 
 ROUND_TRIP_SHARE = 0.1
-"""Of a long round trip nobody feels a tenth more, and small requests cost CPU: at 50 ms and 53 MB/s
+"""A tenth more of a long round trip is not felt, and small requests cost CPU: at 50 ms and 53 MB/s
 64 KiB each cost 8 s a GiB (measured)."""
 
 FAST_OCCUPANCY = 8e-3

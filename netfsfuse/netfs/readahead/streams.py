@@ -92,8 +92,8 @@ class Streams:
         return self._note(start, size, i_size, now)
 
     def waited(self, now: float) -> Ahead:
-        """The read noted last has to wait, for data that somebody else's or no request brings.
-        What should be on its way besides, because of that."""
+        """The read noted last has to wait, for data that another reader's request, or none,
+        brings. What should be on its way besides, because of that."""
         stream = self._last
         if stream is None or not stream.is_open:
             return self._unopened
@@ -252,7 +252,7 @@ class Streams:
         return self._plan(backward, request, forgotten)
 
     def _note_strided(self, start: int, size: int, request: int, now: float) -> Ahead:
-        """The read is remembered as a run's first, too: readers who take turns at equal distances
+        """The read is remembered as a run's first, too: readers that take turns at equal distances
         look like a stride until they come round."""
         strided = self._strided
         self.pattern = Pattern.STRIDED
