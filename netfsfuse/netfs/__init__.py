@@ -1,7 +1,8 @@
 """netfs: the helper library that reads a network file for FUSE, through memory, cache and server.
 
 It knows two interfaces (``ops.py``: a server's file, a cache's object) and nothing of SMB, FUSE,
-paths or disks. Imports only ``errors``, ``types``, ``config``, ``stats`` and trio.
+paths or disks. Imports only leaves (``errors``, ``types``, ``config``, ``stats``, ``tasks``,
+``priority_gate``) and trio.
 
 Three rooms. ``memory/`` holds bytes: buffers, the pool of them, folios, and which folio has which
 block; it knows nothing of I/O. ``io/`` fills folios: a subrequest is the I/O, from a source, over
@@ -11,6 +12,7 @@ the policy, PURE, and imports none of them.
 A read, stage by stage (names as in Linux fs/netfs)::
 
     read/read.py           runs the stages in order; the only orchestrator
+    read/read_request.py   one read under way: its pieces made one answer
     read/read_through.py   for a retired inode: straight from the server, nothing kept
     read/fetch_ahead.py    what should be on its way ahead of a handle, issued as buffers go
     io/occupancy.py        pure   what the cache said it has, remembered
