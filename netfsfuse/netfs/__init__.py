@@ -28,7 +28,7 @@ and what they stand on::
     inode.py               NetfsInode, what the handles of one file share; resize, retire, close
     ops.py                 the interfaces of a server's file and a cache's object
     demand.py              how much a request is wanted, for the server's queue as well
-    io/contents.py         an inode's state: size, mapping, occupancy, liveness
+    io/contents.py         an inode's state: size, mapping, occupancy, liveness, prefill
     io/request.py          Subrequest, its states; the source of bytes
     io/slow_cache.py       a cache that hangs is passed by
     memory/mapping.py      block -> folio

@@ -44,6 +44,15 @@ class NetfsInode(Contents):
         self.readers += 1
         return NetfsFile(self, self._issuer, file)
 
+    def fill(self, prefill: memoryview) -> None:
+        """``prefill`` is all of the file, as it is under this inode's record: reads are answered
+        from it, and neither cache nor server is asked. It must not change. Raises ValueError if it
+        has not the file's size; ignored once retired."""
+        if len(prefill) != self.i_size:
+            raise ValueError(f"{len(prefill)} bytes for a file of {self.i_size}")
+        if not self.retired:
+            self.prefill = prefill
+
     def retire(self) -> None:
         """The server's file is another now: drop what is in memory, leave the cache alone.
 
@@ -52,7 +61,23 @@ class NetfsInode(Contents):
         kept nowhere. Idempotent.
         """
         self.retired = True
+        self.prefill = None
         self.mapping.clear()
+
+    @property
+    def closes_at_once(self) -> bool:
+        """Whether :meth:`aclose` would wait for nothing: no task works for it, and there is no
+        cache object to be closed."""
+        return not self._tasks and self._owned_cache is None
+
+    def close_at_once(self) -> None:
+        """As :meth:`aclose`, where :attr:`closes_at_once`; without a checkpoint."""
+        if self._closed is None:
+            self._closed = trio.Event()
+            self._closed.set()
+            self.mapping.clear()
+            if self.prefill is None:  # else it took no buffers
+                self._issuer.pool.trim()
 
     async def aclose(self) -> None:
         """All handles are closed: wait for the stores, free the buffers, close the cache object.

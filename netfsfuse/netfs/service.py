@@ -47,12 +47,24 @@ class Netfs:
             nursery=nursery, pool=self.pool, stats=stats, ahead=ahead, capacity=capacity
         )
 
-    def inode(self, *, i_size: int, cache: CacheObject | None, debug_name: str) -> NetfsInode:
+    def inode(
+        self,
+        *,
+        i_size: int,
+        cache: CacheObject | None,
+        debug_name: str,
+        prefill: memoryview | None = None,
+    ) -> NetfsInode:
         """A file of ``i_size`` bytes; ``cache`` is its cache object, the inode's own from now on.
 
-        ``debug_name`` is for the log. The caller closes the inode after its last handle.
+        ``prefill``: all of its bytes, where they are at hand, see :meth:`NetfsInode.fill`; such an
+        inode needs no cache object. ``debug_name`` is for the log. The caller closes the inode
+        after its last handle.
         """
-        return NetfsInode(self._issuer, i_size=i_size, cache=cache, debug_name=debug_name)
+        inode = NetfsInode(self._issuer, i_size=i_size, cache=cache, debug_name=debug_name)
+        if prefill is not None:
+            inode.fill(prefill)
+        return inode
 
     async def drain(self) -> None:
         """Return when everything that was fetched is stored, or will never be."""

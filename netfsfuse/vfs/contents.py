@@ -6,6 +6,9 @@ their own server handles, straight to the server; and takes a new one. An open o
 change is so fresh that its times prove nothing gets a content of its own, which is never shared and
 never cached.
 
+What came whole with an open (a small file) *prefills* its content, which then has no cache object:
+it is taken and closed without waiting for any other.
+
 The table outlives inodes: a content whose last handle is gone may still be storing when the kernel
 has forgotten the inode, and its cache object must be closed before it is opened again. Who opens
 the file meanwhile waits for that for ``CACHE_TIMEOUT``, and then reads all from the server.
@@ -79,6 +82,25 @@ class Contents:
         self._slots: dict[int, _Slot] = {}
         self.cache = cache
 
+    def prefilled(self, number: int, attr: FileAttr, path: str, prefill: memoryview) -> Content:
+        """As ``acquire``, for a settled file all of whose bytes are at hand. No checkpoint, and no
+        turn to be waited for: it opens no cache object."""
+        slot = self._slots.get(number)
+        if slot is None:
+            slot = self._slots[number] = _Slot()
+        current = slot.content
+        if current is not None and _fits(current, attr):
+            current.netfs.fill(prefill)
+        else:
+            if current is not None:
+                current.netfs.retire()
+            netfs = self._netfs.inode(
+                i_size=attr.size, cache=None, debug_name=path, prefill=prefill
+            )
+            current = slot.content = Content(netfs, coherency_of(attr))
+        current.users += 1
+        return current
+
     async def acquire(self, number: int, attr: FileAttr, path: str, *, settled: bool) -> Content:
         """The content for one more handle of a file just opened as ``attr``; give it back with
         ``release``.
@@ -113,6 +135,8 @@ class Contents:
                 slot.content = None
             current = await self._open(attr, path, settled)
             if settled:
+                if slot.content is not None:  # one that was prefilled meanwhile
+                    slot.content.netfs.retire()
                 slot.content = current
         current.users += 1
         return current
@@ -136,7 +160,7 @@ class Contents:
         closing goes on in the service nursery.
         """
         content.users -= 1
-        if content.users:
+        if content.users or self._close_at_once(number, content):
             return
         slot = self._slots.setdefault(number, _Slot())
         slot.waiting += 1
@@ -152,6 +176,17 @@ class Contents:
         finally:
             slot.waiting -= 1
             self._forget_slot(number, slot)
+
+    def _close_at_once(self, number: int, content: Content) -> bool:
+        """Whether it has no cache object, whose closing must be waited for, and is closed now."""
+        if not content.netfs.closes_at_once:
+            return False
+        slot = self._slots.get(number)
+        if slot is not None and slot.content is content:
+            slot.content = None
+            self._forget_slot(number, slot)
+        content.netfs.close_at_once()
+        return True
 
     async def _close(self, slot: _Slot, content: Content) -> None:
         if slot.content is content:

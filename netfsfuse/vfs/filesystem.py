@@ -114,7 +114,6 @@ class FileSystem:
             evidence,
             Openings(namespace, contents, evidence, self._told, keeping=keeping),
             self._holding,
-            stats.application,
             keeping=keeping,
         )
         self.feeds = Feeds(namespace, nursery)

@@ -33,19 +33,13 @@ class OpenFile(ServerFile, Protocol):
         ...
 
     @property
-    def whole(self) -> memoryview | None:
-        """All of the file as ``attr`` describes it, where that came with the open."""
-        ...
-
-    @property
     def is_held(self) -> bool:
         """Whether it is open on the server, so that its number can be no other file's."""
         ...
 
     @property
     def closes_at_once(self) -> bool:
-        """Whether ``aclose`` waits for nothing, as where nothing was read that did not come with
-        the open."""
+        """Whether ``aclose`` waits for nothing, as where nothing was read."""
         ...
 
     async def hold(self) -> None:
@@ -55,14 +49,6 @@ class OpenFile(ServerFile, Protocol):
     async def query(self) -> FileAttr:
         """What the file is like now, whatever its path names. Raises Stale where the server has no
         handle of it, and the path leads to what may be another file."""
-        ...
-
-    def take_head(self, head: memoryview) -> None:
-        """``head``, all of the file, need not be asked for."""
-        ...
-
-    def drop_head(self) -> None:
-        """Let go of what came with the open: the file has changed, what is read must be asked."""
         ...
 
     async def aclose(self) -> None:
@@ -141,25 +127,23 @@ class Namespace(Protocol):
         self,
         path: str,
         *,
-        head: int = 0,
+        prefill: int = 0,
         known: FileAttr | None = None,
         on_break: Callable[[], None] | None = None,
-    ) -> OpenFile:
-        """Open a file for reading, and read its first ``head`` bytes (at most ``SMALL``) in the
-        same round trip. Where it is open under a lease, as what is ``known`` of it, it costs no
-        message. ``on_break`` hears when another client is about to change it."""
+    ) -> tuple[OpenFile, memoryview | None]:
+        """Open a file for reading, and read its first ``prefill`` bytes (at most ``SMALL``) in the
+        same round trip; returns the bytes as well if they are all of the file as its ``attr``
+        describes it. Where it is open under a lease, as what is ``known`` of it, it costs no
+        message, and bytes that came with that open may be returned. ``on_break`` hears when another
+        client is about to change it."""
         ...
 
-    def open_later(
-        self,
-        path: str,
-        attr: FileAttr,
-        head: memoryview | None,
-        opened: Callable[[FileAttr], None],
+    def open_deferred(
+        self, path: str, attr: FileAttr, opened: Callable[[FileAttr], None]
     ) -> OpenFile:
-        """A file that is known to be ``attr``, beginning with ``head``; no message is sent before
-        more is read. Then ``opened`` is told what the server found if it has changed, and where
-        that may be another file what is read beyond ``head`` is Stale."""
+        """A file that is known to be ``attr``; no message is sent before it is read or held. Then
+        ``opened`` is told what the server found if it has changed, and where that may be another
+        file every read is Stale."""
         ...
 
     async def fetch(self, path: str, size: int) -> tuple[FileAttr, memoryview] | None:

@@ -71,7 +71,7 @@ async def test_no_more_is_asked_than_is_needed(question: str, wanted: int) -> No
         elif question == "mfsymlink":
             assert await names.read_link("f", attr) is None
         elif question == "open":
-            await (await names.open("f")).aclose()
+            await (await names.open("f"))[0].aclose()
         elif question == "fetch":
             await names.fetch("f", 10)
         elif question == "list":

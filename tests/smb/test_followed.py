@@ -34,7 +34,7 @@ def server(*links: str, **more: int) -> Server:
 
 
 async def is_followed(namespace: SmbNamespace, path: str) -> bool:
-    file = await namespace.open(path)
+    file, _ = await namespace.open(path)
     await file.aclose()
     return file.is_followed
 
@@ -113,7 +113,7 @@ async def test_the_handle_of_a_question_beside_a_refused_open_is_closed() -> Non
         namespace = SmbNamespace(session)
         session.scarcity.close_parked.append(lambda: 1)
         there.hook = hook
-        file = await namespace.open("l")
+        file, _ = await namespace.open("l")
         assert refused
         await settled(session)
         assert len(there.handles) == 1

@@ -56,7 +56,7 @@ async def use(session: Session) -> None:
         assert (attr, bytes(head)) == (attr_of(7, len(SMALL)), SMALL)
 
     async def read() -> None:
-        file = await namespace.open("large", head=65536)
+        file, _ = await namespace.open("large", prefill=65536)
         reader, content = Reader(file), b""
         while part := await reader.read(len(content), 1 << 20):
             content += part

@@ -58,7 +58,7 @@ async def read_all(
     session: Session, name: str, size: int, *, depth: int, chance: random.Random
 ) -> bytes:
     """All of a file, in pieces of random sizes, ``depth`` at a time in random order."""
-    file = await SmbNamespace(session).open(name)
+    file, _ = await SmbNamespace(session).open(name)
     whole, pieces, start = bytearray(size), [], 0
     while start < size:
         length = min(chance.choice([1, 4096, 65536, 300_000, MIB, 2 * MIB]), size - start)
@@ -204,7 +204,7 @@ async def test_a_server_that_gives_little(
         assert listed == names | {"f"}
         await listing.aclose()
         for name in sorted(names):
-            file = await namespace.open(name)
+            file, _ = await namespace.open(name)
             buffer = Buffer(MIB, lambda _: None)
             assert await file.read(0, 4096, buffer, 0, demand=Demand(urgent=True)) == 4096
             assert bytes(buffer.payload[:4]) == name.encode()

@@ -74,7 +74,6 @@ class OpenFile:
         self.attr = node.attr
         self.asked = trio.current_time()
         self.closed = 0
-        self._head: memoryview | None = None
         self._namespace, self._node, self._path = namespace, node, path
 
     async def read(
@@ -99,17 +98,6 @@ class OpenFile:
     async def hold(self) -> None:
         pass
 
-    def take_head(self, head: memoryview) -> None:
-        self._head = head
-
-    @property
-    def whole(self) -> memoryview | None:
-        head = self._head
-        return head if head is not None and len(head) == self.attr.size else None
-
-    def drop_head(self) -> None:
-        self._head = None
-
     async def query(self) -> FileAttr:
         await self._namespace.note("query", self._path)
         return self._node.attr
@@ -119,12 +107,12 @@ class OpenFile:
         self._namespace.open_handles.remove(self)
 
 
-class LaterFile(OpenFile):
-    """A file that is opened when more than its head is read, or it is held."""
+class DeferredFile(OpenFile):
+    """A file that is opened when it is read or held."""
 
-    def __init__(self, namespace, node, path, head, opened) -> None:
+    def __init__(self, namespace, node, path, opened) -> None:
         super().__init__(namespace, node, path)
-        self._head, self._opened = head, opened
+        self._opened = opened
         self.is_held = self._lost = False
 
     async def hold(self) -> None:
@@ -136,12 +124,7 @@ class LaterFile(OpenFile):
             raise Stale(self._path)
         self.is_held = True
         if self._node.attr != self.attr:
-            self._head = None
             self._opened(self._node.attr)
-
-    def drop_head(self) -> None:
-        if not self._lost:
-            self._head = None
 
     async def query(self) -> FileAttr:
         await self.hold()
@@ -150,9 +133,6 @@ class LaterFile(OpenFile):
     async def read(
         self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
     ) -> int:
-        if self._head is not None and start + length <= len(self._head):
-            buffer.payload[at : at + length] = self._head[start : start + length]
-            return length
         await self.hold()
         return await super().read(start, length, buffer, at, demand=demand)
 
@@ -260,19 +240,20 @@ class FakeNamespace:
         self,
         path: str,
         *,
-        head: int = 0,
+        prefill: int = 0,
         known: FileAttr | None = None,
         on_break: Callable[[], None] | None = None,
-    ) -> OpenFile:
+    ) -> tuple[OpenFile, memoryview | None]:
         node = await self._node("open", path)
         file = OpenFile(self, node, path)
-        if head:
-            file.take_head(memoryview(node.content[:head]))
         self.open_handles.append(file)
-        return file
+        data = memoryview(node.content[:prefill])
+        return file, data if prefill and len(data) == node.attr.size else None
 
-    def open_later(self, path, attr, head, opened) -> LaterFile:
-        file = LaterFile(self, self.tree.get(path) or Node(attr), path, head, opened)
+    def open_deferred(
+        self, path: str, attr: FileAttr, opened: Callable[[FileAttr], None]
+    ) -> DeferredFile:
+        file = DeferredFile(self, self.tree.get(path) or Node(attr), path, opened)
         file.attr = attr
         self.open_handles.append(file)
         return file

@@ -8,6 +8,7 @@ import trio.testing
 
 from netfsfuse.errors import IsADirectory, Stale
 from netfsfuse.vfs.inodes.inodes import DROPPED_AFTER
+from netfsfuse.vfs.ops import SMALL
 from tests.vfs.fakes import NOW, Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock
@@ -72,17 +73,34 @@ async def test_a_read_by_somebody_else_changes_nothing(autojump_clock: Clock) ->
 
 
 async def test_handles_of_one_file_share_one_content(autojump_clock: Clock) -> None:
-    async with mounted(tree()) as vfs:
+    large = bytes(SMALL + 1)
+    async with mounted({"f": Node(file_attr(11, len(large)), large)}) as vfs:
         await vfs.lookup("f")
         first, second = await vfs.fs.open(11), await vfs.fs.open(11)
-        assert bytes(await vfs.fs.read(first.fh, 0, 3)) == b"one"
-        assert bytes(await vfs.fs.read(second.fh, 0, 3)) == b"one"
+        assert bytes(await vfs.fs.read(first.fh, 0, 3)) == large[:3]
+        assert bytes(await vfs.fs.read(second.fh, 0, 3)) == large[:3]
         assert vfs.names.count("read") + vfs.names.count("fetch") <= 2  # one of each open at most
         assert len(vfs.cache.acquired) == 1
         await vfs.fs.release(first.fh)
         assert vfs.cache.closed == 0
         await vfs.fs.release(second.fh)
         assert vfs.cache.closed == 1
+
+
+async def test_handles_of_a_small_file_share_what_came_with_its_open(autojump_clock: Clock) -> None:
+    """Also one that was opened without bytes. No cache object is opened, and reads are counted."""
+    async with mounted(tree()) as vfs:
+        await vfs.lookup("f")
+        first, second = await vfs.fs.open(11), await vfs.fs.open(11)
+        assert vfs.names.count("open") == 2
+        await vfs.fs.release(first.fh)
+        assert bytes(await vfs.fs.read(second.fh, 1, 10)) == b"ne"
+        assert (vfs.names.count("read"), vfs.cache.acquired) == (0, [])
+        assert vfs.cache.kept == {"f": (vfs.names.tree["f"].attr, b"one")}
+        assert (vfs.stats.application.reads, vfs.stats.application.bytes) == (1, 2)
+        await vfs.fs.release(second.fh)
+        assert vfs.contents._slots == {}
+        assert vfs.cache.used == ["f", "f"]
 
 
 @pytest.mark.parametrize("how", ["open", "getattr", "lookup", "listing"])

@@ -11,14 +11,17 @@ import trio.testing
 
 from netfsfuse.errors import AccessDenied, Disconnected, Locked, Stale
 from netfsfuse.vfs.files.holding import HELD_AFTER
+from netfsfuse.vfs.prefetch.prefetch import Fetch
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock
 
 
 @asynccontextmanager
-async def opened_from_memory(*, times: int = 1) -> AsyncIterator[tuple[Vfs, int]]:
-    """A small file that is opened without a message."""
+async def opened_from_memory(
+    *, times: int = 1, at_hand: bool = False
+) -> AsyncIterator[tuple[Vfs, int]]:
+    """A small file that is opened without a message; ``at_hand``: with its bytes."""
     tree = {"d": Node(dir_attr(10)), "d/f": Node(file_attr(11, 3), b"old")}
     async with mounted(tree, watching=True) as vfs:
         d = await vfs.lookup("d")
@@ -26,6 +29,11 @@ async def opened_from_memory(*, times: int = 1) -> AsyncIterator[tuple[Vfs, int]
         await vfs.content(11)
         await trio.sleep(2.5)
         await vfs.fs.getattr(11)
+        if at_hand:
+            fetch = Fetch(d, "f", vfs.names.tree["d/f"].attr, trio.current_time())
+            fetch.head = memoryview(b"old")
+            fetch.done.set()
+            vfs.fs._ahead._fetches[10, "f"] = fetch
         vfs.names.asked.clear()
         opened = [await vfs.fs.open(11) for _ in range(times)]
         assert vfs.names.asked == []
@@ -69,6 +77,22 @@ async def test_a_file_lost_before_it_was_held_is_what_it_was(
         assert (await vfs.fs.getattr(11)).attr.size == 3
         with pytest.raises(Stale):
             await vfs.fs.read(fh, 0, 100)  # no byte of it was at hand
+
+
+@pytest.mark.parametrize("there", [None, Node(file_attr(11, 5, age=1, born=1), b"given")])
+async def test_a_lost_file_that_came_with_its_open_is_read_on(
+    there: Node | None, autojump_clock: Clock
+) -> None:
+    """Its own bytes are at hand, whatever is at its path now."""
+    async with opened_from_memory(at_hand=True) as (vfs, fh):
+        del vfs.names.tree["d/f"]
+        if there is not None:
+            vfs.names.tree["d/f"] = there
+        await trio.sleep(40)
+        assert vfs.names.count("open") == 1  # to be held, which failed
+        for start in range(4):
+            assert bytes(await vfs.fs.read(fh, start, 100)) == b"old"[start:]
+        assert vfs.names.count("read") == 0
 
 
 async def test_a_file_that_another_client_does_not_share_is_what_it_was(

@@ -8,7 +8,7 @@ import pytest
 
 from netfsfuse.fscache.io import CachedFile, FsCache
 from netfsfuse.netfs import ops as netfs_ops
-from netfsfuse.smb.share.deferred import LaterFile
+from netfsfuse.smb.share.deferred import DeferredFile
 from netfsfuse.smb.share.directory import SmbListing
 from netfsfuse.smb.share.file import SmbFile
 from netfsfuse.smb.share.namespace import SmbNamespace
@@ -24,7 +24,7 @@ from tests.vfs import fakes
         (SmbListing, ops.Listing),
         (fakes.Listing, ops.Listing),
         (SmbFile, ops.OpenFile),
-        (LaterFile, ops.OpenFile),
+        (DeferredFile, ops.OpenFile),
         (fakes.OpenFile, ops.OpenFile),
         (FsCache, contents.CacheOps),
         (fakes.FakeCache, contents.CacheOps),

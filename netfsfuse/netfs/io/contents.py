@@ -26,7 +26,8 @@ class Contents:
     """State of one file under one coherency record, shared by all its handles.
 
     ``i_size`` changes by :meth:`resize` alone. ``cache``: the cache object as long as it may be
-    asked and written. ``readers``: open handles. Tasks of the service nursery that work for
+    asked and written. ``prefill``: all ``i_size`` bytes, where they came with the open; then no
+    other source is asked. ``readers``: open handles. Tasks of the service nursery that work for
     this file are counted by ``begin``/``end``.
     """
 
@@ -42,6 +43,7 @@ class Contents:
     ) -> None:
         self.i_size = i_size
         self.cache = cache
+        self.prefill: memoryview | None = None
         self.debug_name = debug_name
         self.mapping = Mapping(pool)
         self.occupancy = OccupancyMap()
@@ -75,6 +77,7 @@ class Contents:
             self.mapping.detach_from(min(i_size, self.i_size) // CACHE_BLOCK)
             self.i_size = i_size
             self.cache = None
+            self.prefill = None
 
     def stored_hint(self) -> Callable[[int], bool] | None:
         """For slicing: tells of a block whether to ask the cache for it; None: do not ask."""

@@ -4,7 +4,8 @@ expand and slice -> issue -> collect -> answer; storing follows behind (``copy_t
 
 What a read costs. Fully in memory (the usual case for a sequential reader, whose data was read
 ahead): no task, no event, no checkpoint, no copy; one dictionary look-up, the window's arithmetic,
-one ``memoryview`` with its finalizer. There is no checkpoint on purpose: the caller's reply to the
+one ``memoryview`` with its finalizer. What came with the open (a small file, *prefilled*) costs a
+slice. There is no checkpoint on purpose: the caller's reply to the
 kernel is one. In flight: one wake-up. Cold: one task and one buffer for each subrequest. Cached:
 the thread hop of the cache besides. A copy of the payload is made only when the answer lies in
 more than one buffer; it is counted in ``stats.application.joined``.
@@ -57,7 +58,7 @@ class NetfsFile:
         self._issuer = issuer
         self._file = file
         self._outstanding = Outstanding()
-        self._ahead = FetchAhead(contents, issuer, file, self._outstanding)
+        self._begun: FetchAhead | None = None  # a file that came with its open needs none
         self._closed = False
 
     async def read(self, start: int, size: int) -> Answer:
@@ -76,13 +77,16 @@ class NetfsFile:
             answer = await read_through(self._issuer, self._file, start, size)
         elif start >= end:
             answer = b""
+        elif (prefill := contents.prefill) is not None:
+            answer = prefill[start:end]
         else:
-            ahead = self._ahead.on_read(start, end - start, trio.current_time())
+            fetch_ahead = self._ahead
+            ahead = fetch_ahead.on_read(start, end - start, trio.current_time())
             folio = contents.mapping.find(start // CACHE_BLOCK)
             if folio is not None and folio.state is not FolioState.FILLING and end <= folio.end:
-                answer = self._lend(folio, start, end, self._ahead.runs_on)
+                answer = self._lend(folio, start, end, fetch_ahead.runs_on)
                 if ahead.wanted:
-                    self._issuer.start(contents, self._ahead.plan(ahead, end))
+                    self._issuer.start(contents, fetch_ahead.plan(ahead, end))
             elif folio is None and self._is_lone(end - start):
                 answer = await read_through(self._issuer, self._file, start, end - start)
             else:
@@ -91,6 +95,19 @@ class NetfsFile:
         application.reads += 1
         application.bytes += len(answer)
         return answer
+
+    @property
+    def _ahead(self) -> FetchAhead:
+        ahead = self._begun
+        if ahead is None:
+            ahead = FetchAhead(self._contents, self._issuer, self._file, self._outstanding)
+            self._begun = ahead
+        return ahead
+
+    @property
+    def closes_at_once(self) -> bool:
+        """Whether :meth:`aclose` would wait for nothing."""
+        return not self._outstanding.subrequests
 
     async def aclose(self) -> None:
         """Drop readahead that was not sent and that no reader waits for; wait for what was sent.
@@ -102,7 +119,8 @@ class NetfsFile:
         if not self._closed:
             self._closed = True
             self._contents.readers -= 1
-        self._ahead.close()
+        if self._begun is not None:
+            self._begun.close()
         for sub in list(self._outstanding.subrequests):
             if sub.source is Source.CACHE:
                 sub.keep_to_cache()

@@ -1,13 +1,11 @@
-"""A file that is opened on the server when somebody reads what is not at hand, or when it is to be
-held: vfs's OpenFile.
+"""A file that is opened on the server when it is read, or when it is to be held: vfs's OpenFile.
 
-Its beginning may be at hand, from what was fetched ahead or stored. Such a file costs the server no
-handle, and us no message when it is closed.
+Such a file costs the server no handle, and us no message when it is closed.
 
 Without a handle nothing keeps the server from giving the number of a deleted file to a new one. So
 the file that is found at the path is taken for this one only if it has not changed since, or was
-made at the same time: else this one is *lost*. What is at hand of it can be read on; the rest is
-Stale for good. Once it is open on the server it goes on as what it is, whatever becomes of it.
+made at the same time: else this one is *lost*, and Stale for good. Once it is open on the server it
+goes on as what it is, whatever becomes of it.
 """
 
 from __future__ import annotations
@@ -25,21 +23,20 @@ from netfsfuse.smb.share.openfiles import OpenFiles
 from netfsfuse.types import FileAttr, coherency_of, same_content
 
 
-class LaterFile:
-    """See the module, and ``Namespace.open_later``. ``name`` is the server's path."""
+class DeferredFile:
+    """The file ``name``, a server's path, known to be ``attr``. ``opened`` is told what the server
+    found if it has changed."""
 
     def __init__(
         self,
         files: OpenFiles,
         name: str,
         attr: FileAttr,
-        head: memoryview | None,
         opened: Callable[[FileAttr], None],
     ) -> None:
         self.attr = attr
         self._files = files
         self._name = name
-        self._head = head
         self._opened = opened
         self._file: SmbFile | None = None
         self._lost = False
@@ -66,28 +63,9 @@ class LaterFile:
     async def read(
         self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
     ) -> int:
-        """See ``ServerFile.read``. One copy where the bytes are at hand."""
-        head = self._head
-        if head is not None and start + length <= len(head):
-            buffer.payload[at : at + length] = head[start : start + length]
-            return length
+        """See ``ServerFile.read``."""
         file = self._file or await self._open()
         return await file.read(start, length, buffer, at, demand=demand)
-
-    @property
-    def whole(self) -> memoryview | None:
-        """See ``OpenFile.whole``."""
-        head = self._head
-        return head if head is not None and len(head) == self.attr.size else None
-
-    def take_head(self, head: memoryview) -> None:
-        """See ``OpenFile.take_head``."""
-        self._head = head
-
-    def drop_head(self) -> None:
-        """See ``OpenFile.drop_head``. A lost file cannot be asked, and has not changed."""
-        if not self._lost:
-            self._head = None
 
     async def hold(self) -> None:
         """See ``OpenFile.hold``."""
@@ -136,14 +114,12 @@ class LaterFile:
             self._lost = True
             return
         if not unchanged:
-            self._head = None
             self._opened(now)
         self.attr = now
 
     async def aclose(self) -> None:
-        """See ``OpenFile.aclose``. Whoever is opening it closes what he gets."""
+        """See ``OpenFile.aclose``. A task that is opening it closes what it gets."""
         self._closed = True
-        self._head = None
         file, self._file = self._file, None
         if file is not None:
             await file.aclose()

@@ -158,7 +158,7 @@ class SmbFile:
 
     @property
     def whole(self) -> memoryview | None:
-        """See ``OpenFile.whole``."""
+        """All of the file as ``attr`` describes it, where that came with the handle's open."""
         head = self._handle.head
         is_whole = head is not None and len(head) == self.attr.size
         return head if is_whole and self.attr == self._handle.attr else None
@@ -175,14 +175,6 @@ class SmbFile:
 
     async def hold(self) -> None:
         """See ``OpenFile.hold``."""
-
-    def take_head(self, head: memoryview) -> None:
-        """See ``OpenFile.take_head``."""
-        self._handle.head = head
-
-    def drop_head(self) -> None:
-        """See ``OpenFile.drop_head``. Whoever shares the handle loses it as well."""
-        self._handle.head = None
 
     async def query(self) -> FileAttr:
         """Attributes of the open file itself. Raises Stale when it cannot be reached any more."""

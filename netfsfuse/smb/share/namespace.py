@@ -10,7 +10,7 @@ from netfsfuse.smb.connection.exchange import Reply, Request
 from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share import compound
-from netfsfuse.smb.share.deferred import LaterFile
+from netfsfuse.smb.share.deferred import DeferredFile
 from netfsfuse.smb.share.directory import SmbListing
 from netfsfuse.smb.share.file import SmbFile
 from netfsfuse.smb.share.handle import READ_ACCESS
@@ -122,23 +122,20 @@ class SmbNamespace:
         self,
         path: str,
         *,
-        head: int = 0,
+        prefill: int = 0,
         known: FileAttr | None = None,
         on_break: Callable[[], None] | None = None,
-    ) -> SmbFile:
+    ) -> tuple[SmbFile, memoryview | None]:
         """See ``Namespace.open``."""
         name = self._server_path(path)
-        return await self._files.open(name, head=head, known=known, on_break=on_break)
+        file = await self._files.open(name, head=prefill, known=known, on_break=on_break)
+        return file, file.whole
 
-    def open_later(
-        self,
-        path: str,
-        attr: FileAttr,
-        head: memoryview | None,
-        opened: Callable[[FileAttr], None],
-    ) -> LaterFile:
-        """See ``Namespace.open_later``."""
-        return LaterFile(self._files, self._server_path(path), attr, head, opened)
+    def open_deferred(
+        self, path: str, attr: FileAttr, opened: Callable[[FileAttr], None]
+    ) -> DeferredFile:
+        """See ``Namespace.open_deferred``."""
+        return DeferredFile(self._files, self._server_path(path), attr, opened)
 
     async def fetch(self, path: str, size: int) -> tuple[FileAttr, memoryview] | None:
         """See ``Namespace.fetch``."""

@@ -3,8 +3,8 @@ Raises ``NetfsError`` only.
 
 How a file is opened is in ``opening.py``. The directory of a file that is opened is watched from
 then on, so that the next open may come from memory. What is at hand is all of a small file mostly:
-then reads are answered from that memory, and the file's content in ``netfs`` and on disk is not
-opened at all; it is stored whole, behind the reader.
+it prefills the file's content in ``netfs``, so that no object is opened on disk; it is stored
+whole, behind the reader.
 
 An open file goes on as what it was, whatever its path leads to: it is asked by its handle.
 """
@@ -17,7 +17,6 @@ import trio
 
 from netfsfuse.errors import IsADirectory, NotFound, Shrunk, Stale
 from netfsfuse.netfs import NetfsFile
-from netfsfuse.stats import ApplicationStats
 from netfsfuse.types import FileKind, same_content
 from netfsfuse.types import coherency_of as record_of
 from netfsfuse.vfs.contents import Contents
@@ -51,7 +50,6 @@ class Files:
         evidence: Evidence,
         openings: Openings,
         holding: Holding,
-        stats: ApplicationStats,
         *,
         keeping: bool,
     ) -> None:
@@ -62,7 +60,6 @@ class Files:
         self._handles = evidence.handles
         self._openings = openings
         self._holding = holding
-        self._stats = stats
         self._keeping = keeping
 
     async def open(self, number: int, *, direct: bool) -> Opened:
@@ -81,13 +78,15 @@ class Files:
             if found.as_of is not None:
                 inode.linked = file.is_followed
                 await self._names.accept(inode, file.attr, found.as_of, final=True)
-            if found.new and (whole := file.whole) is not None:
-                await self._contents.cache.keep(file.attr, inode.path, whole)
+            if found.new and found.data is not None:
+                await self._contents.cache.keep(file.attr, inode.path, found.data)
             settled = self._keeping and (
                 found.settled or self._openings.is_settled(inode, file.attr)
             )
             handle = FileHandle(inode, file, settled, direct or not self._keeping, inode.generation)
-            if found.is_read:
+            if found.data is not None and settled and self._is_current(handle):
+                self._begin_at_hand(handle, found.data)
+            elif found.is_read:
                 await self._begin_reading(handle)
         except BaseException:
             await file.aclose()
@@ -105,13 +104,18 @@ class Files:
             self._holding.add(file)
         return Opened(self._handles.add(handle), keep, before != record_of(file.attr))
 
+    def _begin_at_hand(self, handle: FileHandle, data: memoryview) -> None:
+        """As ``_begin_reading``, with all of the file at hand."""
+        inode, file = handle.inode, handle.file
+        content = self._contents.prefilled(inode.number, file.attr, inode.path, data)
+        handle.content, handle.reader = content, content.netfs.open(file)
+
     async def _begin_reading(self, handle: FileHandle) -> NetfsFile:
         """Open the content behind the handle."""
         async with handle.lock:
             if handle.reader is None:
                 inode, file = handle.inode, handle.file
                 if not self._keeping or not self._is_current(handle):
-                    file.drop_head()
                     content = self._contents.stale(file.attr, inode.path)
                 else:
                     content = await self._contents.acquire(
@@ -140,24 +144,11 @@ class Files:
             largest = max(stated, handle.inode.attr.size)
             return is_sound_end(start, size, got, largest, direct=handle.direct)
 
-        reader = handle.reader
-        if reader is None:
-            whole = handle.file.whole
-            if whole is not None and self._is_current(handle):
-                answer: memoryview | bytes = whole[start : start + size]
-                if ends_well(len(answer)):
-                    self._stats.reads += 1
-                    self._stats.bytes += len(answer)
-                    return answer
-            reader = await self._begin_reading(handle)
-        content = handle.content
-        assert content is not None
-        if content.netfs.retired:
-            handle.file.drop_head()
+        reader = handle.reader or await self._begin_reading(handle)
         answer = await reader.read(start, size)
         if not ends_well(len(answer)):
-            content.netfs.retire()
-            handle.file.drop_head()
+            assert handle.content is not None
+            handle.content.netfs.retire()
             answer = await reader.read(start, size)
         if not ends_well(len(answer)):
             handle.inode.attr_until = 0.0
@@ -169,7 +160,7 @@ class Files:
         """Close a handle that was taken out of the table."""
         self._holding.discard(handle.file)
         self._handles.closed(handle)
-        if handle.content is None:
+        if handle.content is None or handle.content.netfs.prefill is not None:
             self._contents.cache.use(handle.file.attr, handle.inode.path)
         try:
             if handle.reader is not None:

@@ -16,12 +16,12 @@ from netfsfuse.vfs.ops import OpenFile
 
 @dataclass(slots=True, eq=False)
 class FileHandle:
-    """One open(2) of a file: the server's handle, and once it is read beyond what came with the
-    open its reader and the content that it shares.
+    """One open(2) of a file: the server's handle, its reader, and the content that it shares. A
+    file of which nothing was at hand when it was opened may get the latter two when it is read.
 
-    ``generation``: the inode's when it was opened, see ``Inode``. ``settled``: what is read may be
-    kept. ``direct``: it was opened with O_DIRECT, so that answers
-    go past the kernel's pages. ``lock``: one reader begins.
+    ``generation``: the inode's when it was opened. ``settled``: what is read may be kept.
+    ``direct``: it was opened with O_DIRECT, so that answers go past the kernel's pages. ``lock``:
+    one reader begins.
     """
 
     inode: Inode
@@ -36,7 +36,12 @@ class FileHandle:
     @property
     def closes_at_once(self) -> bool:
         """Whether closing it waits for nothing, neither for the server nor for what it reads."""
-        return self.reader is None and self.file.closes_at_once
+        reader, content = self.reader, self.content
+        return (
+            self.file.closes_at_once
+            and (reader is None or reader.closes_at_once)
+            and (content is None or content.netfs.closes_at_once)
+        )
 
 
 class FileHandles:

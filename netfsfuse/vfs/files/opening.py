@@ -78,12 +78,14 @@ class Found:
 
     ``as_of``: when the server was asked for the file's attributes (trio clock); None: they are not
     newer than what is known. ``settled``: they were found to be, when the server was asked.
-    ``new``: its bytes are not in the disk cache yet. ``is_read``: its content is to be opened with
-    it, for a file opened so is seldom closed before it is read."""
+    ``data``: all of it as its ``attr`` says, where that is at hand; ``new``: the disk cache has not
+    got that yet. ``is_read``: its content is to be opened with it, for a file opened so is seldom
+    closed before it is read."""
 
     file: OpenFile
     as_of: float | None = None
     settled: bool = False
+    data: memoryview | None = None
     new: bool = False
     is_read: bool = False
 
@@ -135,18 +137,19 @@ class Openings:
         return await self._open(inode)
 
     def _ahead(self, inode: Inode, fetched: Fetch) -> Found:
-        file = self._later(inode, fetched.attr, fetched.head)
-        return Found(file, fetched.asked, settled=True, new=not fetched.stored)
+        file, data = self._deferred(inode, fetched.attr), _all_of(fetched.attr, fetched.head)
+        return Found(file, fetched.asked, settled=True, data=data, new=not fetched.stored)
 
     def _memory(self, inode: Inode, fetched: Fetch | None) -> Found:
         """With the bytes, where the disk cache had them."""
         same = fetched is not None and fetched.attr == inode.attr
         head = fetched.head if fetched is not None and same else None
-        return Found(self._later(inode, inode.attr, head), settled=True)
+        file, data = self._deferred(inode, inode.attr), _all_of(inode.attr, head)
+        return Found(file, settled=True, data=data)
 
     async def _open(self, inode: Inode) -> Found:
         asked = trio.current_time()
-        file = await self._namespace.open(inode.path, on_break=self._on_break(inode))
+        file, _ = await self._namespace.open(inode.path, on_break=self._on_break(inode))
         return Found(file, asked, is_read=True)
 
     async def _fetch(self, inode: Inode, *, known: FileAttr | None) -> Found:
@@ -160,23 +163,23 @@ class Openings:
         if wanted:
             (stored,) = await self._contents.cache.recall([(before, path)])
         asked = trio.current_time()
-        file = await self._namespace.open(
+        file, data = await self._namespace.open(
             path,
-            head=SMALL if wanted and stored is None else 0,
+            prefill=SMALL if wanted and stored is None else 0,
             known=known,
             on_break=self._on_break(inode),
         )
-        if file.asked < asked:
-            return Found(file)
-        if not self.is_settled(inode, file.attr, asked):
-            file.drop_head()
-            return Found(file, asked, is_read=True)
-        is_new = file.whole is not None
-        if stored is not None and same_content(record_of(before), file.attr):
-            file.take_head(stored)
+        is_shared = file.asked < asked
+        if not self.is_settled(inode, file.attr, file.asked if is_shared else asked):
+            return Found(file) if is_shared else Found(file, asked, is_read=True)
+        new = data is not None and not is_shared
+        if data is None and stored is not None and same_content(record_of(before), file.attr):
+            data = _all_of(file.attr, stored)
         elif not file.attr.size:
-            file.take_head(memoryview(b""))
-        return Found(file, asked, settled=True, new=is_new, is_read=not is_small)
+            data = memoryview(b"")
+        if is_shared:
+            return Found(file, data=data)
+        return Found(file, asked, settled=True, data=data, new=new, is_read=not is_small)
 
     def _on_break(self, inode: Inode) -> Callable[[], None]:
         def broken() -> None:
@@ -187,14 +190,14 @@ class Openings:
 
         return broken
 
-    def _later(self, inode: Inode, attr: FileAttr, head: memoryview | None) -> OpenFile:
+    def _deferred(self, inode: Inode, attr: FileAttr) -> OpenFile:
         def opened(now: FileAttr) -> None:
             """It was opened on the server after all, as ``now``."""
             if not same_content(record_of(inode.attr), now):
                 inode.attr_until = 0.0
                 self._contents.retire(inode.number)
 
-        return self._namespace.open_later(inode.path, attr, head, opened)
+        return self._namespace.open_deferred(inode.path, attr, opened)
 
     def is_settled(self, inode: Inode, attr: FileAttr, asked: float | None = None) -> bool:
         """Whether the file, found as ``attr``, had been left alone for a while when the server was
@@ -210,3 +213,8 @@ class Openings:
         elif inode.same_since < math.inf:
             sight = Sight(moved=now - inode.known_at)
         return is_settled(attr, self._namespace.server_time(), sight, ago=now - then)
+
+
+def _all_of(attr: FileAttr, head: memoryview | None) -> memoryview | None:
+    """``head`` if it is all of the file."""
+    return head if head is not None and len(head) == attr.size else None
