@@ -13,8 +13,9 @@ Use::
 Layers, each importing only those before it: ``errors``, ``key``, ``coherency``, ``contentmap``,
 ``extents``, ``generation``, ``limits``, ``recency``, ``verified``, ``faults`` (pure), ``backing``
 (the syscalls), ``turn`` (locks), ``datafile``, ``space`` (how much is taken), ``object`` (one
-file), ``graveyard``, ``folder`` and ``volume`` (a directory of them), ``walk`` (all of them),
-``probe`` and ``cache`` (the bound directory), ``cull``; and the administrator's in ``admin``.
+file), ``graveyard``, ``folder``, ``charge`` and ``volume`` (a directory of them), ``walk`` (all of
+them), ``probe`` and ``cache`` (the bound directory), ``cull``; and the administrator's in
+``admin``.
 
 Any number of processes of one user may bind a directory at once; ``folder.py`` says how they keep
 out of each other's way. Whoever binds it should let a :class:`Culler` work now and then, and call

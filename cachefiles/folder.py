@@ -132,7 +132,7 @@ class Folder:
             made.append(self._create(path, doomed))
             self._filesystem.lock(made[0], shared=True)
             self._filesystem.set_xattr(made[0], HEADER_XATTR, header.encode(generation))
-            self.describe(made[0], label)
+            self._label(made[0], label)
             if pinned:
                 self._filesystem.set_xattr(made[0], PINNED_XATTR, b"1")
             made.append(self._create(path + MAP_SUFFIX, doomed))
@@ -159,10 +159,15 @@ class Folder:
         """Note where the file is on its share, if that is not noted yet. Never raises."""
         if not label:
             return
-        with suppress(OSError):  # only people read it
-            label = label[-PATH_MAX:]
-            if self._filesystem.get_xattr(data, PATH_XATTR) != label:
-                self._filesystem.set_xattr(data, PATH_XATTR, label)
+        with suppress(OSError):
+            if self._filesystem.get_xattr(data, PATH_XATTR) != label[-PATH_MAX:]:
+                self._label(data, label)
+
+    def _label(self, data: int, label: bytes) -> None:
+        """Note where a file is on its share. Never raises: only people read it."""
+        if label:
+            with suppress(OSError):
+                self._filesystem.set_xattr(data, PATH_XATTR, label[-PATH_MAX:])
 
     def is_pinned(self, data: int) -> bool:
         """Whether the backing file must not be culled."""

@@ -36,6 +36,7 @@ from cachefiles.extents import Extent
 HEADER_XATTR = coherency.RECORD_XATTR
 
 _TAIL = struct.Struct("<QQ")
+_DRAWN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,23 @@ class Generation:
         return seed_of(volume_key, object_key, self.number)
 
 
-def begin(record: Record) -> Generation:
-    """A generation that there has not been yet. ``ValueError`` for a record that does not fit."""
+class Numbers:
+    """Draws generation numbers, many with one system call: one a file costs a store of 4 KiB a
+    fifteenth of its calls. Not for two threads at once, nor across a fork."""
+
+    def __init__(self) -> None:
+        self._drawn: list[int] = []
+
+    def begin(self, record: Record) -> Generation:
+        """A generation that there has not been yet."""
+        if not self._drawn:
+            self._drawn += struct.unpack(f"<{_DRAWN}Q", secrets.token_bytes(8 * _DRAWN))
+        return Generation(self._drawn.pop(), record)
+
+
+def check(record: Record) -> None:
+    """``ValueError`` for a record that does not fit."""
     coherency.encode(record)
-    return Generation(secrets.randbits(64), record)
 
 
 def encode(generation: Generation) -> bytes:

@@ -21,7 +21,8 @@ Syscalls, small ones in the page cache: opening an existing object 8 (flock twic
 getxattr twice, flock, fstat, open the map, utimensat); opening an absent one 3. Occupancy of 32
 MiB: a read of 4 KiB and 2 lseeks for each run of data, none where the map is empty. 1 MiB read: a
 read of 128 bytes, 1 preadv and 2 fstats. 1 MiB write: 1 pwritev and 1 pwrite of 128 bytes; now and
-then an fstat, and 5 calls to charge the next batch; the first write of an object 8 more. (Each call
+then an fstat, and 5 calls to charge the next batch; the first write of an object 9 more, 7 where
+it was opened to be stored. (Each call
 gives the interpreter's lock away, and getting it back from a busy loop takes longer than the call:
 four more in a write cost a tenth of the rate of a cold read.) The first direct transfer opens the
 data file once more (``datafile.py``).
@@ -276,10 +277,12 @@ class Object:
         self._release(self)
 
     def attach(self, files: Files, generation: Generation) -> None:
-        """For the volume: use ``files``, which hold ``generation``, from now on."""
+        """For the volume, under the directory's lock, so that they are not buried: use ``files``,
+        which hold ``generation``, from now on."""
         with self._lock:
             self.generation = generation
             self._files = files
+            self._name_checked = time.monotonic()
 
     def retire(self) -> None:
         """For the volume: this generation is over. Descriptors go when the last call is out."""

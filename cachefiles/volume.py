@@ -26,16 +26,16 @@ from dataclasses import dataclass, replace
 from threading import Lock
 
 from cachefiles.backing import Filesystem
+from cachefiles.charge import Charge
 from cachefiles.coherency import Record
 from cachefiles.datafile import DataFile
 from cachefiles.errors import CacheError, translated
 from cachefiles.extents import Extent
 from cachefiles.folder import Doomed, Folder, Gone, Stored
-from cachefiles.generation import Generation, begin, encode
+from cachefiles.generation import Generation, Numbers, check, encode
 from cachefiles.graveyard import Graveyard
 from cachefiles.key import identity, object_path
 from cachefiles.object import Files, Object, Verify
-from cachefiles.space import OBJECT_BYTES
 
 _SYNCED_SINGLY = 16
 """Open objects; two calls each."""
@@ -87,6 +87,7 @@ class Volume:
         self._closed = False
         self._lock = Lock()
         self._live: dict[str, _Live] = {}
+        self._numbers = Numbers()
         self._left_unsynced = False
 
     def open(
@@ -97,17 +98,20 @@ class Volume:
         matches: Matches | None = None,
         *,
         label: bytes = b"",
+        making: bool = False,
     ) -> tuple[Object, Found]:
         """The object ``key`` in the generation (``size`` bytes, ``coherency``).
 
         ``matches`` decides whether stored coherency bytes stand for the same content; by default
         they must be equal. Where they match, the stored record stays as it is. ``label``: where the
-        file is on its share, for listings. Every call needs one ``Object.close``. Raises
-        ``CacheError``; then nothing is open, and nothing stale used. ``ValueError``: the record
-        would not fit, or the size is impossible.
+        file is on its share, for listings. ``making``: the caller is about to store, so the files
+        are made at once where none fit, under the locks of the look-up; without room for them the
+        object is as it would be. Every call needs one ``Object.close``. Raises ``CacheError``; then
+        nothing is open, and nothing stale used. ``ValueError``: the record would not fit, or the
+        size is impossible.
         """
         record = Record(identity(self.key, key), size, coherency, key)
-        begins = begin(record)
+        check(record)
         path = object_path(key)
 
         def fits(known: Record) -> bool:
@@ -115,10 +119,15 @@ class Volume:
                 return False
             return known.coherency == coherency if matches is None else matches(known.coherency)
 
+        charge = Charge(self._space)
         doomed = Doomed()
         try:
+            if making:  # before the locks: this may wait for a disk
+                with translated("making a cached file"):
+                    charge.take()
             with self._lock, translated("opening a cached file"):
                 self._require_open()
+                asked = _Asked(key, path, self._numbers.begin(record), fits, label)
                 with self._folder.alone():
                     joined = self._join(path, fits, doomed)
                     if joined is not None:
@@ -127,10 +136,13 @@ class Volume:
                     if old is not None:
                         old.object.retire()
                     stored = self._folder.find(path, fits, doomed)
-                asked = _Asked(key, path, begins, fits, label)
-                opened, found = self._add(asked, stored)
+                    made = None
+                    if isinstance(stored, Gone) and charge.taken:
+                        made = self._make(asked, doomed, charge, pinned=stored.pinned)
+                opened, found = self._add(asked, stored, made)
                 return opened, found if old is None or found is Found.STORED else Found.REPLACED
         finally:
+            charge.settle(doomed)
             self._folder.put_away(doomed)
 
     def holds(self, key: bytes) -> bool:
@@ -191,7 +203,9 @@ class Volume:
         live.users += 1
         return live.object
 
-    def _add(self, asked: _Asked, stored: Stored | Gone) -> tuple[Object, Found]:
+    def _add(
+        self, asked: _Asked, stored: Stored | Gone, made: Stored | None
+    ) -> tuple[Object, Found]:
         files, generation, pinned = None, asked.begins, False
         if isinstance(stored, Stored):
             found = Found.STORED
@@ -201,6 +215,8 @@ class Volume:
         else:
             found = Found.REPLACED if stored.replaced else Found.NOTHING
             pinned = stored.pinned
+            if made is not None:
+                files = self._files(asked.key, made)
         return self._put(asked, generation, files, pinned=pinned), found
 
     def _put(
@@ -267,38 +283,40 @@ class Volume:
         if user.retired or user.has_files:
             return
         self._require_open()
-        with translated("making a cached file"):  # before the locks: this may wait for a disk
-            if not self._space.take(OBJECT_BYTES):
-                return
-        made = False
+        charge = Charge(self._space)
         try:
+            with translated("making a cached file"):  # before the locks: this may wait for a disk
+                if not charge.take():
+                    return
             with self._lock, translated("making a cached file"):
                 live = next((each for each in self._live.values() if each.object is user), None)
                 if user.retired or user.has_files or live is None:
                     return
                 self._require_open()
                 with self._folder.alone():
-                    stored, made = self._find_or_make(live, doomed)
+                    stored = self._find_or_make(live, doomed, charge)
                 if stored is not None:
                     user.attach(self._files(live.asked.key, stored), stored.generation)
         finally:
-            if not made and not doomed.half_made:
-                self._space.give_back(OBJECT_BYTES)
+            charge.settle(doomed)
             self._folder.put_away(doomed)
 
-    def _find_or_make(self, live: _Live, doomed: Doomed) -> tuple[Stored | None, bool]:
-        """The files, and whether they were made; none where the object's generation is over."""
+    def _find_or_make(self, live: _Live, doomed: Doomed, charge: Charge) -> Stored | None:
+        """The files; None where the object's generation is over."""
         asked = live.asked
         stored = self._folder.find(asked.path, asked.fits, doomed, keep=True)
         if isinstance(stored, Stored):
-            return stored, False
+            return stored
         if stored.kept:  # somebody opened a newer generation since
             del self._live[asked.path]
             live.object.retire()
-            return None, False
-        pinned = live.pinned or stored.pinned
+            return None
+        return self._make(asked, doomed, charge, pinned=live.pinned or stored.pinned)
+
+    def _make(self, asked: _Asked, doomed: Doomed, charge: Charge, *, pinned: bool) -> Stored:
         made = self._folder.make(asked.path, asked.begins, asked.label, doomed, pinned=pinned)
-        return Stored(*made, asked.begins), True
+        charge.spent = True
+        return Stored(*made, asked.begins)
 
     def _invalidate(self, path: str, user: Object) -> None:
         doomed = Doomed()

@@ -44,10 +44,14 @@ class WholeFile:
         known = cookie.coherency_from(stored)
         return known is not None and same_content(known, self.attr)
 
-    def open(self, volume: cachefiles.Volume) -> tuple[cachefiles.Object, cachefiles.Found]:
-        """Its object; close it. Raises ``CacheError``."""
+    def open(
+        self, volume: cachefiles.Volume, *, making: bool = False
+    ) -> tuple[cachefiles.Object, cachefiles.Found]:
+        """Its object; close it. ``making``: it is about to be stored. Raises ``CacheError``."""
         record = cookie.coherency_bytes(self.attr)
-        return volume.open(self.key, self.attr.size, record, self.matches, label=self.label)
+        return volume.open(
+            self.key, self.attr.size, record, self.matches, label=self.label, making=making
+        )
 
 
 class Owner(Protocol):
@@ -159,7 +163,7 @@ class WholeFiles:
             if volume is None:
                 break
             try:
-                opened, found = file.open(volume)
+                opened, found = file.open(volume, making=True)
                 try:
                     known = found is cachefiles.Found.STORED and opened.occupancy(0, len(data))
                     if known == [(0, len(data))] or opened.write(0, data):
