@@ -37,7 +37,7 @@ _VOLUMES = "volumes"
 _OURS = frozenset(
     {"lock", "version", "version.new", _VOLUMES, GRAVEYARD, "probe", "space", "cull", "lost+found"}
 )
-_PATIENCE = 4.0
+_BIND_TIMEOUT = 4.0
 """Seconds to wait for a process that binds the directory at the same time."""
 
 
@@ -221,7 +221,7 @@ class Cache:
     def _take_lock(self) -> bool:
         """Whether no other process uses the cache: then it is locked for us alone as yet."""
         self._lock_fd = self._filesystem.open_own("lock", self._top, create=True)
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _BIND_TIMEOUT
         while not self._filesystem.lock(self._lock_fd):
             if self._filesystem.lock(self._lock_fd, shared=True):
                 if read_version(self._filesystem, self._top):
@@ -235,7 +235,7 @@ class Cache:
     def _share_lock(self) -> None:
         """Let others in. The kernel gives the one lock away before it has the other: another who
         waits to bind may come in between, and then is alone for as long as that takes."""
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _BIND_TIMEOUT
         while not self._filesystem.lock(self._lock_fd, shared=True):
             if time.monotonic() >= end:
                 raise self._busy()

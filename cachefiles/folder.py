@@ -33,7 +33,7 @@ PINNED_XATTR = "user.cachefiles.pinned"
 
 PATH_MAX = 1024
 
-_PATIENCE = 2.0
+_LOCK_TIMEOUT = 2.0
 """Seconds to wait for the directory. Only a process stopped in the middle has it so long."""
 
 NO_FILE_OF_OURS = frozenset(
@@ -87,7 +87,7 @@ class Folder:
     def alone(self) -> Iterator[None]:
         """Nobody else makes, removes or looks up names meanwhile. ``TimeoutError`` where another
         process keeps the directory: after a wait the first time, at once from then on."""
-        with self._turn.taken(_PATIENCE):
+        with self._turn.taken(_LOCK_TIMEOUT):
             yield
 
     def find(

@@ -41,7 +41,7 @@ _RECORD = struct.Struct("<4sHHqQQQ")
 _CHECK = struct.Struct("<Q")
 _BYTES = 40
 _STALE = 1
-_PATIENCE = 1.0
+_LOCK_TIMEOUT = 1.0
 _FULL_PAUSE = 0.25
 """Seconds for which a full cache is not asked again, unless culling made room."""
 
@@ -219,7 +219,7 @@ class Space:
     @contextmanager
     def _counted(self, *, empty: bool = False) -> Iterator[Count]:
         """The count, locked, and written back if the body changed it."""
-        with self._turn.taken(_PATIENCE):
+        with self._turn.taken(_LOCK_TIMEOUT):
             known, raw = self._load()
             count = known or Count(stale=not empty)
             yield count

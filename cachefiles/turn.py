@@ -27,10 +27,10 @@ class Turn:
         self._in_vain = False
 
     @contextmanager
-    def taken(self, patience: float) -> Iterator[None]:
-        """Hold the lock alone. ``TimeoutError`` when others have it for ``patience`` seconds, and
+    def taken(self, timeout: float) -> Iterator[None]:
+        """Hold the lock alone. ``TimeoutError`` when others have it for ``timeout`` seconds, and
         at once when they had it for so long before and have it still."""
-        end = time.monotonic() + (0.0 if self._in_vain else patience)
+        end = time.monotonic() + (0.0 if self._in_vain else timeout)
         while not self._filesystem.lock(self._fd):
             if time.monotonic() >= end:
                 self._in_vain = True

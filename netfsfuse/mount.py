@@ -119,7 +119,7 @@ async def _mount(
             stats.cache,
             subdir=named.subdir,
         )
-        service.start_soon(cache.tend)
+        service.start_soon(cache.maintain)
         ending.hangs = lambda: cache.health.hangs
         try:
             netfs = _netfs(config, service, server, stats, max_read)

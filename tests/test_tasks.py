@@ -20,7 +20,7 @@ NURSERIES = {
     "mount.py": "the service nursery itself",
     "warm.py": "a command of its own",
     "fscache/io.py": "one guarded task's",
-    "fscache/tending.py": "one guarded task's",
+    "fscache/maintenance.py": "one guarded task's",
     "fuse/lane.py": "one guarded task's",
     "fuse/notifier.py": "one guarded task's",
     "smb/connection/transport.py": "one connection's: what is raised ends the connection",

@@ -27,7 +27,7 @@ from cachefiles.errors import CacheError, translated
 from cachefiles.folder import PINNED_XATTR, Doomed, Folder
 from cachefiles.limits import Excess
 
-_BUSY_PATIENCE = 3.0  # seconds to wait for another culler
+_BUSY_TIMEOUT = 3.0  # seconds to wait for another culler
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,11 +248,11 @@ def cull_command(session: _Session, size: str | None) -> None:
         before = max(0, cache.space.count().used)
         with report.bar("culling", max(0, before - (limit or 0))) as advance:
             step, done = Step.MORE, 0
-            patience = time.monotonic() + _BUSY_PATIENCE
+            until = time.monotonic() + _BUSY_TIMEOUT
             while step in (Step.MORE, Step.BUSY):
                 step = culler.step(0.2)
                 if step is Step.BUSY:
-                    if time.monotonic() >= patience:
+                    if time.monotonic() >= until:
                         raise click.ClickException("a mount is culling this cache; try again")
                     time.sleep(0.05)
                 advance(culler.freed - done)

@@ -1,10 +1,18 @@
 """The persistent cache as the helper library sees it: ``CacheOps`` over ``cachefiles``.
 
-``cookie`` (pure) makes keys and coherency bytes of what the server says, ``health`` (pure) judges
-errors, ``threads`` is the one place where blocking file I/O goes to threads, ``batch`` joins what
-can go together, ``file`` is one cached file, ``tending`` syncs and culls, ``io`` is the cache, and
-``binding`` finds and binds the directory. May import ``netfsfuse.netfs`` (its interface), the leaf
-modules and ``cachefiles``.
+* ``cookie``       keys and coherency bytes of what the server says (pure)
+* ``health``       judges errors: whether the cache is to be used now (pure)
+* ``threads``      the one place where blocking file I/O goes to threads
+* ``batch``        joins transfers of one file that can go together
+* ``file``         one cached file
+* ``whole``        small files, stored and found whole, many at once
+* ``maintenance``  syncs, culls, notes what is used
+* ``io``           the cache of one mount: ``FsCache``
+* ``binding``      finds and binds the directory
+* ``backing``      a stored file, found from outside of the mount
+* ``command``      ``netfsfuse cache``
+
+May import ``netfsfuse.netfs`` (its interface), the leaf modules and ``cachefiles``.
 
 Invariant: nothing here raises into a read. A cache that fails says "not stored".
 """

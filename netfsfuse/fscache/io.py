@@ -29,7 +29,7 @@ from netfsfuse.descriptors import spare
 from netfsfuse.fscache import cookie
 from netfsfuse.fscache.file import CachedFile
 from netfsfuse.fscache.health import Health
-from netfsfuse.fscache.tending import Tender
+from netfsfuse.fscache.maintenance import Maintenance
 from netfsfuse.fscache.threads import Threads
 from netfsfuse.fscache.whole import WholeFile, WholeFiles
 from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT
@@ -66,9 +66,9 @@ class FsCache:
         self._cache = cache
         self._space = None if cache is None else cache.space
         self.threads = Threads(self.health)
-        self.tender = None
+        self.maintenance = None
         if cache is not None and volume is not None:
-            self.tender = Tender(cache, volume, stats, self.health, self.failed)
+            self.maintenance = Maintenance(cache, volume, stats, self.health, self.failed)
         self._open: dict[bytes, set[CachedFile]] = {}
         self._held, self._held_most = 0, spare() // OBJECT_DESCRIPTORS
         self._told = False  # that there are too many
@@ -98,22 +98,22 @@ class FsCache:
         label = where.strip("/").encode("utf-8", "surrogatepass")
         return WholeFile(cookie.object_key(attr, where), attr, label)
 
-    async def keep(self, attr: FileAttr, path: str, data: memoryview) -> None:
+    async def store_whole(self, attr: FileAttr, path: str, data: memoryview) -> None:
         """Store all of a small file, soon. May wait a moment for room. Never raises."""
         if self.volume is None or self.health.dead or not data:
             return
-        if not await self._whole.keep(self._file(attr, path), data):
+        if not await self._whole.store(self._file(attr, path), data):
             self.stats.refused += 1
 
-    async def recall(self, files: Sequence[tuple[FileAttr, str]]) -> list[memoryview | None]:
+    async def load_whole(self, files: Sequence[tuple[FileAttr, str]]) -> list[memoryview | None]:
         """What is stored of each small file, given as ``(attr, path)``: all of it and verified, or
         None. Never raises, and returns after ``CACHE_TIMEOUT``."""
         if self.volume is not None and not self.health.dead and not self.health.hangs:
             with trio.move_on_after(CACHE_TIMEOUT):
-                return await self._whole.recall([self._file(*each) for each in files])
+                return await self._whole.load([self._file(*each) for each in files])
         return [None] * len(files)
 
-    def use(self, attr: FileAttr, path: str) -> None:
+    def mark_used(self, attr: FileAttr, path: str) -> None:
         """The file was used without its object being asked for."""
         if self.volume is not None:
             self.used(cookie.object_key(attr, f"{self._subdir}/{path}"))
@@ -139,14 +139,14 @@ class FsCache:
             "object": cachefiles.file_name(key),
         }
 
-    async def tend(self) -> None:
+    async def maintain(self) -> None:
         """Keep the cache synced and within its limits, until it is closed. A task for whoever owns
         the cache; without it nothing is culled.
         """
-        if self.tender is not None:
+        if self.maintenance is not None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._whole.run)
-                nursery.start_soon(self.tender.run)
+                nursery.start_soon(self.maintenance.run)
 
     async def aclose(self) -> None:
         """Wait for calls under way, close everything and free the directory. Idempotent.
@@ -161,8 +161,8 @@ class FsCache:
                 return
         cache, self._cache, self.volume = self._cache, None, None
         with trio.CancelScope(shield=True):
-            if self.tender is not None:
-                await self.tender.stop()
+            if self.maintenance is not None:
+                await self.maintenance.stop()
             await self.threads.drain()
             for held in [held for files in self._open.values() for held in files]:
                 await held.aclose()
@@ -181,8 +181,8 @@ class FsCache:
         if done:
             self.health.stored()
             self.stats.enabled = not self.health.dead
-        if self.tender is not None:
-            self.tender.stored()
+        if self.maintenance is not None:
+            self.maintenance.stored()
 
     def may_open(self) -> bool:
         """See ``Owner.may_open``."""
@@ -208,8 +208,8 @@ class FsCache:
 
     def used(self, key: bytes) -> None:
         """The object ``key`` was used without being opened."""
-        if self.tender is not None:
-            self.tender.used(key)
+        if self.maintenance is not None:
+            self.maintenance.used(key)
 
     def forget(self, key: bytes, file: CachedFile) -> None:
         """``file`` is closed."""

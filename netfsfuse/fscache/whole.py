@@ -5,7 +5,7 @@ A hop costs 200-300 us of CPU (``batch.py``), which is more than all else that i
 that along; and the files that a reader is about to open are looked up together.
 
 The queue holds ``QUEUE_BYTES`` at most, the memory that the replies came in; a reader who would
-fill it waits for ``PATIENCE``, then the file is not stored.
+fill it waits for ``ROOM_TIMEOUT``, then the file is not stored.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ QUEUE_FILES = 4096
 HOP_FILES = 64
 """Files of one hop: some 10 ms of a thread that gives the interpreter's lock away all the time."""
 
-PATIENCE = 0.2
+ROOM_TIMEOUT = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +91,10 @@ class WholeFiles:
         self._scope = trio.CancelScope()
         self._ended: trio.Event | None = None
 
-    async def keep(self, file: WholeFile, data: memoryview) -> bool:
+    async def store(self, file: WholeFile, data: memoryview) -> bool:
         """Store ``data``, all of ``file``, some time soon; False when there is no room for it."""
         if self._is_full(len(data)):
-            with trio.move_on_after(PATIENCE):
+            with trio.move_on_after(ROOM_TIMEOUT):
                 while self._is_full(len(data)):
                     await self._changed.wait()
         if self._is_full(len(data)) or not self._owner.room:
@@ -174,10 +174,10 @@ class WholeFiles:
                 return stored, [error]
         return stored, []
 
-    async def recall(self, files: Sequence[WholeFile]) -> list[memoryview | None]:
+    async def load(self, files: Sequence[WholeFile]) -> list[memoryview | None]:
         """The content of each file that is stored whole and right; None for the others."""
         try:
-            found, errors = await self._owner.threads.ask(partial(self._recall, files))
+            found, errors = await self._owner.threads.ask(partial(self._load, files))
         except cachefiles.CacheError as failed:
             found, errors = [], [failed]
         for error in errors:
@@ -185,9 +185,7 @@ class WholeFiles:
         self._count(0, sum(len(data) for data in found if data is not None))
         return found + [None] * (len(files) - len(found))
 
-    def _recall(
-        self, files: Sequence[WholeFile]
-    ) -> tuple[list[memoryview | None], list[Exception]]:
+    def _load(self, files: Sequence[WholeFile]) -> tuple[list[memoryview | None], list[Exception]]:
         """In a thread. Misses cost one call each."""
         found: list[memoryview | None] = []
         for file in files:

@@ -36,16 +36,16 @@ class CacheOps(Protocol):
         """
         ...
 
-    async def keep(self, attr: FileAttr, path: str, data: memoryview) -> None:
+    async def store_whole(self, attr: FileAttr, path: str, data: memoryview) -> None:
         """Store ``data``, all of a small file, some time soon; it must not change until then. May
         wait a moment for room. Never raises but for cancellation."""
         ...
 
-    async def recall(self, files: Sequence[tuple[FileAttr, str]]) -> list[memoryview | None]:
+    async def load_whole(self, files: Sequence[tuple[FileAttr, str]]) -> list[memoryview | None]:
         """All of each small file, as far as it is stored under these attributes, else None."""
         ...
 
-    def use(self, attr: FileAttr, path: str) -> None:
+    def mark_used(self, attr: FileAttr, path: str) -> None:
         """The file is used, and its object not asked for: it is not to be culled first."""
         ...
 

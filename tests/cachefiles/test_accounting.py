@@ -143,7 +143,7 @@ class Accounting(RuleBasedStateMachine):
         self.run_culler(who, lambda: Excess(max(0, space.count().used - size)))
 
     @rule(who=who)
-    def tend(self, who):
+    def maintain(self, who):
         self.run_culler(who, None)
 
     def run_culler(self, who, excess):

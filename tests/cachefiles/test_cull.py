@@ -234,7 +234,7 @@ def test_a_map_that_a_crash_left_alone_goes_and_foreign_files_stay(cache, cached
 def test_a_volume_that_a_stopped_process_holds_does_not_keep_the_others(
     cache, cachedir, monkeypatch
 ):
-    monkeypatch.setattr(folder, "_PATIENCE", 0.2)
+    monkeypatch.setattr(folder, "_LOCK_TIMEOUT", 0.2)
     for number in range(6):
         store(cache, b"%d" % number)
     held = next(cachedir.glob("volumes/*"))

@@ -111,7 +111,7 @@ def nothing_waits(monkeypatch):
 
 
 def test_a_process_stopped_with_the_lock_is_waited_for_once(two, cachedir, monkeypatch):
-    monkeypatch.setattr(folder, "_PATIENCE", 0.3)
+    monkeypatch.setattr(folder, "_LOCK_TIMEOUT", 0.3)
     (where,) = (cachedir / "volumes").iterdir()
     with stopped_with_the_lock_of(where):
         before = time.monotonic()
@@ -128,7 +128,7 @@ def test_a_process_stopped_with_the_lock_is_waited_for_once(two, cachedir, monke
 
 
 def test_nor_is_the_one_that_has_the_count(two, cachedir, monkeypatch):
-    monkeypatch.setattr(space, "_PATIENCE", 0.3)
+    monkeypatch.setattr(space, "_LOCK_TIMEOUT", 0.3)
     file = opened(two[0])
     with stopped_with_the_lock_of(cachedir / "space"):
         before = time.monotonic()

@@ -145,12 +145,12 @@ async def test_without_a_thread_nothing_is_stored_and_nothing_fails(setup, monke
     monkeypatch.setattr(trio.to_thread, "run_sync", no_thread)
     target = memoryview(bytearray(SIZE))
     assert not await file.write(0, CONTENT)
-    assert await setup.fscache.recall([(other, "g")]) == [None]
+    assert await setup.fscache.load_whole([(other, "g")]) == [None]
     unopened = await setup.acquire(other, "g")
     assert not await unopened.read(0, target)
     assert await unopened.query_occupancy(0, SIZE) == []
     await unopened.aclose()
-    await setup.fscache.keep(other, "g", CONTENT)
+    await setup.fscache.store_whole(other, "g", CONTENT)
     await setup.fscache._whole._store_some()
     assert setup.stats.errors == 5
     assert not setup.fscache.health.dead
@@ -162,16 +162,16 @@ async def test_without_a_thread_nothing_is_stored_and_nothing_fails(setup, monke
 async def test_a_disk_that_hangs_is_not_waited_for(setup, monkeypatch):
     """A look-up gives up after a while and leaves its thread alone; from then on nothing is asked
     until that thread comes back."""
-    await setup.fscache.keep(ATTR, "f", CONTENT)
+    await setup.fscache.store_whole(ATTR, "f", CONTENT)
     await setup.fscache._whole._store_some()
     monkeypatch.setattr("netfsfuse.fscache.io.CACHE_TIMEOUT", 0.02)
     gate = Gate(monkeypatch, "preadv")
     with trio.fail_after(5):
-        assert await setup.fscache.recall([(ATTR, "f")]) == [None]
+        assert await setup.fscache.load_whole([(ATTR, "f")]) == [None]
         await gate.wait_reached()
         setup.now += CACHE_TIMEOUT
         monkeypatch.setattr("netfsfuse.fscache.io.CACHE_TIMEOUT", 3600)
-        assert await setup.fscache.recall([(ATTR, "f")]) == [None]
+        assert await setup.fscache.load_whole([(ATTR, "f")]) == [None]
         file = await setup.acquire(ATTR._replace(file_id=8))
         assert not await file.write(0, CONTENT)
         assert await file.query_occupancy(0, SIZE) == []
@@ -180,7 +180,7 @@ async def test_a_disk_that_hangs_is_not_waited_for(setup, monkeypatch):
         gate.opened.set()
         while setup.fscache.health.hangs:
             await trio.sleep(0.001)
-        assert await setup.fscache.recall([(ATTR, "f")]) == [CONTENT]
+        assert await setup.fscache.load_whole([(ATTR, "f")]) == [CONTENT]
     assert setup.stats.errors == 0
 
 

@@ -321,10 +321,10 @@ class FakeCache:
         self.acquired.append(attr)
         return FakeObject(self, attr.file_id)
 
-    async def keep(self, attr: FileAttr, path: str, data: memoryview) -> None:
+    async def store_whole(self, attr: FileAttr, path: str, data: memoryview) -> None:
         self.kept[path] = (attr, bytes(data))
 
-    async def recall(self, files: Sequence[tuple[FileAttr, str]]) -> list[memoryview | None]:
+    async def load_whole(self, files: Sequence[tuple[FileAttr, str]]) -> list[memoryview | None]:
         await trio.sleep(self.pause)
         found: list[memoryview | None] = []
         for attr, path in files:
@@ -333,7 +333,7 @@ class FakeCache:
             found.append(memoryview(data) if right else None)
         return found
 
-    def use(self, attr: FileAttr, path: str) -> None:
+    def mark_used(self, attr: FileAttr, path: str) -> None:
         self.used.append(path)
 
 

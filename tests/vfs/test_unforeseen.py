@@ -43,15 +43,15 @@ async def test_a_lookup_in_the_cache_that_fails_wakes_who_waits(
 ) -> None:
     async with mounted(tree(), watching=True) as vfs:
         readers = trio.lowlevel.current_task()
-        recall = vfs.cache.recall
+        load_whole = vfs.cache.load_whole
 
         async def failing(files):
             if trio.lowlevel.current_task() is not readers:
                 await trio.sleep(0.1)  # the reader waits for it by then
                 raise UNFORESEEN
-            return await recall(files)
+            return await load_whole(files)
 
-        monkeypatch.setattr(vfs.cache, "recall", failing)
+        monkeypatch.setattr(vfs.cache, "load_whole", failing)
         with trio.fail_after(60):
             assert await grep(vfs) == 90
         assert vfs.stats.tasks.failed > 0

@@ -79,7 +79,7 @@ class Files:
                 inode.linked = file.is_followed
                 await self._names.accept(inode, file.attr, found.as_of, final=True)
             if found.new and found.data is not None:
-                await self._contents.cache.keep(file.attr, inode.path, found.data)
+                await self._contents.cache.store_whole(file.attr, inode.path, found.data)
             settled = self._keeping and (
                 found.settled or self._openings.is_settled(inode, file.attr)
             )
@@ -161,7 +161,7 @@ class Files:
         self._holding.discard(handle.file)
         self._handles.closed(handle)
         if handle.content is None or handle.content.netfs.prefill is not None:
-            self._contents.cache.use(handle.file.attr, handle.inode.path)
+            self._contents.cache.mark_used(handle.file.attr, handle.inode.path)
         try:
             if handle.reader is not None:
                 await handle.reader.aclose()

@@ -161,7 +161,7 @@ class Openings:
         is_small = before.size <= SMALL
         wanted = is_small and before.size > 0 and inode.pages is None  # or the kernel has the bytes
         if wanted:
-            (stored,) = await self._contents.cache.recall([(before, path)])
+            (stored,) = await self._contents.cache.load_whole([(before, path)])
         asked = trio.current_time()
         file, data = await self._namespace.open(
             path,

@@ -250,7 +250,7 @@ class Ahead:
     async def _bring(self, batch: Sequence[Fetch]) -> None:
         """Look the files up in the disk cache, and ask the server for the others."""
         try:
-            stored = await self._cache.recall([(fetch.attr, fetch.path) for fetch in batch])
+            stored = await self._cache.load_whole([(fetch.attr, fetch.path) for fetch in batch])
             for fetch, head in zip(batch, stored, strict=True):
                 fetch.head, fetch.stored = head, head is not None
                 number = inode_number(fetch.attr, "")

@@ -38,8 +38,8 @@ USED_MAX = 4096
 T = TypeVar("T")
 
 
-class Tender:
-    """Tends one cache until :meth:`stop`. Lives on the loop; errors go to ``failed``."""
+class Maintenance:
+    """Maintains one cache until :meth:`stop`. Lives on the loop; errors go to ``failed``."""
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ import trio
 
 import cachefiles
 from cachefiles import CacheDead
-from netfsfuse.fscache import tending
+from netfsfuse.fscache import maintenance
 from netfsfuse.fscache.io import FsCache
 from netfsfuse.stats import CacheStats
 from netfsfuse.types import CACHE_BLOCK
@@ -19,7 +19,7 @@ from tests.fscache.holding import ATTR, CONTENT, SIZE, content_in
 MIB = 1024 * 1024
 
 
-class Tended:
+class Maintained:
     def __init__(self, directory, **limits):
         self.faults = cachefiles.Faults()
         self.stats = CacheStats()
@@ -35,12 +35,12 @@ class Tended:
 
 
 @pytest.fixture
-async def tended(tmp_path, nursery):
+async def maintained(tmp_path, nursery):
     made = []
 
     def make(**limits):
-        one = Tended(tmp_path / "cache", **limits)
-        nursery.start_soon(one.fscache.tend)
+        one = Maintained(tmp_path / "cache", **limits)
+        nursery.start_soon(one.fscache.maintain)
         made.append(one)
         return one
 
@@ -55,9 +55,9 @@ async def until(condition):
             await trio.sleep(0.005)
 
 
-async def test_a_full_cache_makes_room_and_stores_again(tended):
+async def test_a_full_cache_makes_room_and_stores_again(maintained):
     """Four times what fits is stored, however long the culler takes to come; never too much."""
-    one = tended(cachesize=2 * MIB)
+    one = maintained(cachesize=2 * MIB)
     number = 0
     with trio.fail_after(120):
         while one.stats.bytes_stored <= 8 * MIB:
@@ -69,8 +69,8 @@ async def test_a_full_cache_makes_room_and_stores_again(tended):
     assert one.stats.errors == 0
 
 
-async def test_it_says_once_that_nothing_may_go(tended, caplog, tmp_path):
-    one = tended(cachesize=MIB)
+async def test_it_says_once_that_nothing_may_go(maintained, caplog, tmp_path):
+    one = maintained(cachesize=MIB)
     number = 0
     while await one.store(number):
         number += 1
@@ -83,9 +83,9 @@ async def test_it_says_once_that_nothing_may_go(tended, caplog, tmp_path):
     assert one.stats.errors == 0
 
 
-async def test_stores_are_synced_once_a_period(tended, monkeypatch):
-    monkeypatch.setattr(tending, "SYNC_PERIOD", 0.01)
-    one = tended()
+async def test_stores_are_synced_once_a_period(maintained, monkeypatch):
+    monkeypatch.setattr(maintenance, "SYNC_PERIOD", 0.01)
+    one = maintained()
     file = await one.fscache.acquire(ATTR, "f")
     assert await file.write(0, CONTENT)
     await until(lambda: one.faults.calls["fdatasync"] >= 2)
@@ -95,9 +95,9 @@ async def test_stores_are_synced_once_a_period(tended, monkeypatch):
     await until(lambda: one.faults.calls["syncfs"] >= 1)
 
 
-async def test_a_file_served_by_the_kernel_alone_counts_as_used(tended, monkeypatch, tmp_path):
-    monkeypatch.setattr(tending, "SYNC_PERIOD", 0.01)
-    one = tended()
+async def test_a_file_served_by_the_kernel_alone_counts_as_used(maintained, monkeypatch, tmp_path):
+    monkeypatch.setattr(maintenance, "SYNC_PERIOD", 0.01)
+    one = maintained()
     await one.store(1)
     path = next(each for each in tmp_path.glob("cache/volumes/*/*/*") if each.suffix != ".map")
     os.utime(path, ns=(1, 1))
@@ -106,8 +106,8 @@ async def test_a_file_served_by_the_kernel_alone_counts_as_used(tended, monkeypa
     await until(lambda: path.stat().st_atime_ns > 1)
 
 
-async def test_a_failed_cache_does_not_spin(tended):
-    one = tended()
+async def test_a_failed_cache_does_not_spin(maintained):
+    one = maintained()
     one.cache.space.stale = True
     one.fscache.health.failed(CacheDead("reading: Input/output error"))
     with trio.fail_after(5):
@@ -115,16 +115,16 @@ async def test_a_failed_cache_does_not_spin(tended):
             await trio.sleep(0.01)
 
 
-async def test_an_error_of_the_culler_is_one_of_the_cache(tended, caplog):
-    one = tended(cachesize=MIB)
+async def test_an_error_of_the_culler_is_one_of_the_cache(maintained, caplog):
+    one = maintained(cachesize=MIB)
     one.faults.fail_always("fstatvfs", errno.EIO)
     await one.store(1)
     await until(lambda: one.fscache.health.dead)
     assert await one.fscache.acquire(ATTR, "f") is None
 
 
-async def test_what_was_stored_is_found(tended):
-    one = tended()
+async def test_what_was_stored_is_found(maintained):
+    one = maintained()
     file = await one.fscache.acquire(ATTR, "f")
     assert await file.write(0, CONTENT)
     assert await content_in(file, SIZE) == CONTENT
