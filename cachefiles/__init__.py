@@ -10,23 +10,46 @@ Use::
         file.write(0, buffer)
     file.close()
 
-Layers, each importing only those before it: ``errors``, ``key``, ``coherency``, ``contentmap``,
-``extents``, ``generation``, ``limits``, ``recency``, ``verified``, ``faults`` (pure), ``backing``
-(the syscalls), ``turn`` (locks), ``datafile``, ``space`` (how much is taken), ``object`` (one
-file), ``graveyard``, ``folder``, ``charge`` and ``volume`` (a directory of them), ``walk`` (all of
-them), ``probe`` and ``cache`` (the bound directory), ``cull``; and the administrator's in
-``admin``.
+Files, each importing only those before it; pure up to ``faults``, and but for ``admin`` nothing
+imports more than the standard library and ``xxhash``:
+
+* ``errors``       what goes wrong, by what it means for the cache
+* ``key``          names of files and identities of objects
+* ``extents``      ranges of bytes and blocks
+* ``coherency``    the record: which version of a remote file
+* ``contentmap``   a hash for each block
+* ``generation``   which blocks may be trusted together; the header
+* ``limits``       how much may be taken: percentages and bytes
+* ``recency``      the last use of each part of a large file
+* ``verified``     which blocks proved right and did not change since
+* ``faults``       failures on purpose, for tests
+* ``transfers``    the calls that move bytes
+* ``backing``      all other calls on the filesystem
+* ``turn``         locks between processes
+* ``datafile``     the data of one file: direct or through the page cache
+* ``blocks``       one pair of open files: found, proved, stored and struck
+* ``space``        how much is taken, counted for all processes
+* ``object``       one cached file of one generation: how long its files are used
+* ``graveyard``    what is buried, until its bytes are free
+* ``folder``       the directory of a volume
+* ``charge``       the bytes of an object that is perhaps made
+* ``volume``       its objects, and those that are open
+* ``walk``         all objects, one after another
+* ``probe``        whether a directory can hold a cache
+* ``cache``        the bound directory
+* ``cull``         makes room
+* ``admin``        the administrator's command; ``__main__`` runs it
 
 Any number of processes of one user may bind a directory at once; ``folder.py`` says how they keep
-out of each other's way. Whoever binds it should let a :class:`Culler` work now and then, and call
-:meth:`Cache.sync` where a power loss should cost little.
+out of each other's way. A process that binds it should let a :class:`Culler` work now and then, and
+call :meth:`Cache.sync` where a power loss should cost little.
 
 On disk, all integers little-endian::
 
     DIR/                      0700, owned by the user of the process
       lock                    flock(LOCK_SH) while bound; LOCK_EX while it is made
       space                   the count of what the cache takes, see ``space.py``
-      cull                    flock(LOCK_EX) by the one who culls
+      cull                    flock(LOCK_EX) by the culler at work
       version                 b"cachefiles 2\\n"
       graveyard/              what is buried and perhaps in use, see ``graveyard.py``
       volumes.LABEL           volumes of another format, set aside
@@ -76,7 +99,7 @@ the record in its header is the one that the caller asks for.
   keeps nothing over a power loss and loses nothing before. What is synced (:meth:`Cache.sync`) is
   synced so that much is left, not so that it is right.
 - Culling strikes entries first and punches then; a reader between the two finds a hash that does
-  not fit, and whoever stores meanwhile is undone by the punch and found out in the same way.
+  not fit, and what is stored meanwhile is undone by the punch and found out in the same way.
 - The kernel's page cache outlives the process: after ``kill -9`` at most the block in hand is lost.
 - ``verify=open`` hashes a block again unless nothing changed the inode since it proved right;
   ``verify=never`` gives all this up, and is for a filesystem that checksums by itself.
@@ -85,6 +108,7 @@ The assumptions are the caller's: equal coherency data stands for equal content,
 every range that changed.
 """
 
+from cachefiles.blocks import Verify
 from cachefiles.cache import Cache
 from cachefiles.contentmap import BLOCK
 from cachefiles.cull import Culler, Step
@@ -92,7 +116,7 @@ from cachefiles.errors import CacheBusy, CacheDead, CacheError, CacheUnusable, N
 from cachefiles.faults import Faults
 from cachefiles.key import file_name
 from cachefiles.limits import Limits
-from cachefiles.object import Object, Verify
+from cachefiles.object import Object
 from cachefiles.volume import Found, Volume
 
 __all__ = [

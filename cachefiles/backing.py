@@ -1,11 +1,6 @@
-"""The syscalls of the cache, each with its fault hook. Raises ``OSError`` and nothing else.
+"""The calls on the filesystem below a cache: names, attributes, locks, holes, syncs.
 
-Data goes past the page cache where that can be done: the kernel keeps what programs read in the
-pages of the mount already, and filling a cold cache through fresh page-cache memory is 3 to 5 times
-slower. Two ways: a descriptor of its own with O_DIRECT (``datafile.py`` says when), and the flag
-``RWF_DONTCACHE`` (Linux 6.14). What a kernel or filesystem refuses (tmpfs the flag, some FUSE and
-network filesystems O_DIRECT) is asked once and then left alone. Refusals are remembered in
-:class:`Filesystem`, of which there is one per cache.
+Each has its fault hook. Raises ``OSError`` and nothing else.
 """
 
 from __future__ import annotations
@@ -16,48 +11,23 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
-from cachefiles.extents import Extent
-from cachefiles.faults import Faults
 from cachefiles.limits import Disk
-
-RWF_DONTCACHE = 0x80
-UNCACHED_MIN = 512 * 1024
-"""Bytes: smaller transfers go through the page cache. Measured on ext4, Linux 6.18: making and
-filling a 4 KiB file takes 6-20 us plainly and 37-77 us with the flag (each such write starts disk
-I/O at once), and cold reads in 256 KiB calls run at 1.3-1.5 GiB/s plainly (kernel readahead) and
-0.8 with the flag; in 1 MiB calls the flag wins, 1.1 against 0.5-0.8."""
-
-ALIGNMENT = 4096
-"""Bytes: of memory, offset and length of a direct transfer. Disks of larger sectors refuse."""
+from cachefiles.transfers import REFUSED, Transfers
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 _PUNCH_KEEP_SIZE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-_REFUSED = frozenset({errno.EOPNOTSUPP, errno.EINVAL})
-_NO_DIRECT = _REFUSED | {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP}
-"""Opening again through /proc: the filesystem refuses O_DIRECT, or there is no /proc to be used."""
 
 
-class Filesystem:
-    """The filesystem below one cache. Safe to use from several threads.
+class Filesystem(Transfers):
+    """The filesystem below one cache. Safe to use from several threads. Raises ``OSError``.
 
     Paths are relative to ``dir_fd``. Files are made 0600, folders 0700.
     """
-
-    def __init__(self, faults: Faults | None = None) -> None:
-        self._faults = faults
-        self._uncached_read = True
-        self._uncached_write = True
-        self._direct = True
-        self._nowait = True
-
-    def _enter(self, call: str, length: int = 0) -> int:
-        return length if self._faults is None else self._faults.enter(call, length)
 
     def open(self, path: str, dir_fd: int) -> int:
         """Open an existing file for reading and writing; never through a symlink."""
@@ -69,21 +39,6 @@ class Filesystem:
         self._enter("create")
         flags = _OPEN | os.O_CREAT | (os.O_EXCL if exclusive else 0)
         return os.open(path, flags, 0o600, dir_fd=dir_fd)
-
-    def open_direct(self, fd: int) -> int | None:
-        """A second descriptor, with O_DIRECT, of the file open as ``fd``; None: do without.
-
-        Through /proc and not by name: the name may belong to another file by now.
-        """
-        if not self._direct:
-            return None
-        try:
-            self._enter("open")
-            return os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC | os.O_DIRECT)
-        except OSError as error:
-            if error.errno in _NO_DIRECT:
-                self._direct = False
-            return None  # whatever it is, the file is open already and can be used as it is
 
     def open_own(self, path: str, dir_fd: int, *, create: bool = False) -> int:
         """Open a file of the cache's own, of which there is one; with ``create`` make it if it is
@@ -162,7 +117,7 @@ class Filesystem:
         os.ftruncate(fd, size)
 
     def lock(self, fd: int, *, shared: bool = False) -> bool:
-        """Lock the open file, or change its lock; False when somebody else's is in the way.
+        """Lock the open file, or change its lock; False when another opening's is in the way.
 
         The lock is of this opening of the file and goes with it, also when the process is killed.
         """
@@ -184,7 +139,7 @@ class Filesystem:
         return os.fstat(fd)
 
     def is_buried(self, fd: int) -> bool:
-        """Whether somebody buried the open file: it is marked so, or has no name."""
+        """Whether the open file is buried: it is marked so, or has no name."""
         about = self.status(fd)
         return about.st_nlink == 0 or bool(about.st_mode & stat.S_ISVTX)
 
@@ -239,7 +194,7 @@ class Filesystem:
         if _LIBC.fallocate(fd, _PUNCH_KEEP_SIZE, start, length) == 0:
             return True
         code = ctypes.get_errno()
-        if code in _REFUSED or code == errno.ENOSYS:
+        if code in REFUSED or code == errno.ENOSYS:
             return False
         raise OSError(code, os.strerror(code))
 
@@ -266,113 +221,3 @@ class Filesystem:
             self._enter("close")
         with suppress(OSError):
             os.close(fd)
-
-    def read_some(self, fd: int, target: memoryview, offset: int) -> int:
-        """One call; 0 at the end of the file, fewer bytes than asked need not mean it."""
-        view = target[: self._enter("preadv", len(target))]
-
-        def transfer(flags: int) -> int:
-            return os.preadv(fd, [view], offset, flags)
-
-        if self._uncached_read and len(target) >= UNCACHED_MIN:
-            got = _if_taken(transfer)
-            if got is not None:
-                return got
-            self._uncached_read = False
-        return transfer(0)
-
-    def read_direct(self, fd: int, target: memoryview, offset: int) -> int | None:
-        """As :meth:`read_some`, on a descriptor of :meth:`open_direct` and with everything aligned.
-
-        None when direct transfers are refused, which is remembered: take the other descriptor.
-        """
-        return self._if_direct("preadv", os.preadv, fd, target, offset)
-
-    def read_now(self, fd: int, target: memoryview, offset: int) -> int:
-        """What of ``target`` can be read without waiting for a disk; 0 for nothing or an error."""
-        if not self._nowait:
-            return 0
-        try:
-            view = target[: self._enter("preadv", len(target))]
-            return os.preadv(fd, [view], offset, os.RWF_NOWAIT)
-        except OSError as error:
-            if error.errno in _REFUSED:
-                self._nowait = False
-            return 0
-
-    def write_all(self, fd: int, data: memoryview | bytes, offset: int) -> None:
-        """Write all of ``data`` at ``offset``."""
-        view = memoryview(data)
-        done = 0
-        while done < len(view):
-            done += self.write_some(fd, view[done:], offset + done)
-
-    def write_some(self, fd: int, data: memoryview, offset: int) -> int:
-        """One call, of which the rest may be left to do."""
-        view = data[: self._enter("pwritev", len(data))]
-
-        def transfer(flags: int) -> int:
-            return os.pwritev(fd, [view], offset, flags)
-
-        if self._uncached_write and len(data) >= UNCACHED_MIN:
-            put = _if_taken(transfer)
-            if put is not None:
-                return put
-            self._uncached_write = False
-        return transfer(0)
-
-    def write_direct(self, fd: int, data: memoryview, offset: int) -> int | None:
-        """As :meth:`write_some`, direct; see :meth:`read_direct`."""
-        return self._if_direct("pwritev", os.pwritev, fd, data, offset)
-
-    def data_extents(self, fd: int, start: int, end: int) -> list[Extent]:
-        """Where ``[start, end)`` has data: SEEK_DATA and SEEK_HOLE, two calls an extent."""
-        found: list[Extent] = []
-        while start < end:
-            self._enter("lseek")
-            try:
-                data = os.lseek(fd, start, os.SEEK_DATA)
-            except OSError as error:
-                if error.errno == errno.ENXIO:  # no data from here to the end of the file
-                    break
-                raise
-            if data >= end:
-                break
-            self._enter("lseek")
-            hole = os.lseek(fd, data, os.SEEK_HOLE)
-            if hole <= data:  # nonsense from a filesystem; do not go round for ever
-                break
-            found.append((data, min(hole, end)))
-            start = hole
-        return found
-
-    def _if_direct(
-        self,
-        name: str,
-        call: Callable[[int, list[memoryview], int], int],
-        fd: int,
-        memory: memoryview,
-        offset: int,
-    ) -> int | None:
-        if not self._direct:
-            return None
-        allowed = self._enter(name, len(memory)) // ALIGNMENT * ALIGNMENT
-        if not allowed:
-            return None
-        try:
-            return call(fd, [memory[:allowed]], offset)
-        except OSError as error:
-            if error.errno in _REFUSED:
-                self._direct = False
-                return None
-            raise
-
-
-def _if_taken(transfer: Callable[[int], int]) -> int | None:
-    """``transfer`` past the page cache; None when kernel or filesystem refuse the flag."""
-    try:
-        return transfer(RWF_DONTCACHE)
-    except OSError as error:
-        if error.errno in _REFUSED:
-            return None
-        raise

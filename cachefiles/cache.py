@@ -19,13 +19,13 @@ from pathlib import Path
 from threading import Lock
 
 from cachefiles.backing import Filesystem
+from cachefiles.blocks import Verify
 from cachefiles.errors import CacheBusy, CacheError, CacheUnusable, translated
 from cachefiles.faults import Faults
 from cachefiles.graveyard import NAME as GRAVEYARD
 from cachefiles.graveyard import Graveyard
 from cachefiles.key import file_name
 from cachefiles.limits import Limits
-from cachefiles.object import Verify
 from cachefiles.probe import probe
 from cachefiles.space import Space
 from cachefiles.volume import Volume

@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from threading import Lock
 
 from cachefiles.backing import Filesystem
+from cachefiles.blocks import Blocks, Verify
 from cachefiles.charge import Charge
 from cachefiles.coherency import Record
 from cachefiles.datafile import DataFile
@@ -35,7 +36,7 @@ from cachefiles.folder import Doomed, Folder, Gone, Stored
 from cachefiles.generation import Generation, Numbers, check, encode
 from cachefiles.graveyard import Graveyard
 from cachefiles.key import identity, object_path
-from cachefiles.object import Files, Object, Verify
+from cachefiles.object import Object, ObjectOwner
 
 _SYNCED_SINGLY = 16
 """Open objects; two calls each."""
@@ -197,7 +198,7 @@ class Volume:
         if not live.object.has_files:
             stored = self._folder.find(path, fits, doomed)
             if isinstance(stored, Stored):
-                live.object.attach(self._files(live.asked.key, stored), stored.generation)
+                live.object.attach(self._blocks(live.asked.key, stored), stored.generation)
         elif live.object.buried:
             return None
         live.users += 1
@@ -206,34 +207,30 @@ class Volume:
     def _add(
         self, asked: _Asked, stored: Stored | Gone, made: Stored | None
     ) -> tuple[Object, Found]:
-        files, generation, pinned = None, asked.begins, False
+        blocks, generation, pinned = None, asked.begins, False
         if isinstance(stored, Stored):
             found = Found.STORED
-            files, generation = self._files(asked.key, stored), stored.generation
+            blocks, generation = self._blocks(asked.key, stored), stored.generation
             self._folder.describe(stored.data, asked.label)
             self._folder.touch(stored.data)
         else:
             found = Found.REPLACED if stored.replaced else Found.NOTHING
             pinned = stored.pinned
             if made is not None:
-                files = self._files(asked.key, made)
-        return self._put(asked, generation, files, pinned=pinned), found
+                blocks = self._blocks(asked.key, made)
+        return self._put(asked, generation, blocks, pinned=pinned), found
 
     def _put(
-        self, asked: _Asked, generation: Generation, files: Files | None, *, pinned: bool
+        self, asked: _Asked, generation: Generation, blocks: Blocks | None, *, pinned: bool
     ) -> Object:
         """A new object in the table, with one user."""
-        opened = Object(
-            self._filesystem,
-            generation,
-            files,
-            space=self._space,
-            verify=self._verify,
+        owner = ObjectOwner(
             make_files=self._make_files,
             release=lambda user: self._release(asked.path, user),
             drop=lambda user: self._invalidate(asked.path, user),
             restamp=lambda user, *to: self._restamp(asked.path, user, *to),
         )
+        opened = Object(generation, blocks, space=self._space, owner=owner)
         self._live[asked.path] = _Live(opened, asked, pinned)
         return opened
 
@@ -252,30 +249,30 @@ class Volume:
                 live = self._live.get(path)
                 if live is None or live.object is not user or user.retired or user.buried:
                     return None
-                files = user.hand_over(self._folder.take_alone)
-                if files is None:
+                blocks = user.hand_over(self._folder.take_alone)
+                if blocks is None:
                     return None
                 del self._live[path]
                 try:
-                    user.strike_for(files, size, changed)
-                    self._folder.restamp(files.data.fd, restamped)
+                    blocks.strike_for(size, changed)
+                    self._folder.restamp(blocks.data.fd, restamped)
                 except BaseException:
                     # Which record it has now is not known: the generation is over.
                     try:
                         self._folder.bury(path, doomed)
                     finally:
-                        self._filesystem.close(files.map)
-                        files.data.close()
+                        blocks.close()
                     raise
                 self._left_unsynced |= user.changed
                 asked = replace(live.asked, begins=restamped, fits=lambda found: found == record)
-                return self._put(asked, restamped, files, pinned=live.pinned)
+                return self._put(asked, restamped, blocks.renewed(size), pinned=live.pinned)
         finally:
             self._folder.put_away(doomed)
 
-    def _files(self, key: bytes, stored: Stored) -> Files:
-        seed = stored.generation.seed(self.key, key)
-        return Files(DataFile(self._filesystem, stored.data), stored.map, seed)
+    def _blocks(self, key: bytes, stored: Stored) -> Blocks:
+        data = DataFile(self._filesystem, stored.data)
+        seed, size = stored.generation.seed(self.key, key), stored.generation.record.size
+        return Blocks(self._filesystem, data, stored.map, seed=seed, size=size, verify=self._verify)
 
     def _make_files(self, user: Object) -> None:
         """Both files of an object that has none yet; nothing if it was retired meanwhile."""
@@ -296,7 +293,7 @@ class Volume:
                 with self._folder.alone():
                     stored = self._find_or_make(live, doomed, charge)
                 if stored is not None:
-                    user.attach(self._files(live.asked.key, stored), stored.generation)
+                    user.attach(self._blocks(live.asked.key, stored), stored.generation)
         finally:
             charge.settle(doomed)
             self._folder.put_away(doomed)

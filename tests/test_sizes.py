@@ -19,9 +19,6 @@ CONSTRUCTOR_PARAMETERS = 7  # self not counted
 
 EXCEPTIONS: dict[str, str] = {
     "cachefiles/admin/command.py": "one file for the whole command until it is cut by subcommand",
-    "cachefiles/backing.py": "every call on the backing folder until its walks are apart",
-    "cachefiles/object.py": "to shrink when the generation has its own file",
-    "cachefiles/object.py:Object.__init__": "to shrink when the generation has its own file",
     "netfsfuse/smb/share/handle.py:ServerHandle.open": "builds and reads a compound in one",
     "netfsfuse/vfs/prefetch/prefetch.py:Ahead.__init__": "judges trust by itself until trust does",
     "netfsfuse/vfs/tree/names.py:Names.__init__": "judges trust by itself until trust does",

@@ -5,8 +5,9 @@ import os
 
 import pytest
 
-from cachefiles.backing import RWF_DONTCACHE, UNCACHED_MIN, Filesystem
+from cachefiles.backing import Filesystem
 from cachefiles.faults import Faults
+from cachefiles.transfers import RWF_DONTCACHE, UNCACHED_MIN
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_cold_segments_of_a_large_open_file(cache):
     file = open_file(cache, b"large", size)
     target = memoryview(bytearray(BLOCK))
     for at in (0, 3 * SEGMENT):  # these two are used again
-        file._recency._written.clear()
+        file._blocks._recency._written.clear()
         assert file.read(at, target)
     file.sync()  # writes the stamps
     step, culler = cull_to(cache, 2 * SEGMENT + MIB)

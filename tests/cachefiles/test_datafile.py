@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cachefiles import Faults, backing
-from cachefiles.backing import ALIGNMENT, RWF_DONTCACHE, Filesystem
+from cachefiles import Faults, transfers
+from cachefiles.backing import Filesystem
 from cachefiles.datafile import DIRECT_MIN, DataFile, direct_part
+from cachefiles.transfers import ALIGNMENT, RWF_DONTCACHE
 from tests.cachefiles.conftest import content_of, page_aligned
 
 MIB = 1 << 20
@@ -208,7 +209,7 @@ def test_the_ways_agree_whatever_their_order(path, monkeypatch):
         if dice.random() < 0.7:
             start, length = start // ALIGNMENT * ALIGNMENT, max(length, DIRECT_MIN)
         length = min(length, size - start)
-        monkeypatch.setattr(backing, "UNCACHED_MIN", dice.choice([1, 1 << 40]))
+        monkeypatch.setattr(transfers, "UNCACHED_MIN", dice.choice([1, 1 << 40]))
         if dice.random() < 0.5:
             skew = dice.choice([0, 0, 0, 100])
             piece = source[skew : skew + length]

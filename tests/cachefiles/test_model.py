@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from cachefiles import BLOCK, Cache, Culler, Step, Verify, backing, datafile, verified
+from cachefiles import BLOCK, Cache, Culler, Step, Verify, datafile, transfers, verified
 from cachefiles.limits import Excess
 from tests.cachefiles.conftest import content_of, page_aligned
 
@@ -31,7 +31,7 @@ WAYS = {"direct": (4096, NEVER), "uncached": (NEVER, 1), "plain": (NEVER, NEVER)
 NEW_CLOCK = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 13)
 """Change times tell any two changes apart, if somebody looked in between."""
 RACY = verified.RACY
-DEFAULTS = (datafile.DIRECT_MIN, backing.UNCACHED_MIN)
+DEFAULTS = (datafile.DIRECT_MIN, transfers.UNCACHED_MIN)
 """Bytes from which on a transfer is direct, and uncached."""
 
 
@@ -85,10 +85,10 @@ class Damaged(RuleBasedStateMachine):
             self.others.pop(key).close()
 
     def take(self, way):
-        datafile.DIRECT_MIN, backing.UNCACHED_MIN = WAYS[way]
+        datafile.DIRECT_MIN, transfers.UNCACHED_MIN = WAYS[way]
 
     def teardown(self):
-        datafile.DIRECT_MIN, backing.UNCACHED_MIN = DEFAULTS
+        datafile.DIRECT_MIN, transfers.UNCACHED_MIN = DEFAULTS
         verified.RACY = RACY
         if hasattr(self, "cache"):
             self.close_cache()
@@ -200,7 +200,8 @@ class Damaged(RuleBasedStateMachine):
     def crash(self, verify):
         """Nothing is put away: as far as others can see, the process is gone with its locks."""
         for file in [*self.files.values(), *self.others.values()]:
-            file._recency._due.clear()
+            if file.has_files:
+                file._blocks._recency._due.clear()
             file.shut()
         for cache in (self.cache, self.second):
             cache._space._batch = cache._space._freed = 0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachefiles import BLOCK, Cache, Verify, verified
-from cachefiles import object as object_module
+from cachefiles import blocks as blocks_module
 from cachefiles.verified import RACY, Verified
 from tests.cachefiles.conftest import SIZE, backing_files, content_of, read_all
 
@@ -58,13 +58,13 @@ def hashes_of(monkeypatch, verify, cachedir):
     if not file.has_files:
         assert file.write(0, CONTENT)
     calls = []
-    plain = object_module.block_hashes
+    plain = blocks_module.block_hashes
 
     def counted(seed, first, data):
         calls.append(first)
         return plain(seed, first, data)
 
-    monkeypatch.setattr(object_module, "block_hashes", counted)
+    monkeypatch.setattr(blocks_module, "block_hashes", counted)
     for _ in range(2):
         assert read_all(file) == CONTENT
     return cache, file, len(calls)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -279,7 +280,7 @@ def test_a_read_under_way_when_the_generation_ends_misses(volume, monkeypatch):
 @pytest.mark.parametrize("newer", [True, False])
 def test_a_first_write_that_comes_too_late_makes_no_files(volume, cachedir, monkeypatch, newer):
     old, _ = volume.open(b"k", SIZE, b"c1")
-    make_files = old._make_files
+    owner = old._owner
     opened = []
 
     def late(user):
@@ -287,9 +288,9 @@ def test_a_first_write_that_comes_too_late_makes_no_files(volume, cachedir, monk
             opened.append(volume.open(b"k", SIZE, b"c2")[0])
         else:
             old.invalidate()
-        make_files(user)
+        owner.make_files(user)
 
-    monkeypatch.setattr(old, "_make_files", late)
+    monkeypatch.setattr(old, "_owner", replace(owner, make_files=late))
     assert not old.write(0, OLD)
     assert list(cachedir.glob("volumes/*/*/*")) == []
     for file in [old, *opened]:
