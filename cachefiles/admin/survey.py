@@ -9,7 +9,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -25,7 +25,6 @@ from cachefiles.generation import HEADER_XATTR, Generation, decode
 from cachefiles.key import MAP_SUFFIX, file_name, identity
 
 _ENTRIES_AT_ONCE = 4096
-DEFAULT_PORT = ":445"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +42,16 @@ class Listed:
     used: int
     pinned: bool
 
-    def answers_to(self, text: str) -> bool:
-        """Whether ``text`` names it: a path, a folder above, a volume with or without either, or
-        the beginning of its name."""
+    def answers_to(self, text: str, volumes: Iterable[str]) -> bool:
+        """Whether ``text`` names it: a path, a folder above, one of its ``volumes`` (the names that
+        its volume goes by) with or without either, or the beginning of its name."""
         if len(text) >= 6 and self.name.startswith(text):
             return True
         plain = text.strip("/")
-        names = [self.path, *(f"{volume}/{self.path}" for volume in self._volumes())]
+        names = [self.path, *(f"{volume}/{self.path}" for volume in volumes)]
         return any(
             name.strip("/") == plain or name.strip("/").startswith(f"{plain}/") for name in names
         )
-
-    def _volumes(self) -> list[str]:
-        host, port, rest = self.volume.partition(DEFAULT_PORT + "/")
-        return [self.volume, f"{host}/{rest}"] if port else [self.volume]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import click
 
 import netfsfuse
 from netfsfuse.cli.bench import bench_command
+from netfsfuse.cli.choices import SMB_PORT
 from netfsfuse.cli.daemon import LOGIN_REFUSED
 from netfsfuse.cli.mount import mount_command
 from netfsfuse.cli.probe import cached_at
@@ -37,7 +38,8 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "cache":
-            made: click.Group = import_module("netfsfuse.fscache.command").cache_group(cached_at)
+            command = import_module("netfsfuse.fscache.command")
+            made: click.Group = command.cache_group(cached_at, SMB_PORT)
             return made
         return super().get_command(ctx, cmd_name)
 

@@ -12,16 +12,17 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from cachefiles.admin.command import Knowledge, build
+from cachefiles.admin.command import build
+from cachefiles.admin.session import Knowledge
 from netfsfuse.fscache.binding import default_directory
 from netfsfuse.fscache.cookie import coherency_from
 from netfsfuse.types import NO_TIME
 
 
-def cache_group(place_of: Callable[[str], str | None]) -> click.Group:
+def cache_group(place_of: Callable[[str], str | None], default_port: int) -> click.Group:
     """The group ``cache``. ``place_of(path)`` asks a mount where the file at ``path`` is cached:
     the text of ``OBJECT_XATTR``, or None when no mount says so. It may hang no longer than a
-    command may, and raise NetfsError.
+    command may, and raise NetfsError. ``default_port``: the one that a source need not name.
     """
 
     def resolve(text: str) -> str:
@@ -31,7 +32,13 @@ def cache_group(place_of: Callable[[str], str | None]) -> click.Group:
         except (ValueError, KeyError, TypeError):
             return text
 
-    return build(Knowledge(default_directory, describe, resolve), "cache")
+    def volume_names(volume: str) -> list[str]:
+        """What the share with the key ``volume`` is called: on the default port also without it."""
+        host, port, share = volume.partition(f":{default_port}/")
+        return [volume, f"{host}/{share}"] if port else [volume]
+
+    knowledge = Knowledge(default_directory, describe, resolve, volume_names)
+    return build(knowledge, "cache")
 
 
 def describe(raw: bytes) -> list[str]:

@@ -41,6 +41,10 @@ def run(*words):
     return subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
 
 
+def show(environment, name):
+    return run("netfsfuse", "cache", "--cachedir", os.fspath(environment), "show", name)
+
+
 def test_it_is_the_same_command(environment):
     ours = run("netfsfuse", "cache", "--cachedir", os.fspath(environment), "list")
     theirs = run("cachefiles", "--cachedir", os.fspath(environment), "list")
@@ -50,9 +54,25 @@ def test_it_is_the_same_command(environment):
 
 
 def test_coherency_is_told_in_our_words(environment):
-    said = run("netfsfuse", "cache", "--cachedir", os.fspath(environment), "show", "new/film")
+    said = show(environment, "new/film")
     assert "coherency   file_id 0x17\n" in said.stdout, said.stderr
     assert "write 2022-06-1" in said.stdout
+
+
+@pytest.mark.parametrize("share", ["//nas:445/films", "//nas/films"])
+def test_a_share_on_the_default_port_is_called_without_it_as_well(environment, share):
+    assert "path        new/film\n" in show(environment, f"{share}/new/film").stdout
+
+
+def test_and_one_on_another_port_is_not(environment):
+    cache = Cache.bind(environment)
+    file, _ = cache.volume(b"//nas:446/films").open(b"id:18", 5, b"c", label=b"other/film")
+    assert file.write(0, memoryview(b"hello"))
+    file.close()
+    cache.close()
+    assert "path        other/film\n" in show(environment, "//nas:446/films/other/film").stdout
+    said = show(environment, "//nas/films/other/film")
+    assert (said.returncode, said.stdout) == (1, "")
 
 
 def test_errors_are_ours(environment):
