@@ -21,5 +21,9 @@ class Charge:
 
     def settle(self, doomed: Doomed) -> None:
         """Give it back, unless files were made, or half made and buried, which gives it back."""
-        if self.taken and not self.spent and not doomed.half_made:
+        if not self.taken:
+            return
+        if self.spent or doomed.half_made:
+            self._space.settle(OBJECT_BYTES)
+        else:
             self._space.give_back(OBJECT_BYTES)

@@ -163,10 +163,14 @@ class Object:
                 if self._is_buried(blocks):
                     self.retire()
                     return False
-                if not self._space.take(charge_of(len(data))):
+                charge = charge_of(len(data))
+                if not self._space.take(charge):
                     return False
                 self._changed = True
-                blocks.data.write_all(data, start)
+                try:
+                    blocks.data.write_all(data, start)
+                finally:
+                    self._space.settle(charge)
                 if self._retired:
                     return False
                 blocks.enter(first, hashes, data)

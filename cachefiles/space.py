@@ -6,6 +6,9 @@ is written whole, under its flock.
 
 - A process sets a batch aside before it stores, and takes from that without asking. What is used
   and set aside together never exceeds the limit, so neither does what is really allocated.
+- What is taken stays set aside until its bytes are allocated (:meth:`Space.settle`), and is used
+  and charged from then on. Otherwise a recount that began between a charge and its write would
+  count it neither as found nor as charged meanwhile.
 - Each store is charged at least what it allocates: its bytes, a 1,024th for the filesystem's own
   (extents, the map), and a fixed sum for a new object. Blocks stored again are charged again, since
   to ask the map costs more (``object.py``) than the recount that follows.
@@ -36,6 +39,10 @@ from cachefiles.turn import Turn
 
 OBJECT_BYTES = 12 * 1024
 """Charged for a new object: a block each for its attributes, its map and its share of folders."""
+
+OWN_BYTES = 32 * 1024
+"""What a cache takes without any object, as far as its size goes: ``version`` and ``space``, the
+directory and those below it that each cache has, a block of 4 KiB each; not in the count."""
 
 _RECORD = struct.Struct("<4sHHqQQQ")
 _CHECK = struct.Struct("<Q")
@@ -96,6 +103,7 @@ class Space:
         self._lock = Lock()
         self._batch = 0  # set aside in the file, by us
         self._left = 0  # of the batch
+        self._pending = 0  # of the batch: taken, and not yet allocated as far as is known
         self._freed = 0  # in the epoch
         self._epoch: int | None = None
         self._turn = Turn(filesystem, fd)
@@ -117,17 +125,26 @@ class Space:
         return time.monotonic() < self._full_until
 
     def take(self, wanted: int) -> bool:
-        """Charge ``wanted`` bytes before they are allocated; False when there is no room."""
+        """Charge ``wanted`` bytes before they are allocated; False when there is no room. What is
+        taken is to be settled or given back."""
         with self._lock:
             if self._fd < 0 or (wanted > self._left and not self._renew(wanted)):
                 return False
             self._left -= wanted
+            self._pending += wanted
             return True
+
+    def settle(self, amount: int) -> None:
+        """Of what :meth:`take` gave, ``amount`` bytes are allocated now, or were in part."""
+        with self._lock:
+            self._pending = max(0, self._pending - amount)
 
     def give_back(self, amount: int) -> None:
         """Of what :meth:`take` gave, ``amount`` bytes were not allocated after all."""
         with self._lock:
-            self._left = min(self._left + amount, self._batch)
+            amount = min(amount, self._pending)
+            self._pending -= amount
+            self._left += amount
 
     def epoch(self) -> int | None:
         """To be asked before bytes are freed, for :meth:`freed`. Waits for no lock; never raises.
@@ -176,13 +193,13 @@ class Space:
         finally:
             with self._lock:
                 fd, self._fd = self._fd, -1
-                self._batch = self._left = 0
+                self._batch = self._left = self._pending = 0
             self._filesystem.close(fd)
 
     def _judge(self) -> Excess:
         count = self.count()
         disk = self._filesystem.space(self._folder)
-        used = count.used + count.aside
+        used = count.used + count.aside + OWN_BYTES
         excess = self.limits.excess(used, disk, culling=self.culling)
         if not self.culling and excess:
             excess = self.limits.excess(used, disk, culling=True)
@@ -193,28 +210,31 @@ class Space:
         with self._counted() as count:
             self._return(count)
             disk = self._filesystem.space(self._folder)
-            used = count.used + count.aside
+            used = count.used + count.aside + OWN_BYTES
             room = self.limits.room(used, disk)
             if count.stale and self.limits.cachesize is not None and count.used <= 0:
-                room = 0  # nobody knows what is there
+                room = 0  # what is there is not known
             if self.limits.excess(used + wanted, disk, culling=False):
                 self.culling = True
             if wanted > room:
                 self._full_until = time.monotonic() + _FULL_PAUSE
                 return False
-            self._batch = self._left = min(max(wanted, self.limits.batch(disk)), room)
-            count.aside += self._batch
+            self._left = min(max(wanted, self.limits.batch(disk)), room)
+            self._batch += self._left
+            count.aside += self._left
             return True
 
     def _return(self, count: Count) -> None:
-        """Put into ``count`` what we used of our batch and what we freed."""
-        taken = self._batch - self._left
+        """Put into ``count`` what we used of our batch and what we freed. What is pending stays set
+        aside, and is all that is left of the batch."""
+        taken = self._batch - self._left - self._pending
         freed = self._freed if self._epoch == count.epoch else 0
-        count.aside = max(0, count.aside - self._batch)
-        # Below 0 where somebody freed what its owner has not yet said to have used: that is aside.
+        count.aside = max(0, count.aside - self._batch + self._pending)
+        # Below 0 where one process freed what another has not yet said to have used: that is aside.
         count.used = max(-count.aside, count.used + taken - freed)
         count.charged += taken
-        self._batch = self._left = self._freed = 0
+        self._batch = self._pending
+        self._left = self._freed = 0
 
     @contextmanager
     def _counted(self, *, empty: bool = False) -> Iterator[Count]:

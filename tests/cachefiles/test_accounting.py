@@ -272,6 +272,32 @@ def test_a_process_killed_between_burying_and_freeing(cachedir):
     cache.close()
 
 
+@pytest.mark.parametrize("by_another", [False, True])
+def test_what_is_being_written_during_a_recount_is_counted(cachedir, monkeypatch, by_another):
+    """Charged before the walk, and on the disk only after the walk has passed."""
+    theirs, file = filled(cachedir)
+    ours = Cache.bind(cachedir, limits=Limits(cachesize=2 * MIB)) if by_another else theirs
+    other = theirs.volume(b"v").open(b"other", 6 * BLOCK, b"1")[0]
+    file.invalidate()
+    plain = theirs.filesystem.write_some
+
+    def late(fd, data, offset):
+        if len(data) == 6 * BLOCK:
+            assert Culler(ours, lambda: Excess(0), recount=True).step(10) is Step.DONE
+        return plain(fd, data, offset)
+
+    monkeypatch.setattr(theirs.filesystem, "write_some", late)
+    assert other.write(0, memoryview(bytes(CONTENT[: 6 * BLOCK])))
+    assert counted(ours) >= taken(cachedir) >= 6 * BLOCK
+    theirs.space.count()
+    assert counted(ours) >= taken(cachedir)
+    assert ours.space.count().used <= taken(cachedir) + 8 * BLOCK
+    for each in (other, file):
+        each.close()
+    for cache in {ours, theirs}:
+        cache.close()
+
+
 def test_what_was_freed_before_a_recount_is_not_given_back_after_it(cachedir):
     """Two processes: one frees, the other counts anew, the first puts its part into the count."""
     theirs, file = filled(cachedir)
