@@ -174,7 +174,7 @@ class Cache:
         self._check_content()
         alone = self._take_lock()
         known = self._check_version(alone=alone)
-        if alone:  # otherwise who made it, and has it bound, found that it is good
+        if alone:  # otherwise the process that made it, and has it bound, found it good
             self._probe(known=known)
         self._filesystem.make_folder(_VOLUMES, self._top)
         self._folder = self._filesystem.open_folder(_VOLUMES, self._top)
@@ -209,7 +209,7 @@ class Cache:
             raise self._unusable("others can write to it")
 
     def _check_content(self) -> None:
-        """Keep out of somebody's home directory, and make what is ours private."""
+        """Keep out of a home directory, and make what is ours private."""
         if not read_version(self._filesystem, self._top).startswith(_WORD):
             for name in os.listdir(self._top):
                 if name not in _OURS and not name.startswith(_VOLUMES + "."):
@@ -226,15 +226,16 @@ class Cache:
             if self._filesystem.lock(self._lock_fd, shared=True):
                 if read_version(self._filesystem, self._top):
                     return False
-                self._filesystem.unlock(self._lock_fd)  # who was making it was killed at it
+                self._filesystem.unlock(self._lock_fd)  # the process that was making it was killed
             if time.monotonic() >= end:
                 raise self._busy()
             time.sleep(0.001)  # another one is just binding it
         return True
 
     def _share_lock(self) -> None:
-        """Let others in. The kernel gives the one lock away before it has the other: another who
-        waits to bind may come in between, and then is alone for as long as that takes."""
+        """Let others in. The kernel gives the one lock away before it has the other: another
+        process that waits to bind may come in between, and then is alone for as long as that
+        takes."""
         end = time.monotonic() + _BIND_TIMEOUT
         while not self._filesystem.lock(self._lock_fd, shared=True):
             if time.monotonic() >= end:

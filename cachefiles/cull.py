@@ -1,16 +1,16 @@
 """Making room: the least recently used first, whole objects and cold parts of large ones.
 
-One culler at a time has a cache, whoever's process it runs in: it holds the flock of ``DIR/cull``.
+One culler at a time has a cache, in whichever process: it holds the flock of ``DIR/cull``.
 It works in steps of the length that the caller allows, so that it may run beside reads.
 
 A walk over the cache (``walk.py``) fills a table of the ``TABLE`` oldest candidates and sets the
 count of ``space.py`` right. Then candidates go, oldest first, until there is no excess:
 
 - What is buried and still in use (``graveyard.py``) is punched empty before all else.
-- An object with at most ``SEGMENT`` bytes on disk goes whole: removed, if nobody has it open;
-  punched empty, if somebody has.
+- An object with at most ``SEGMENT`` bytes on disk goes whole: removed, if no process has it open;
+  punched empty, if one has.
 - A larger one goes by segments of 4 MiB, by their own stamps: entries first, then the data, so that
-  a reader who comes in between finds that the hash does not fit. The rest of it stays.
+  a reader that comes in between finds that the hash does not fit. The rest of it stays.
 - One that was used after the walk saw it is passed over: it is not among the oldest any more. So is
   what is pinned.
 

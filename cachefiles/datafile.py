@@ -48,7 +48,7 @@ class DataFile:
 
     Safe to use from several threads.
 
-    Raises ``OSError``. Nobody may be inside another method when :meth:`close` is called.
+    Raises ``OSError``. No thread may be inside another method when :meth:`close` is called.
     """
 
     def __init__(self, filesystem: Filesystem, fd: int) -> None:
@@ -95,7 +95,7 @@ class DataFile:
         return self._filesystem.data_extents(self.fd, start, end)
 
     def is_buried(self) -> bool:
-        """Whether somebody has buried the file."""
+        """Whether the file is buried."""
         return self._filesystem.is_buried(self.fd)
 
     def changed(self) -> int:

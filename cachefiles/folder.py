@@ -2,10 +2,10 @@
 
 Every process that uses the volume, and each culler, has a :class:`Folder` of its own. What makes,
 removes or looks up names holds the directory's flock meanwhile: tens of microseconds, so that a
-backing file and its map always belong together. A backing file that somebody has open as an object
-carries a shared flock of its own, taken under the directory's; who wants to remove what is not in
-use asks for it alone. What may be in use is buried (``graveyard.py``), and its grave to be settled
-by the caller once it holds no lock: freeing the blocks of a large file takes long.
+backing file and its map always belong together. A backing file that a process has open as an object
+carries a shared flock of its own, taken under the directory's; a process that wants to remove what
+is not in use asks for it alone. What may be in use is buried (``graveyard.py``), and its grave to
+be settled by the caller once it holds no lock: freeing the blocks of a large file takes long.
 """
 
 from __future__ import annotations
@@ -85,8 +85,9 @@ class Folder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody else makes, removes or looks up names meanwhile. ``TimeoutError`` where another
-        process keeps the directory: after a wait the first time, at once from then on."""
+        """No other thread or process makes, removes or looks up names meanwhile. ``TimeoutError``
+        where another process keeps the directory: after a wait the first time, at once from then
+        on."""
         with self._turn.taken(_LOCK_TIMEOUT):
             yield
 
@@ -146,7 +147,7 @@ class Folder:
 
     def take_alone(self, data: int) -> bool:
         """Whether no other process, and no other opening, uses the object; ``data`` is in use
-        all the same afterwards. Call it alone: then nobody begins to use it either."""
+        all the same afterwards. Call it alone: then no process begins to use it either."""
         taken = self._filesystem.lock(data)
         # A conversion that fails has lost the lock as well.
         return self._filesystem.lock(data, shared=True) and taken
@@ -179,7 +180,8 @@ class Folder:
             self._filesystem.set_used(data, time.time_ns())
 
     def bury(self, path: str, doomed: Doomed) -> None:
-        """Take both files out of their place. Call it alone. Whoever has them open goes on."""
+        """Take both files out of their place. Call it alone. A process that has them open goes
+        on."""
         doomed.graves.append(self._graveyard.bury(path, self.fd))
 
     def remove(self, path: str) -> int:

@@ -1,11 +1,11 @@
 """Where files go that are of no use any more, until their bytes are really free.
 
 Unlinking frees nothing while some process has the file open. So what is buried is renamed into
-``DIR/graveyard``, out of the way of its name's next owner and still found by everybody who counts.
-It is unlinked, and its bytes are given back, when nobody has it in use: the shared flock on a
-backing file (``folder.py``) tells. Whoever buries tries that at once; the culler, every process
-that binds the cache, and a mount now and then, try it again with what was left. So it makes no
-difference at which moment a process that buries is killed.
+``DIR/graveyard``, out of the way of its name's next owner and still found by every process that
+counts. It is unlinked, and its bytes are given back, when no process uses it: the shared flock on a
+backing file (``folder.py``) tells. A process that buries tries that at once; the culler, every
+process that binds the cache, and a mount now and then, try it again with what was left. So it makes
+no difference at which moment a process that buries is killed.
 
 A grave that is in use carries the sticky bit: its users see by that that they write in vain.
 """
@@ -62,8 +62,8 @@ class Graveyard:
         return grave
 
     def settle(self, graves: Iterable[str]) -> int:
-        """Free those of ``graves`` that nobody uses; returns the bytes. Never raises: what is left
-        is found by the next sweep."""
+        """Free those of ``graves`` that no process uses; returns the bytes. Never raises: what is
+        left is found by the next sweep."""
         freed = 0
         for grave in graves:
             with suppress(OSError):
@@ -82,7 +82,7 @@ class Graveyard:
     def empty(self, wanted: int) -> int:
         """Punch graves that are in use until ``wanted`` bytes are free; the bytes freed.
 
-        Who reads one finds hashes that do not fit, and fetches anew. Raises ``OSError``.
+        A reader of one finds hashes that do not fit, and fetches anew. Raises ``OSError``.
         """
         freed = 0
         for grave in self._graves():

@@ -5,8 +5,8 @@ Names are the XXH3-128 of the key in hex: fixed length, no escaping, evenly spre
 fanned out over 256 folders by the first two digits, which keeps a folder of a million-file volume
 at 4,000 names.
 
-XXH3 is no cryptographic hash, so somebody could make two keys with one name. The record of an
-object (``coherency.py``) therefore carries :func:`identity`, a BLAKE2b digest of both keys: a
+XXH3 is no cryptographic hash, so whatever chooses the keys could make two with one name. The record
+of an object (``coherency.py``) therefore carries :func:`identity`, a BLAKE2b digest of both keys: a
 file of another key is of no use to us and is replaced.
 """
 

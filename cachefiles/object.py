@@ -6,9 +6,9 @@ with each other, and on one range the hash decides. What must not happen is a de
 its number reused, under a thread that is using it: every call counts itself in (``_busy``, under a
 lock of its own that is never held across a syscall) and the last one out closes.
 
-In use. The descriptor of the backing file holds a shared flock; who would bury the object takes it
-alone, and so finds out. A culler may punch what is in use all the same: entries first, then data,
-so that what a reader finds in between is refused by the hash.
+In use. The descriptor of the backing file holds a shared flock; a process that would bury the
+object takes it alone, and so finds out. A culler may punch what is in use all the same: entries
+first, then data, so that what a reader finds in between is refused by the hash.
 
 Retirement. An object whose generation is over is buried and retired: its reads miss, its writes say
 False, and a write that is already on its way ends in a grave (``graveyard.py``). Where another

@@ -13,10 +13,10 @@ is written whole, under its flock.
   (extents, the map), and a fixed sum for a new object. Blocks stored again are charged again, since
   to ask the map costs more (``object.py``) than the recount that follows.
 - What is unlinked or punched is given back as the inodes say, after it is free: unlinked when
-  nobody has it open, and closed (``graveyard.py``). The epoch tells recounts apart: what was freed
-  before one that was done meanwhile is not given back, since the walk may not have met it.
+  no process has it open, and closed (``graveyard.py``). The epoch tells recounts apart: what was
+  freed before one that was done meanwhile is not given back, since the walk may not have met it.
 - So the count is right or too high: a killed process leaves its batch set aside. The next process
-  that has the cache alone counts that as used, and asks for a recount; a culler, who walks over
+  that has the cache alone counts that as used, and asks for a recount; a culler, which walks over
   the cache anyway, sets it right (:meth:`Space.recounted`), adding what was charged meanwhile.
 - A count that is lost or damaged is 0 and asks for a recount; under ``cachesize`` nothing is
   stored before that.

@@ -1,7 +1,7 @@
 """Which blocks of an open object have proved right since it was opened. Pure.
 
 For ``verify=open``: a block is hashed when it is first read, and again when anything has changed
-the backing file since, whoever that was: a store, a cull, a hand at the disk. The witness is the
+the backing file since, by whatever: a store, a cull, a hand at the disk. The witness is the
 inode's change time, asked before and after the read. A coarse clock may give a change just after a
 read the time of one just before it; so, as git does with its index, a block that was read within
 ``RACY`` of the last change is not remembered.

@@ -10,11 +10,11 @@ retired, so that what was fetched under the old record cannot be stored under th
 Opening compares the record beside the backing file with what the caller knows of the file now.
 No record, a damaged one, one of another format, another key, another size, or coherency bytes that
 the caller's ``matches`` refuses: both files are buried and the object starts empty, with new
-inodes. Nothing of the old files is used again, and whoever still writes to them writes into a
-grave. The same object opened twice at once is one :class:`Object` with two users; if the
-second open comes with a newer generation, the first is retired. Between processes there is no
-telling which of two generations is the newer, but in one case: files that appeared since an object
-was opened and found none are of somebody who came later, and the older object is retired.
+inodes. Nothing of the old files is used again, and a process that still writes to them writes into
+a grave. The same object opened twice at once is one :class:`Object` with two users; if the second
+open comes with a newer generation, the first is retired. Between processes there is no telling
+which of two generations is the newer, but in one case: files that appeared since an object was
+opened and found none are of a process that came later, and the older object is retired.
 """
 
 from __future__ import annotations
@@ -304,7 +304,7 @@ class Volume:
         stored = self._folder.find(asked.path, asked.fits, doomed, keep=True)
         if isinstance(stored, Stored):
             return stored
-        if stored.kept:  # somebody opened a newer generation since
+        if stored.kept:  # a newer generation was opened since
             del self._live[asked.path]
             live.object.retire()
             return None

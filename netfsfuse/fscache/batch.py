@@ -95,7 +95,7 @@ class Batch:
             self._next()
 
     def _next(self) -> None:
-        """Pass a hop that is free again on to who waits longest."""
+        """Pass a hop that is free again on to the piece that waits longest."""
         if self._waiting:
             piece = self._waiting.popleft()
             piece.leads = True

@@ -112,14 +112,14 @@ class CachedFile:
         self._stores = Batch(self._store_pieces, STORES)
 
     async def query_occupancy(self, start: int, end: int) -> list[ByteRange]:
-        """See ``CacheObject``."""
+        """Which parts of ``[start, end)`` are stored; a hint, :meth:`read` has the last word."""
         if not self._may_hold_data:
             return []
         found = await self._call(lambda file: file.occupancy(start, end))
         return [] if found is None or self._over else [ByteRange(*extent) for extent in found]
 
     async def read(self, start: int, target: memoryview) -> bool:
-        """See ``CacheObject``."""
+        """Fill ``target`` with verified bytes; False, and it is undefined, if any is missing."""
         stats = self._owner.stats
         filled = self._may_hold_data and (
             self._read_now(start, target) or await self._reads.transfer(start, target)
@@ -131,7 +131,7 @@ class CachedFile:
         return True
 
     async def write(self, start: int, data: memoryview) -> bool:
-        """See ``CacheObject``."""
+        """Store whole blocks; False when they are not: no room, an error, or another record."""
         owner = self._owner
         if self._over or not owner.room:
             owner.stats.refused += not self._over
@@ -144,7 +144,7 @@ class CachedFile:
         return True
 
     async def aclose(self) -> None:
-        """See ``CacheObject``. Usually without a thread; shielded where it needs one."""
+        """Let the object go. Idempotent. Usually without a thread; shielded where it needs one."""
         if self._closed:
             return
         self._closed = True
@@ -168,7 +168,7 @@ class CachedFile:
         return self._object is None or self._object.has_files
 
     def _read_now(self, start: int, target: memoryview) -> bool:
-        """Read what needs no wait, here on the loop. False: ask a thread, who finds out why."""
+        """Read what needs no wait, here on the loop. False: ask a thread, which finds out why."""
         if self._object is None or len(target) > INLINE_MAX:
             return False
         try:

@@ -4,7 +4,7 @@ No space (a full disk, a quota, a read-only filesystem) stops storing for a whil
 there goes on. A failed filesystem (EIO, a device that is gone) stops both, for longer each time it
 fails again: each try costs some reader a failed call, and the mount reads as well without. A disk
 that hangs raises nothing: while a call has been under way for ``CACHE_TIMEOUT``, none is begun.
-Whoever reads the log sees one line when a failure begins and one when it is over.
+The log has one line when a failure begins and one when it is over.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT
 log = logging.getLogger(__name__)
 
 NO_SPACE_PAUSE = 30.0
-"""Seconds between two tries on a full disk. A try costs one failing call; somebody who makes room
+"""Seconds between two tries on a full disk. A try costs one failing call; a user who makes room
 sees the cache fill again before having walked to the next machine."""
 
 DEAD_PAUSE = 30.0

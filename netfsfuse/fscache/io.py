@@ -140,7 +140,7 @@ class FsCache:
         }
 
     async def maintain(self) -> None:
-        """Keep the cache synced and within its limits, until it is closed. A task for whoever owns
+        """Keep the cache synced and within its limits, until it is closed. A task of the owner of
         the cache; without it nothing is culled.
         """
         if self.maintenance is not None:
@@ -185,7 +185,7 @@ class FsCache:
             self.maintenance.stored()
 
     def may_open(self) -> bool:
-        """See ``Owner.may_open``."""
+        """Whether one more object may be held open; the first refusal is logged."""
         if self._held < self._held_most:
             return True
         if not self._told:
@@ -198,7 +198,7 @@ class FsCache:
         return False
 
     def holds(self, count: int) -> None:
-        """See ``Owner.holds``."""
+        """So many more objects are held open, or fewer."""
         self._held += count
 
     @property

@@ -3,8 +3,8 @@
 Cancellation. A thread cannot be stopped while it fills or stores a caller's memory. A hop that has
 a thread is therefore waited for, so a cancelled caller gets control, and with it the right to reuse
 its buffer, only when no thread touches that any more. A hop still waiting for a thread is cancelled
-at once. A hung disk hangs these callers, which are tasks that nobody waits for without a limit of
-time; that is the price. What fills memory of its own (:meth:`Threads.ask`) is left to itself.
+at once. A hung disk hangs these callers, which are tasks that no caller waits for without a limit
+of time; that is the price. What fills memory of its own (:meth:`Threads.ask`) is left to itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ THREADS = 4
 """Hops at once, of a mount."""
 
 STORING = 2
-"""Hops at once that store, of a mount: the others are for readers, who do not wait behind them."""
+"""Hops at once that store, of a mount: the others are for readers, which do not wait behind
+them."""
 
 DROPPED_MAX = 16
 """Objects let go that may wait, three descriptors each, for a hop to close them."""
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 class _Turn:
     """trio's limiter for one hop: it waits for a token of each of ``limiters``, calls ``begin``,
-    and gives the tokens back when the thread is done, whether anybody has waited for it or not."""
+    and gives the tokens back when the thread is done, whether a caller has waited for it or not."""
 
     def __init__(
         self,

@@ -1,10 +1,10 @@
 """Small files, stored and found whole, many in one hop to a thread.
 
 A hop costs 200-300 us of CPU (``batch.py``), which is more than all else that is done for a file of
-4 KiB. So what was read whole with its open is put in a queue, and whoever has a thread takes all of
+4 KiB. So what was read whole with its open is put in a queue, and the next hop takes all of
 that along; and the files that a reader is about to open are looked up together.
 
-The queue holds ``QUEUE_BYTES`` at most, the memory that the replies came in; a reader who would
+The queue holds ``QUEUE_BYTES`` at most, the memory that the replies came in; a reader that would
 fill it waits for ``ROOM_TIMEOUT``, then the file is not stored.
 """
 
@@ -79,7 +79,9 @@ class Owner(Protocol):
 
 
 class WholeFiles:
-    """See the module. Lives on the loop. ``count``: hears of bytes stored and of bytes found."""
+    """The queue of one cache, and its look-ups. Lives on the loop.
+
+    ``count`` hears of bytes stored and of bytes found."""
 
     def __init__(self, owner: Owner, count: Callable[[int, int], None]) -> None:
         self._owner = owner
