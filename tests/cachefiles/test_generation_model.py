@@ -185,13 +185,17 @@ class Crashes(RuleBasedStateMachine):
         self.open()
 
     @rule(
-        what=st.sampled_from(["store", "sync", "restamp", "open"]),
+        before=st.booleans(),
+        what=st.sampled_from(["store", "sync", "restamp", "restamp", "open"]),
         steps=st.integers(0, 30),
         span=spans,
         size=sizes,
         power=st.none() | st.integers(0, 2**32),
     )
-    def crash(self, what, steps, span, size, power):
+    def crash(self, before, what, steps, span, size, power):
+        if before:  # then a loss of power has whole old blocks to bring back
+            self.store((0, BLOCKS))
+            self.sync()
         changed = self.change(span, size) if what in ("restamp", "open") else []
         self.faults.left = steps
         with suppress(Killed):
@@ -231,6 +235,18 @@ class Crashes(RuleBasedStateMachine):
             path.write_bytes(left[: len(now)])
             if self.headers.get(number):
                 os.setxattr(path, HEADER_XATTR, dice.choice(self.headers[number]))
+
+
+def test_a_strike_outlives_a_loss_of_power():
+    """The case that random steps seldom meet, with many ways to lose power."""
+    for power in range(30):
+        machine = Crashes()
+        machine.start(tail=100)
+        machine.store((0, BLOCKS))
+        machine.sync()
+        machine.change_of_our_own((0, 2), None)
+        machine.crash(False, "sync", 30, (0, 1), None, power)
+        machine.teardown()
 
 
 TestCrashes = Crashes.TestCase
