@@ -12,7 +12,7 @@ import trio
 from netfsfuse.errors import NetfsError
 from netfsfuse.smb import status
 from netfsfuse.smb.connection.apart import undo_create
-from netfsfuse.smb.connection.exchange import Request
+from netfsfuse.smb.connection.exchange import Reply, Request
 from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.session.channels import Lane
 from netfsfuse.smb.session.lease import Lease
@@ -21,7 +21,6 @@ from netfsfuse.smb.wire.create import (
     FILE_NON_DIRECTORY_FILE,
     FILE_READ_ATTRIBUTES,
     FILE_READ_DATA,
-    Created,
     pack_close,
     pack_create,
     parse_create,
@@ -112,65 +111,17 @@ class ServerHandle:
         """Open ``name`` for reading, and read its first ``head`` bytes (64 KiB at most, or what
         the server sends at once) in the same round trip. Raises the server's refusal as a
         NetfsError. With ``on_break``, which hears of breaks, a lease is asked for."""
-        number, asked, asking = _CLOSED, 0.0, 0
-        lease: Lease | None = None
-
-        def build(transport: Transport) -> list[Request]:
-            nonlocal number, asked, lease, asking
-            number, asked = session.number, trio.current_time()
-            if lease is not None:  # of an attempt that failed
-                lease.end()
-            if on_break is not None:
-                lease = session.leases.begin()
-            body = pack_create(
-                name,
-                access=READ_ACCESS,
-                options=FILE_NON_DIRECTORY_FILE,
-                lease=b"" if lease is None else lease.context,
-            )
-            requests = [Request(Command.CREATE, body, undo=undo_create)]
-            if head:
-                room = min(head, transport.established.max_read)
-                requests.append(
-                    Request(Command.READ, pack_read(RELATED_FILE_ID, 0, room), room=room)
-                )
-            asking = len(requests)
-            return requests + session.followed.question(name)
-
+        opening = _Opening(session, name, head, leasing=on_break is not None)
         opened = None
         try:
-            replies = await session.exchange(build)
-            followed = session.followed.answer(
-                replies[asking:], number, is_file=not replies[0].status
-            )
-            if replies[0].status:
-                raise status.error_of(replies[0].status, f"CREATE {name!r}", name)
-            created = parse_create(replies[0].message)
-            opened = cls(
-                created.handle,
-                number,
-                name=name,
-                attr=session.file_ids.seen(created.attr),
-                volume_id=created.volume_id,
-                asked=asked,
-            )
+            replies = await session.exchange(opening.requests)
+            opened = opening.opened(replies)
         finally:
-            if lease is not None and (opened is None or not opened._take_lease(lease, created)):
-                lease.end()
-        opened.is_followed = followed
-        if lease is not None and opened.lease is lease and on_break is not None:
-            lease.on_break = partial(on_break, opened)
-        if head and not replies[1].status:
-            offset, length = parse_read(replies[1].message)
-            opened.head = replies[1].message[offset : offset + length]
+            if opened is None or opened.lease is None:
+                opening.end_lease()
+        if opened.lease is not None and on_break is not None:
+            opened.lease.on_break = partial(on_break, opened)
         return opened, opened.attr
-
-    def _take_lease(self, lease: Lease, created: Created) -> bool:
-        """Whether the server has granted it, and not taken it back already."""
-        lease.grant(created.lease)
-        if lease.reads:
-            self.lease = lease
-        return lease.reads
 
     @property
     def is_leased(self) -> bool:
@@ -235,3 +186,84 @@ class ServerHandle:
                     await transport.exchange([Request(Command.CLOSE, pack_close(self.raw))])
             except NetfsError as failed:
                 log.debug("CLOSE: %s", failed)
+
+
+class _Opening:
+    """The compound that opens the server's path ``name`` with its first ``head`` bytes, and what
+    its replies say: of the last attempt for which :meth:`requests` was called."""
+
+    __slots__ = (
+        "_asked",
+        "_asking",
+        "_head",
+        "_lease",
+        "_leasing",
+        "_name",
+        "_number",
+        "_session",
+    )
+
+    def __init__(self, session: Session, name: str, head: int, *, leasing: bool) -> None:
+        self._session = session
+        self._name = name
+        self._head = head
+        self._leasing = leasing
+        self._lease: Lease | None = None
+        self._number = _CLOSED
+        self._asked = 0.0
+        self._asking = 0  # requests before the question whether a link was followed
+
+    def requests(self, transport: Transport) -> list[Request]:
+        """CREATE, READ, and the question whether a link was followed, for this connection."""
+        session, name = self._session, self._name
+        self._number, self._asked = session.number, trio.current_time()
+        self.end_lease()  # of an attempt that failed
+        if self._leasing:
+            self._lease = session.leases.begin()
+        body = pack_create(
+            name,
+            access=READ_ACCESS,
+            options=FILE_NON_DIRECTORY_FILE,
+            lease=b"" if self._lease is None else self._lease.context,
+        )
+        requests = [Request(Command.CREATE, body, undo=undo_create)]
+        if self._head:
+            room = min(self._head, transport.established.max_read)
+            requests.append(Request(Command.READ, pack_read(RELATED_FILE_ID, 0, room), room=room))
+        self._asking = len(requests)
+        return requests + session.followed.question(name)
+
+    def opened(self, replies: list[Reply]) -> ServerHandle:
+        """The handle that ``replies`` bring; it has taken the lease if one was granted, and not
+        taken back already. Raises the server's refusal as a NetfsError."""
+        session, name = self._session, self._name
+        created = replies[0]
+        followed = session.followed.answer(
+            replies[self._asking :], self._number, is_file=not created.status
+        )
+        if created.status:
+            raise status.error_of(created.status, f"CREATE {name!r}", name)
+        file = parse_create(created.message)
+        opened = ServerHandle(
+            file.handle,
+            self._number,
+            name=name,
+            attr=session.file_ids.seen(file.attr),
+            volume_id=file.volume_id,
+            asked=self._asked,
+        )
+        opened.is_followed = followed
+        if self._lease is not None:
+            self._lease.grant(file.lease)
+            if self._lease.reads:
+                opened.lease = self._lease
+        if self._head and not replies[1].status:
+            offset, length = parse_read(replies[1].message)
+            opened.head = replies[1].message[offset : offset + length]
+        return opened
+
+    def end_lease(self) -> None:
+        """What was asked for is not held."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.end()
