@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import pytest
 
+from netfsfuse import smb
 from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.smb.connection.credit_gate import Unaffordable
@@ -53,10 +56,59 @@ def test_only_what_reads_may_be_repeated(command: Command, body: bytes, may: boo
     assert may_repeat([ECHO, Request(command, body), ECHO]) is may
 
 
-def test_a_command_that_nobody_has_thought_about_is_not_repeated() -> None:
-    known = {command for command in Command if command in replay._REPEATABLE}
-    for command in set(Command) - known:
+def test_each_command_is_in_one_of_the_two_lists() -> None:
+    assert set(Command) == replay._REPEATABLE.keys() | replay._NEVER
+    assert not replay._REPEATABLE.keys() & replay._NEVER
+
+
+def test_the_table_in_the_docstring_names_each_command() -> None:
+    said = replay.__doc__ or ""
+    assert [command.name for command in Command if command.name not in said] == []
+
+
+def test_a_command_that_is_in_neither_list_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for command in Command:
+        monkeypatch.setattr(replay, "_REPEATABLE", {})
         assert not may_repeat([Request(command, b"")])
+
+
+SENT_ONCE = {
+    ("connection/transport.py", "Transport._exchange_one"),  # a part of one exchange
+    ("session/replay.py", "once"),
+    ("session/session.py", "Session._close"),
+    ("session/session.py", "Session._acknowledge_later"),
+    ("session/session.py", "Session.aclose"),
+    ("share/handle.py", "ServerHandle._close"),
+    ("share/siblings.py", "read_beside"),  # the primary connection is asked then, by replay
+}
+"""What sends by itself. None of it is sent again when that fails; all else goes through replay."""
+
+
+def senders() -> set[tuple[str, str]]:
+    """Every function of ours that calls ``exchange`` of anything but a session."""
+    root = Path(smb.__path__[0])
+    found = set()
+
+    def walk(node: ast.AST, path: str, name: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            inner = name
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                inner = f"{name}.{child.name}".lstrip(".")
+            elif isinstance(child, ast.Call) and isinstance(child.func, ast.Attribute):
+                receiver = ast.unparse(child.func.value)
+                if child.func.attr == "exchange" and not receiver.endswith("session"):
+                    found.add((path, name))
+            walk(child, path, inner)
+
+    for file in root.rglob("*.py"):
+        walk(ast.parse(file.read_text()), str(file.relative_to(root)), "")
+    return found
+
+
+def test_all_that_is_sent_again_is_sent_by_replay() -> None:
+    assert senders() == SENT_ONCE
 
 
 class Line:
@@ -122,6 +174,13 @@ async def test_a_verdict_may_ask_again_and_does_not_count_what_we_did_ourselves(
     )
     assert outcome.replies[0].status == 2
     assert len(line.sent) == 5
+
+
+async def test_no_verdict_has_a_changing_request_sent_again() -> None:
+    for verdict in Verdict:
+        line = Line(0, 0)
+        await replay.run(line, lambda _: [CLOSE_OTHER], judge=lambda _, say=verdict: say)
+        assert len(line.sent) == 1
 
 
 async def test_what_has_become_too_large_is_made_anew_where_that_helps() -> None:

@@ -3,8 +3,8 @@
 Only what reads is: it is done twice with no harm. A request that changes something on the server
 may have been done before the connection was lost, and another client may have built on it since;
 done again it could undo that (a file removed twice is another one's by now). Its caller is told
-Disconnected, and it alone knows what to look at before it asks again. What is allowed is listed,
-so that a command which is added is not repeated before its author has thought of it:
+Disconnected, and it alone knows what to look at before it asks again. Each command that this
+client has is in one of two lists, and one in neither is not repeated:
 
 ================  =============================================================================
 CREATE            if it opens what exists and deletes nothing when it is closed; its handle is
@@ -15,6 +15,11 @@ IOCTL             FSCTL_GET_REPARSE_POINT
 READ, ECHO        always
 QUERY_INFO        always
 QUERY_DIRECTORY   always: the place in a listing is its handle's, and the caller's to see to
+CHANGE_NOTIFY     never: what happened in between would be missed; the watch is begun anew
+OPLOCK_BREAK      never: the lease that it answers for is gone with the connection
+CANCEL            never: so is what it cancels
+NEGOTIATE         never, and so SESSION_SETUP, TREE_CONNECT, TREE_DISCONNECT, LOGOFF: they are one
+                  connection's beginning and end
 ================  =============================================================================
 
 The requests are built for each attempt, since handles and sizes are those of one connection.
@@ -56,13 +61,28 @@ _REPEATABLE: dict[Command, Callable[[bytes], bool]] = {
     Command.QUERY_DIRECTORY: lambda _: True,
 }
 
+_NEVER = frozenset(
+    {
+        Command.NEGOTIATE,
+        Command.SESSION_SETUP,
+        Command.LOGOFF,
+        Command.TREE_CONNECT,
+        Command.TREE_DISCONNECT,
+        Command.CANCEL,
+        Command.CHANGE_NOTIFY,
+        Command.OPLOCK_BREAK,
+    }
+)
+"""So that a command which is added is classified by its author: one that is in neither list fails
+a test."""
+
 
 class Verdict(enum.Enum):
     """What a caller makes of replies of a live connection."""
 
     FINAL = enum.auto()
     AGAIN = enum.auto()  # once more, as if the connection had been lost
-    RENEWED = enum.auto()  # once more, and not counted: it was our own doing
+    RENEWED = enum.auto()  # once more, and not counted: it was our own doing, and is over
 
 
 class Outcome(NamedTuple):
@@ -159,7 +179,9 @@ async def run(
             log.info("request failed (%s), trying once more", replies)
         else:
             verdict = Verdict.FINAL if judge is None else judge(replies)
+            if verdict is Verdict.FINAL or not may_repeat(requests):
+                return Outcome(transport, requests, replies)
             if verdict is Verdict.RENEWED:
                 attempts += 1
-            elif verdict is Verdict.FINAL or last or not may_repeat(requests):
+            elif last:
                 return Outcome(transport, requests, replies)

@@ -139,7 +139,11 @@ class Session:
         have given way.
         """
         transport, sent, replies = await replay.run(self, requests)
-        if replies[0].status in SHORT_OF_HANDLES and self.scarcity.give_way():
+        if (
+            replies[0].status in SHORT_OF_HANDLES
+            and replay.may_repeat(sent)
+            and self.scarcity.give_way()
+        ):
             transport.take_back(sent, replies)  # what was opened beside it
             replies = (await replay.run(self, requests)).replies
         return replies
