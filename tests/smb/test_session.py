@@ -29,6 +29,28 @@ async def ask(session: Session) -> Reply:
     return reply
 
 
+async def ten_ask(server: Server, session: Session) -> list[Reply | Disconnected]:
+    """What ten who ask at once are told. The server's gate stays shut until all of them wait for
+    its second connection."""
+    server.gate = trio.Event()
+    told: list[Reply | Disconnected] = []
+
+    async def asker() -> None:
+        try:
+            told.append(await ask(session))
+        except Disconnected as failed:
+            told.append(failed)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(asker)
+        while server.dialled < 2:
+            await trio.sleep(0.001)
+        await trio.testing.wait_all_tasks_blocked()
+        server.gate.set()
+    return told
+
+
 async def test_a_lost_connection_is_made_again_at_the_next_request() -> None:
     server = Server()
     async with serving(server) as session:
@@ -77,20 +99,8 @@ async def test_all_who_wait_share_one_new_connection() -> None:
     server = Server()
     async with serving(server) as session:
         server.drop()
-        server.gate = trio.Event()
-        seen = []
-
-        async def asker() -> None:
-            seen.append(await ask(session))
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(10):
-                nursery.start_soon(asker)
-            while server.dialled < 2:
-                await trio.sleep(0.001)
-            await trio.testing.wait_all_tasks_blocked()
-            server.gate.set()
-        assert len(seen) == 10
+        told = await ten_ask(server, session)
+        assert [type(one) for one in told] == [Reply] * 10
         assert server.dialled == 2
 
 
@@ -98,23 +108,10 @@ async def test_all_who_wait_share_one_failure(impatient: None) -> None:
     server = Server()
     async with serving(server) as session:
         server.drop()
-        server.gate, server.refuse = trio.Event(), MountError("host does not answer")
-        failures = []
-
-        async def asker() -> None:
-            with pytest.raises(Disconnected) as caught:
-                await ask(session)
-            failures.append(str(caught.value))
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(10):
-                nursery.start_soon(asker)
-            while server.dialled < 2:
-                await trio.sleep(0.001)
-            await trio.testing.wait_all_tasks_blocked()
-            server.gate.set()
-        assert len(failures) == 10
-        assert "host does not answer" in failures
+        server.refuse = MountError("host does not answer")
+        told = await ten_ask(server, session)
+        assert [type(one) for one in told] == [Disconnected] * 10
+        assert "host does not answer" in [str(one) for one in told]
         assert server.dialled <= 3  # one more may have met the dead connection in mid-request
         server.refuse = None
         assert (await ask(session)).status == 0  # a failure is not for ever
@@ -187,22 +184,9 @@ async def test_those_who_waited_for_a_refused_login_are_told_so() -> None:
     server = Server()
     async with serving(server) as session:
         server.drop()
-        server.gate, server.refuse = trio.Event(), WRONG
-        denied = []
-
-        async def asker() -> None:
-            with pytest.raises(Barred):
-                await ask(session)
-            denied.append(1)
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(10):
-                nursery.start_soon(asker)
-            while server.dialled < 2:
-                await trio.sleep(0.001)
-            await trio.testing.wait_all_tasks_blocked()
-            server.gate.set()
-        assert len(denied) == 10
+        server.refuse = WRONG
+        told = await ten_ask(server, session)
+        assert [type(one) for one in told] == [Barred] * 10
         assert server.dialled == 2
 
 

@@ -128,10 +128,11 @@ class Handshake:
             return Refused(f"//{config.host}/{config.share}: {text}")
         if isinstance(failed, ImportError):  # pyspnego loads Kerberos only when it is asked for
             return MountError(f"{text}; sec=krb5 needs the extra netfsfuse[kerberos]")
-        silent = self._stage is Command.NEGOTIATE and not self._transport.last
+        transport = self._transport
+        silent = self._stage is Command.NEGOTIATE and not transport.last and not transport.aborted
         if silent and self._speaks_smb1():
             return MountError(f"{config.host} speaks only SMB1, which is not supported")
-        if self._transport.hung_up or isinstance(failed, (SMBConnectionClosed, Disconnected)):
+        if transport.hung_up or isinstance(failed, (SMBConnectionClosed, Disconnected)):
             return MountError(f"{config.host}:{config.port} closed the connection")
         if isinstance(failed, (SMBException, OSError)):
             return MountError(f"{config.host}:{config.port}: {text}")
