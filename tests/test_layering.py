@@ -31,6 +31,7 @@ LEAVES = {
     "descriptors",
     "ending",
     "priority_gate",
+    "idle",
 }
 """Every package may import a leaf; a leaf imports nothing of ours."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import trio
 
+from netfsfuse.idle import Idle
 from netfsfuse.netfs.io.occupancy import SPAN, OccupancyMap
 from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT, SlowCache
 from netfsfuse.netfs.memory.mapping import Mapping
@@ -53,7 +54,7 @@ class Contents:
         self._slow_cache = slow_cache
         self._queries: dict[int, trio.Event] = {}
         self._tasks = 0
-        self._idle: trio.Event | None = None
+        self._idle = Idle()
 
     @property
     def live(self) -> bool:
@@ -142,13 +143,9 @@ class Contents:
     def end(self) -> None:
         """It ended."""
         self._tasks -= 1
-        if self._idle is not None and not self._tasks:
-            self._idle.set()
-            self._idle = None
+        if not self._tasks:
+            self._idle.wake()
 
     async def wait_idle(self) -> None:
         """Return when no task works for this file (at once, without a checkpoint, if none does)."""
-        while self._tasks:
-            if self._idle is None:
-                self._idle = trio.Event()
-            await self._idle.wait()
+        await self._idle.wait(lambda: self._tasks)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import trio
 
+from netfsfuse.idle import Idle
 from netfsfuse.netfs.io.contents import Contents
 from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT
 from netfsfuse.netfs.memory.folio import Folio
@@ -55,7 +56,7 @@ class CopyToCache:
         self.waiting = 0
         """Bytes of them."""
         self._slots = trio.Semaphore(STORES)
-        self._drained: trio.Event | None = None
+        self._drained = Idle()
         self._room: trio.Event | None = None
         self._stuck = False  # nothing was stored for ``ROOM_TIMEOUT``
         self._returned = 0.0  # when a store came back last (trio)
@@ -85,9 +86,8 @@ class CopyToCache:
             if self._room is not None and not self.is_behind:
                 self._room.set()
                 self._room = None
-            if self._drained is not None and not self.pending:
-                self._drained.set()
-                self._drained = None
+            if not self.pending:
+                self._drained.wake()
 
     async def _write(self, contents: Contents, cache: CacheObject, folio: Folio) -> None:
         if contents.live and contents.cache is cache:
@@ -126,7 +126,4 @@ class CopyToCache:
 
     async def drain(self) -> None:
         """Return when nothing waits to be stored."""
-        while self.pending:
-            if self._drained is None:
-                self._drained = trio.Event()
-            await self._drained.wait()
+        await self._drained.wait(lambda: self.pending)

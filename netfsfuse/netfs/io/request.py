@@ -14,6 +14,7 @@ import enum
 
 import trio
 
+from netfsfuse.idle import Idle
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.netfs.memory.folio import Folio
 from netfsfuse.netfs.ops import ServerFile
@@ -46,21 +47,17 @@ class Outstanding:
 
     def __init__(self) -> None:
         self.subrequests: set[Subrequest] = set()
-        self._empty: trio.Event | None = None
+        self._empty = Idle()
 
     def discard(self, sub: Subrequest) -> None:
         """``sub`` is settled."""
         self.subrequests.discard(sub)
-        if self._empty is not None and not self.subrequests:
-            self._empty.set()
-            self._empty = None
+        if not self.subrequests:
+            self._empty.wake()
 
     async def wait_empty(self) -> None:
         """Return when nothing is outstanding (at once, without a checkpoint, if nothing is)."""
-        while self.subrequests:
-            if self._empty is None:
-                self._empty = trio.Event()
-            await self._empty.wait()
+        await self._empty.wait(lambda: self.subrequests)
 
 
 class Subrequest:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from netfsfuse.idle import Idle
 from netfsfuse.tasks import ServiceNursery
 
 CLOSE_SECONDS = 30.0
@@ -25,7 +26,7 @@ class Closings:
     def __init__(self, nursery: ServiceNursery) -> None:
         self._nursery = nursery
         self._scopes: set[trio.CancelScope] = set()
-        self._over = trio.Event()
+        self._over = Idle()
 
     def begin(self, close: Callable[[], Awaitable[None]]) -> None:
         """Await ``close()`` in the background. It may be cancelled."""
@@ -40,17 +41,12 @@ class Closings:
         finally:
             self._scopes.discard(scope)
             if not self._scopes:
-                self._over.set()
+                self._over.wake()
 
     async def aclose(self) -> None:
         """Give those under way a moment, then cancel them; returns when they are over."""
         with trio.move_on_after(_GRACE):
-            await self._wait()
+            await self._over.wait(lambda: self._scopes)
         for scope in self._scopes:
             scope.cancel()
-        await self._wait()
-
-    async def _wait(self) -> None:
-        while self._scopes:
-            self._over = trio.Event()
-            await self._over.wait()
+        await self._over.wait(lambda: self._scopes)
