@@ -86,7 +86,7 @@ class Refusal(enum.Enum):
 
     TRANSIENT = "it may answer otherwise in a moment"
     PERMANENT = "it will answer the same until its administrator has done something"
-    LOGIN = "it does not accept who asks; asked too often it locks the account"
+    LOGIN = "it does not accept this user; asked too often it locks the account"
 
 
 _TRANSIENT = frozenset(
@@ -150,7 +150,7 @@ _LOGIN = {
 
 def refusal_of(status: int, *, at_login: bool) -> Refusal:
     """What ``status`` means as the answer to a step of connecting: SESSION_SETUP (``at_login``),
-    or the one before or behind it. A login is not risked on a status nobody knows.
+    or the one before or behind it. A login is not risked on a status that is not known.
     """
     if status in _TRANSIENT:
         return Refusal.TRANSIENT

@@ -27,7 +27,7 @@ _HANDLE_AT = {
 
 
 def undo_create(reply: Reply) -> Request:
-    """The CLOSE for a CREATE that was answered when nobody waited any more."""
+    """The CLOSE for a CREATE that was answered when no caller waited any more."""
     return Request(Command.CLOSE, pack_close(parse_create(reply.message).handle))
 
 

@@ -1,7 +1,7 @@
 """PURE: the server's clock, as far as its answers have told it.
 
 Only the answer to NEGOTIATE carries the server's time, so it is known once for each connection, and
-from there on counted with CLOCK_BOOTTIME: that clock nobody can set, and it goes on while the
+from there on counted with CLOCK_BOOTTIME: that clock cannot be set, and it goes on while the
 machine sleeps. Our own wall clock has no say: a laptop that woke with a wrong date, or is set right
 by NTP after the mount, must not make a file that has just changed look old.
 """

@@ -21,7 +21,7 @@ def charge_for(payload: int) -> int:
 
 class CreditWindow:
     """``available`` credits on hand, ``spent`` with requests on their way; ``standing`` of those
-    with requests that may never be answered, and that nobody must wait for."""
+    with requests that may never be answered, and that no caller must wait for."""
 
     __slots__ = ("available", "ceiling", "next_message_id", "spent", "standing")
 
@@ -50,7 +50,7 @@ class CreditWindow:
     def affords(self, charge: int, reserve: int = 0) -> bool:
         """Whether ``charge`` can be spent now, leaving ``reserve`` for more important requests.
 
-        With nothing under way the reserve is given up: nobody else would return credits. Never
+        With nothing under way the reserve is given up: no other request would return credits. Never
         more than the ceiling is under way, for Samba grants in the handshake, and gives back with
         each reply, more than it was asked for.
         """

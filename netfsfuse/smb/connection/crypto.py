@@ -161,7 +161,7 @@ class Sealer:
         return nonce[: self._nonce_size], tag
 
     def peek(self, header: bytes | memoryview, beginning: bytes | memoryview) -> bytes:
-        """What ``beginning``, the first whole blocks of a ciphertext, says, if nobody changed it.
+        """What ``beginning``, the first whole blocks of a ciphertext, says, if it was not changed.
 
         Both modes encrypt with a counter ([SP 800-38D] 6.5, [SP 800-38C] A.3): GCM's data begins
         at 2, CCM's at 1. It proves nothing.

@@ -1,4 +1,4 @@
-"""Plain values of the transport: requests, replies, and who waits for what."""
+"""Plain values of the transport: requests, replies, and which caller waits for what."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Sink:
 class Request:
     """One message of an exchange: its body without header, and its CreditCharge.
 
-    ``undo``: what to send after a successful reply that nobody waits for any more, lest a handle
+    ``undo``: what to send after a successful reply that no caller waits for any more, lest a handle
     stay open on the server. ``standing``: it is answered when something happens, which may be
     never: no answer to it is no sign of a dead server. ``room``: most bytes of payload that a reply
     may bring where there is no sink. ``unrelated``: it has nothing to do with those that it is sent
@@ -114,11 +114,10 @@ class Exchange:
 
 @dataclass(slots=True)
 class Pending:
-    """An entry of the pending table. ``exchange`` is None once nobody waits any more. ``together``:
-    all requests that were sent with it; their answers may come as one. ``settled``: its credits
-    have come back. ``async_id``: the server's name for it once it is ``interim``. ``cancelled_at``:
-    when the server was told to leave off.
-    """
+    """An entry of the pending table. ``exchange`` is None once no caller waits any more.
+    ``together``: all requests that were sent with it; their answers may come as one. ``settled``:
+    its credits have come back. ``async_id``: the server's name for it once it is ``interim``.
+    ``cancelled_at``: when the server was told to leave off."""
 
     request: Request
     exchange: Exchange | None
@@ -172,13 +171,13 @@ class PendingNotify:
         return reply
 
     def fail(self, error: NetfsError) -> None:
-        """Whoever waits for it is told ``error``, and its answer goes nowhere."""
+        """The task that waits for it is told ``error``, and its answer goes nowhere."""
         if not self.done:
             self._pending.exchange = None
             self._exchange.failure = error
             self._exchange.done.set()
 
     def abandon(self) -> None:
-        """Nobody waits for it any more: what it has begun is taken back when it is answered."""
+        """No task waits for it any more: what it has begun is taken back when it is answered."""
         if not self.done:
             self._pending.exchange = None

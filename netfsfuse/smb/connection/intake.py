@@ -98,7 +98,7 @@ class Intake:
         self._set_low_water(1)
 
     def _set_low_water(self, count: int) -> None:
-        """Linux wakes nobody for less, and those who wait already when it is lowered. Where the
+        """Linux wakes no task for less, and those that wait already when it is lowered. Where the
         kernel's own buffer cannot hold as much it wakes earlier.
         """
         if count != self._low_water:

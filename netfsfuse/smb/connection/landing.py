@@ -2,7 +2,7 @@
 
 The reply's header lies just below the target and an encrypted one's tag just above, so that it is
 one piece of memory, to be verified or decrypted in place. What lies there may be another part of
-the payload: it is put back before anybody is told. Therefore only one reply at a time lands in a
+the payload: it is put back before any task is told. Therefore only one reply at a time lands in a
 buffer, whatever connection it comes by; another one waits.
 """
 
@@ -26,7 +26,7 @@ class Landings:
         return buffer not in self._busy
 
     async def wait_free(self, buffer: Buffer) -> None:
-        """Return when something may land there; look again, somebody may have been quicker."""
+        """Return when something may land there; look again, another reply may have been quicker."""
         if buffer in self._busy:
             event = self._busy[buffer]
             if event is None:

@@ -1,11 +1,11 @@
 """How long a server may leave a request unanswered. One for each connection.
 
 - Silence: nothing at all comes for ``idle_deadline`` seconds while an answer is due. The connection
-  is dead, whether somebody still waits for that answer or not.
+  is dead, whether a caller still waits for that answer or not.
 - Passed over: requests sent long after this one were answered, and it was not. Its answer is lost,
   and only the end of the connection gives its buffer and credits back.
 - STATUS_PENDING: the server has the request, and may be at it for a while. After ``PENDING``
-  seconds whoever waits is told, and the request is cancelled.
+  seconds the caller that waits is told, and the request is cancelled.
 - Cancelled, and not answered within ``idle_deadline``: the server ignores it, so the connection is
   given up, with all that the request holds.
 """

@@ -4,10 +4,10 @@ A READ reply goes from the socket straight into the buffer of its request: its f
 whose it is, and the rest is received so that payload lies where it belongs, with the header
 just below it. So the whole is one piece of memory, verified or decrypted in place. An encrypted
 reply shows its header by the beginning of the key stream; that decides where it lands and nothing
-else: after decryption it must be the same. Copies of payload: none, but for replies nobody could
-foresee (compounds, several frames that claim one request).
+else: after decryption it must be the same. Copies of payload: none, but for replies that cannot
+be foreseen (compounds, several frames that claim one request).
 
-Nothing is told to anybody before its signature fitted or its decryption succeeded. A forged frame
+No caller is told anything before its signature fitted or its decryption succeeded. A forged frame
 can at worst scribble on a buffer that waits anyway, before it ends the connection: nothing lands in
 a buffer that is being verified or decrypted (``landing``).
 

@@ -73,7 +73,7 @@ class Transport:
         )
         self._pending: dict[int, Pending] = {}
         self._gate = CreditGate(self._window, self._void, self._starve)
-        self._owed: deque[Request] = deque()  # that nobody waits for, and no credit was at hand for
+        self._owed: deque[Request] = deque()  # without a caller, and no credit was at hand
         established.sock.setblocking(False)
         self._sock = established.sock
         self._trio_sock = trio.socket.from_stdlib_socket(established.sock)
@@ -149,7 +149,7 @@ class Transport:
         return (await self.exchange([request]))[0]
 
     def _starve(self) -> None:
-        """Somebody waits for a credit that nothing will bring, for all that the window knows."""
+        """A caller waits for a credit that nothing will bring, for all that the window knows."""
         if all(entry.request.standing for entry in self._pending.values()):
             self.fail(Disconnected("the server has taken back all credits"))
 
@@ -170,8 +170,8 @@ class Transport:
         return ids
 
     def _leave(self, requests: Sequence[Request], exchange: Exchange, ids: list[int]) -> None:
-        """Nobody waits for ``exchange`` any more: take back what it has begun, and have the server
-        leave off what it is at."""
+        """No caller waits for ``exchange`` any more: take back what it has begun, and have the
+        server leave off what it is at."""
         for request, answer, message_id in zip(requests, exchange.replies, ids, strict=True):
             if answer is not None:
                 self._undo(request, answer)
@@ -181,7 +181,7 @@ class Transport:
                     self._cancel(message_id, entry)
 
     def _give_up(self, message_id: int, entry: Pending) -> None:
-        """It took too long: tell whoever waits, and cancel it."""
+        """It took too long: tell the caller, and cancel it."""
         log.info("%s was PENDING for too long: given up", entry.request.command.name)
         exchange, entry.exchange = entry.exchange, None
         if exchange is not None:
@@ -199,14 +199,14 @@ class Transport:
         self._sender.cancel(message_id, entry.async_id)
 
     def _void(self, first_id: int, charge: int) -> None:
-        """Use up MessageIds whose caller was cancelled, each with an ECHO nobody waits for."""
+        """Use up MessageIds whose caller was cancelled, each with an ECHO without a caller."""
         if self.error is not None:
             return
         for message_id in range(first_id, first_id + charge):
             self._send_unheard(Request(Command.ECHO, _ECHO), message_id)
 
     def _send_unheard(self, request: Request, message_id: int) -> None:
-        """Send ``request``, whose answer nobody waits for."""
+        """Send ``request``, whose answer no caller waits for."""
         ids = self._register([request], Exchange.of(1), message_id)
         self._pending[message_id].exchange = None
         self._sender.send([request], ids)
@@ -215,8 +215,8 @@ class Transport:
         """Receive until the connection ends or the task is cancelled. Never raises but Cancelled.
 
         Owns the socket: closes it on the way out and ends every waiter. They are woken only once
-        ``error`` is set: who asks again at once must not take the connection for a live one.
-        """
+        ``error`` is set: a caller that asks again at once must not take the connection for a live
+        one."""
         self._stats.channels += 1
         try:
             async with trio.open_nursery() as nursery:
@@ -240,7 +240,7 @@ class Transport:
             self._trio_sock.close()
 
     def fail(self, error: NetfsError) -> None:
-        """End the connection: the first error is kept and raised to everybody."""
+        """End the connection: the first error is kept and raised to every caller."""
         if self.error is not None:
             return
         self.error = error
@@ -291,9 +291,9 @@ class Transport:
         self._accounting.show_credits(self._window.available)
 
     def post(self, request: Request) -> bool:
-        """Send ``request`` of one credit, whose answer nobody waits for; False, and nothing sent,
-        when no credit is at hand. It goes before all that wait for credits: it gives back what the
-        server holds for us, or what others wait for there."""
+        """Send ``request`` of one credit, whose answer no caller waits for; False, and nothing
+        sent, when no credit is at hand. It goes before all that wait for credits: it gives back
+        what the server holds for us, or what others wait for there."""
         if self.error is not None or not self._window.affords(1):
             return False
         self._send_unheard(request, self._window.take(1))

@@ -27,7 +27,7 @@ def _authenticate() -> bytes:
 
 
 class AnonymousSession(Session):  # type: ignore[misc]
-    """A session that logs in as nobody."""
+    """A session that logs in without a user."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, "", "", require_encryption=False)

@@ -67,9 +67,8 @@ class Handshake:
         self._stage = Command.NEGOTIATE
 
     def abandon(self) -> None:
-        """Nobody takes the outcome: end ``run`` soon, with an error, or close the connection that
-        it has made. From any thread, at any time.
-        """
+        """The caller takes no outcome any more: end ``run`` soon, with an error, or close the
+        connection that it has made. From any thread, at any time."""
         with self._lock:
             self._unwanted = True
             if not self._done:
@@ -210,7 +209,7 @@ class Handshake:
         return session
 
     def _check_keyless(self, session: Any) -> None:
-        """The server let us in as its guest or as nobody: only where that was asked for."""
+        """The server let us in as its guest or without a user: only where that was asked for."""
         config, who = self._config, self._config.credentials
         if not (who.guest or who.anonymous):
             raise LoginRefused(

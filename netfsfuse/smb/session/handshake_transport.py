@@ -128,7 +128,7 @@ class HandshakeTransport:
         self.connected = False
 
     def abort(self) -> None:
-        """End all waits of a handshake nobody wants any more."""
+        """End all waits of a handshake that was abandoned."""
         self.aborted = True
         self._wake_write.send(b"\0")
         if self.sock is not None:

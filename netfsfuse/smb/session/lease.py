@@ -1,9 +1,10 @@
 """The leases of a session: what the server has promised not to let others do unannounced.
 
 A read lease says that no other SMB client changes the file; a handle lease that none deletes or
-renames it or needs our handle gone, so that a handle may be kept when nobody uses it. The server
-breaks a lease by a message of its own. It may come before we have seen the answer to the CREATE:
-a lease is therefore registered before that is sent, and a break of what is not granted yet counts.
+renames it or needs our handle gone, so that a handle may be kept when no open file uses it. The
+server breaks a lease by a message of its own. It may come before we have seen the answer to the
+CREATE: a lease is therefore registered before that is sent, and a break of what is not granted yet
+counts.
 
 Each handle has a lease of its own, under a key used once: a server refuses a key that it knows for
 another file, and names change their files. The server's own users break no lease.
@@ -29,7 +30,7 @@ from netfsfuse.smb.wire.lease import (
 log = logging.getLogger(__name__)
 
 Send = Callable[[Request], None]
-"""Sends a request whose answer nobody waits for."""
+"""Sends a request whose answer no caller waits for."""
 
 
 class Lease:
@@ -57,7 +58,7 @@ class Lease:
 
     @property
     def keeps_handle(self) -> bool:
-        """Whether the handle may stay open with nobody using it."""
+        """Whether the handle may stay open with no file using it."""
         return self.state & READ_HANDLE == READ_HANDLE
 
     def grant(self, state: int) -> None:

@@ -28,7 +28,7 @@ class Lockstep:
 
     ``sealer``: everything is encrypted, both ways. Else ``signer``: everything is signed, both
     ways. Neither: the session has no key. May be set between two questions. ``transport`` is not
-    read by anybody else.
+    read by any other.
     """
 
     def __init__(

@@ -110,7 +110,7 @@ class NegotiatedConnection(Connection):  # type: ignore[misc]
 
     @property
     def server_side(self) -> Negotiated:
-        """What came back, which anybody may have changed on the way."""
+        """What came back, which may have been changed on the way."""
         return Negotiated(
             int(self.server_capabilities.get_value()),
             self.server_guid.bytes,

@@ -2,7 +2,7 @@
 
 When, for a while, reads were waiting on those that we have without a pause: then either the
 server's credits or TCP or one processor of the server is the limit, and each connection has its
-own. A reader who is the bottleneck himself empties the line now and then.
+own. A reader that is the bottleneck itself empties the line now and then.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """A server that is short of handles, or lets us hold few.
 
-An open that it refuses for that reason is tried once more, when handles of ours that nobody needs
-have given way: first those that are kept for the next open, then those by which directories are
-watched. For ``LASTS`` seconds from then on none of either kind is kept.
-"""
+An open that it refuses for that reason is tried once more, when handles of ours that no caller
+needs have given way: first those that are kept for the next open, then those by which directories
+are watched. For ``LASTS`` seconds from then on none of either kind is kept."""
 
 from __future__ import annotations
 
@@ -22,12 +21,13 @@ class Watching(Protocol):
     """A handle by which a directory is watched."""
 
     def give_way(self) -> None:
-        """Close it, before anything that is asked from here on; whoever watches is told."""
+        """Close it, before anything that is asked from here on; the watch's owner is told."""
         ...
 
 
 class Scarcity:
-    """Of one share. Each of ``close_parked`` closes handles that nobody uses, and says how many."""
+    """Of one share. Each of ``close_parked`` closes handles that no open file uses, and says how
+    many."""
 
     def __init__(self) -> None:
         self.close_parked: list[Callable[[], int]] = []

@@ -161,7 +161,7 @@ class Session:
 
     def close_later(self, handle: bytes, number: int) -> None:
         """CLOSE ``handle`` of connection ``number``, and wait for nothing. No error is told:
-        the handle is gone with its connection, and nobody reads or writes by it any more."""
+        the handle is gone with its connection, and no reader has it any more."""
         transport = self.live
         if transport is None or number != self.number:
             return

@@ -1,5 +1,5 @@
-"""Each question about a path is one related compound, one round trip: CREATE, what is asked,
-CLOSE. It asks for no more access than the question needs: who may not read a file may look at it.
+"""Each question about a path is one related compound, one round trip: CREATE, what is asked, CLOSE.
+It asks for no more access than the question needs: a user who may not read a file may look at it.
 """
 
 from __future__ import annotations

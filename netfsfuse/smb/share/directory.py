@@ -150,7 +150,7 @@ class SmbListing:
             self._session.spawn(self._fetch_ahead, self._ahead, self._ahead_over)
 
     async def _fetch_ahead(self, scope: trio.CancelScope, over: trio.Event) -> None:
-        """The task of one burst. Its failure is for who asks for the next page."""
+        """The task of one burst. Its failure is for the caller that asks for the next page."""
         try:
             with scope:
                 if not self._ended:

@@ -163,7 +163,7 @@ class ServerHandle:
     async def close(self, session: Session) -> None:
         """CLOSE, unless that was done, or the connection is gone and the handle with it.
 
-        When this returns the server has closed it, whoever of several callers asked first. Never
+        When this returns the server has closed it, whichever of several callers asked first. Never
         raises; bounded in time, shielded from cancellation.
         """
         with trio.CancelScope(shield=True):

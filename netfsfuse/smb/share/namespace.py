@@ -162,7 +162,7 @@ class SmbNamespace:
             return None
         if self._files.holds((attr.file_id, created.volume_id)):
             return None
-        if not size or replies[1].status:  # at its end, or refused: who reads it is told
+        if not size or replies[1].status:  # at its end, or refused: its reader is told
             return attr, memoryview(b"")
         offset, length = parse_read(replies[1].message)
         return attr, replies[1].message[offset : offset + length]

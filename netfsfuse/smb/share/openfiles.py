@@ -1,7 +1,7 @@
 """Opening files so that the times in the answer are those of the file now.
 
 As long as any handle of a file is open, Samba shows the write time that it had when the first of
-them was opened, to everybody and for every kind of query, and its change time is the write time
+them was opened, to every client and for every kind of query, and its change time is the write time
 (measured on 4.17). So while a program here holds a file open, bytes changed in place on the
 server's own disk leave size and times as they were, and an open answered with them would be given
 old bytes. Therefore an open of a file that we have open already gives up our handles of it, one
@@ -18,10 +18,9 @@ that.
 
 Under a lease the server would tell if another client changed the file. Then a handle is shared as
 it is, if what it was opened as is what is known of the file, for ``trust`` seconds after it was
-opened: the server's own users break no lease. And when nobody uses it any more it is *parked*,
-open, for ``closetimeo`` seconds, so that the next open costs nothing. A parked handle gives way to
-whoever asks anything about its file, for the reason above, and to a break.
-"""
+opened: the server's own users break no lease. And when no open file uses it any more it is
+*parked*, open, for ``closetimeo`` seconds, so that the next open costs nothing. A parked handle
+gives way to whatever is asked about its file, for the reason above, and to a break."""
 
 from __future__ import annotations
 
@@ -44,8 +43,8 @@ log = logging.getLogger(__name__)
 PARKED_MAX = 256
 PARKED_SIZE_MIN = 64 * 1024
 """Bytes: a smaller file comes whole with its open, and needs no handle for the next. A parked one
-stands in the way of who deletes the file and makes it anew: Samba 4.17 breaks no lease for that,
-and answers DELETE_PENDING as long as any handle is open."""
+stands in the way of a client that deletes the file and makes it anew: Samba 4.17 breaks no lease
+for that, and answers DELETE_PENDING as long as any handle is open."""
 
 
 class _OpenQueue:
@@ -116,7 +115,7 @@ class OpenFiles:
 
     async def _folder(self, name: str, file: SmbFile, others: set[SmbFile]) -> FileAttr | None:
         """The directory that holds ``name``, where creation times prove nothing for those of the
-        ``others`` that somebody reads; None if it cannot be asked, or need not."""
+        ``others`` that a reader has open; None if it cannot be asked, or need not."""
         read = [other for other in others if not other.is_closed]
         if not read or not any(creation_is_derived(each.attr) for each in (file, *read)):
             return None
@@ -167,7 +166,8 @@ class OpenFiles:
                 self._hooks[handle] = on_break
 
     def replaced(self, old: ServerHandle, new: ServerHandle) -> None:
-        """See ``Owner.replaced``. Whoever heard of breaks of the old handle hears of the new's."""
+        """See ``Owner.replaced``. Files that heard of breaks of the old handle hear of the
+        new's."""
         hook = self._hooks.get(old)
         self._forget(old)
         if new.name not in self._leased:
@@ -208,7 +208,7 @@ class OpenFiles:
                     elif handle in self._parked:
                         self._close_parked(handle)
         except Exception:
-            for handle in list(self._parked):  # nobody would close them in time
+            for handle in list(self._parked):  # no timer would close them in time
                 self._forget(handle)
                 handle.lose()
             raise

@@ -17,7 +17,7 @@ FRAME_SIZE = 4
 MAX_FRAME = 0xFFFFFF
 SIGNATURE = slice(48, 64)
 UNSOLICITED = 0xFFFFFFFFFFFFFFFF
-"""MessageId of an oplock or lease break: nobody asked for it."""
+"""MessageId of an oplock or lease break: no request asked for it."""
 
 FLAG_RESPONSE = 0x01
 FLAG_ASYNC = 0x02
@@ -53,7 +53,7 @@ _ASYNC_ID = struct.Struct("<Q")
 
 
 class Header(NamedTuple):
-    """The members of a reply's header that somebody looks at."""
+    """The members of a reply's header that this client looks at."""
 
     status: int
     command: int
