@@ -89,7 +89,8 @@ class SmbListing:
         return listing
 
     async def next_page(self) -> list[DirEntry]:
-        """See ``Listing.next_page``."""
+        """Entries that were not given out yet; [] at the end. Raises the server's refusal, and
+        Disconnected."""
         while True:
             if self._pages:
                 self.asked, page = self._pages.popleft()
@@ -131,7 +132,7 @@ class SmbListing:
         return fresh
 
     async def aclose(self) -> None:
-        """See ``Listing.aclose``."""
+        """End it: the handle is closed without a wait. Idempotent."""
         self._pages.clear()
         self._end()
         if self._ahead is not None:

@@ -61,11 +61,12 @@ class SmbNamespace:
         return path_to_server(f"{self._subdir}/{path}", self._session.odd_names)
 
     def decode_name(self, raw: bytes) -> str:
-        """See ``Namespace.decode_name``."""
+        """A name from the kernel as a path component. Raises InvalidName."""
         return decode_name(raw)
 
     def is_surely_listed(self, name: str) -> bool:
-        """See ``Namespace.is_surely_listed``."""
+        """Whether a file that is found by ``name`` is listed, and told of, by that name, but for
+        case."""
         return is_surely_listed(name)
 
     async def _ask(
@@ -80,11 +81,11 @@ class SmbNamespace:
         return await compound.ask(self._session, name, *middle, access=access, options=options)
 
     def server_time(self) -> ServerTime:
-        """See ``Namespace.server_time``."""
+        """The server's clock, now, as far as it has told it."""
         return self._session.clock.now()
 
     async def stat(self, path: str) -> FileAttr:
-        """See ``Namespace.stat``."""
+        """Attributes of what is at ``path`` itself, a link not followed. Raises the refusal."""
         name = self._server_path(path)
         self._files.give_way(name)
         return await compound.stat(self._session, name)
@@ -115,7 +116,7 @@ class SmbNamespace:
 
     @property
     def leasing(self) -> bool:
-        """See ``Namespace.leasing``."""
+        """Whether files are opened under leases."""
         return self._files.leasing and bool(self._session.leases.version)
 
     async def open(
@@ -168,17 +169,18 @@ class SmbNamespace:
         return attr, replies[1].message[offset : offset + length]
 
     def watch(self, path: str, *, tree: bool = False) -> SmbWatch | None:
-        """See ``Namespace.watch``."""
+        """Ask to be told of changes in a directory, with ``tree`` of all below. None where that is
+        not to be had now. Never waits."""
         return SmbWatch.begin(self._session, self._server_path(path), tree=tree)
 
     async def list(self, path: str) -> SmbListing:
-        """See ``Namespace.list``."""
+        """Open a directory, its first pages with it. Raises the refusal."""
         name = self._server_path(path)
         self._files.give_way_below(name)
         return await SmbListing.open(self._session, name)
 
     async def stat_volume(self) -> VolumeStat:
-        """See ``Namespace.stat_volume``."""
+        """Space on the server's volume. Raises the refusal."""
         query = Request(Command.QUERY_INFO, pack_query_full_size(RELATED_FILE_ID))
         replies = await self._ask("", query, options=0)
         return parse_full_size(replies[1].message)

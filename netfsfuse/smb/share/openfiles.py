@@ -76,7 +76,7 @@ class OpenFiles:
 
     @property
     def leasing(self) -> bool:
-        """See ``Owner.leasing``."""
+        """Whether leases are to be asked for."""
         return self._trust > 0
 
     async def open(
@@ -166,15 +166,16 @@ class OpenFiles:
                 self._hooks[handle] = on_break
 
     def replaced(self, old: ServerHandle, new: ServerHandle) -> None:
-        """See ``Owner.replaced``. Files that heard of breaks of the old handle hear of the
-        new's."""
+        """``old`` was closed or lost, and its file is open as ``new``. Files that heard of breaks
+        of the old handle hear of the new's."""
         hook = self._hooks.get(old)
         self._forget(old)
         if new.name not in self._leased:
             self._note_lease(new, hook)
 
     def park(self, handle: ServerHandle) -> bool:
-        """See ``Owner.park``."""
+        """Whether ``handle``, which no open file uses any more, is kept for the next open; else the
+        caller closes it."""
         seconds = self._session.config.closetimeo
         if (
             seconds <= 0
@@ -237,7 +238,7 @@ class OpenFiles:
                 self._close_parked(handle)
 
     def broken(self, handle: ServerHandle) -> None:
-        """See ``Owner.broken``."""
+        """The lease of ``handle`` was broken."""
         hook = self._hooks.get(handle)
         if handle in self._parked:
             self._close_parked(handle)
@@ -287,7 +288,7 @@ class OpenFiles:
         return file
 
     def closed(self, file: SmbFile) -> None:
-        """See ``Owner.closed``."""
+        """``file`` is closed, at the server as well."""
         files = self._open.get(file.disk_id, set())
         files.discard(file)
         if not files:

@@ -89,7 +89,7 @@ class SmbWatch:
         return watch
 
     async def begun(self) -> None:
-        """See ``Watch.begun``."""
+        """Return once the server tells. Raises its refusal of the directory."""
         if not self._handle:
             created = await self._created.reply()
             if created.status:
@@ -122,7 +122,7 @@ class SmbWatch:
         return changes
 
     def give_way(self) -> None:
-        """See ``Watching.give_way``: :meth:`changes` raises ServerBusy."""
+        """Close it, before anything that is asked from here on: :meth:`changes` raises ServerBusy."""
         self.close()
         for standing in (self._created, self._notify):
             standing.fail(ServerBusy(f"{self._name!r} is not watched any more: handles are short"))
