@@ -31,7 +31,12 @@ NURSERIES = {
 }
 """Where a nursery is opened, and what an exception in it ends."""
 
-HANDED_ON = {"tasks.py", "smb/connection/receive.py", "vfs/feed/treewatch.py"}
+HANDED_ON = {
+    "tasks.py",
+    "smb/connection/proving.py",
+    "smb/connection/receive.py",
+    "vfs/feed/treewatch.py",
+}
 """Where a bare nursery is handed on: no service nursery, but one of those above."""
 
 

@@ -1,4 +1,4 @@
-"""Replies proved in the reader's own buffer, on the loop or in a thread: see ``receive``."""
+"""Replies proved in the reader's own buffer, on the loop or in a thread: ``connection/proving``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trio.testing
 
 from netfsfuse.errors import ProtocolError
 from netfsfuse.netfs.memory.buffer import Buffer
-from netfsfuse.smb.connection import receive
+from netfsfuse.smb.connection import proving
 from netfsfuse.smb.connection.crypto import CipherId, Sealer, Signer, SigningAlgorithm
 from netfsfuse.smb.connection.exchange import Sink
 from tests.smb.caller import Caller, all_end_with
@@ -26,7 +26,7 @@ WAYS = [*CipherId, *SigningAlgorithm]
 @pytest.fixture(params=[False, True], ids=["inline", "in threads"])
 def in_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     if request.param:
-        monkeypatch.setattr(receive, "_FOR_A_THREAD", {False: 0, True: 0})
+        monkeypatch.setattr(proving, "FOR_A_THREAD", {False: 0, True: 0})
     return bool(request.param)
 
 
@@ -125,7 +125,7 @@ class Held:
     """Proofs that wait, in their thread, until they are let go."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(receive, "_FOR_A_THREAD", {False: 900, True: 900})
+        monkeypatch.setattr(proving, "FOR_A_THREAD", {False: 900, True: 900})
         self.begun = 0
         self.may_go = threading.Event()
         inner: Callable[..., None] = Sealer.unseal_in_place
@@ -147,7 +147,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
 async def test_receiving_goes_on_while_replies_are_in_threads_but_not_without_bound(
     held: Held,
 ) -> None:
-    count = receive._IN_THREADS + 2
+    count = proving.IN_THREADS + 2
     async with (
         connected(cipher=CipherId.AES_128_GCM) as line,
         trio.open_nursery() as nursery,
@@ -164,7 +164,7 @@ async def test_receiving_goes_on_while_replies_are_in_threads_but_not_without_bo
         for index in range(1, count):
             await line.peer.answer(reply(8, 10 + index, read_body(bytes(1000))))
         await trio.testing.wait_all_tasks_blocked()
-        assert held.begun <= receive._IN_THREADS
+        assert held.begun <= proving.IN_THREADS
         held.may_go.set()
         for caller in callers:
             await caller.over.wait()

@@ -3,7 +3,8 @@
 ::
 
     handshake_result  what a handshake ends in: socket, keys, limits
-    transport         the pending table, what no caller waits for any more, the end
+    transport         exchanges, what no caller waits for any more, the end
+    pending           requests that are not answered, and what they hold meanwhile
     exchange          requests, replies, and what waits for them
     send              requests to messages: headers, compounds, signatures
     outbox            messages to the socket, in order
@@ -11,6 +12,7 @@
     intake            bytes from the socket, in few system calls
     landing           where in a reader's buffer a reply is received, one at a time
     receive           replies to their buffers, verified or decrypted there
+    proving           verifying or decrypting what has landed, here or in a thread
     crypto            PURE: signing and encryption
     credits           PURE: the window of credits and MessageIds
     credit_gate       waiting for credits, demand before readahead

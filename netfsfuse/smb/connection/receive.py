@@ -12,12 +12,6 @@ can at worst scribble on a buffer that waits anyway, before it ends the connecti
 a buffer that is being verified or decrypted (``landing``).
 
 No message is received that is longer than the requests it answers allow (``Request.longest``).
-
-Very large replies whose mathematics is slow are finished in threads, at most ``_IN_THREADS`` at a
-time, while the next ones are received. It costs throughput: with 8 reads of 1 MiB in flight on two
-cores, HMAC ran at 780 MB/s on the loop and at 600 in threads, CMAC and CCM alike on both (the
-server's own limit), with eight times the task switches. So a thread is for what would hold up
-the loop for more than 2 ms.
 """
 
 from __future__ import annotations
@@ -33,6 +27,7 @@ from netfsfuse.smb.connection.exchange import FIXED, REFUSAL, Pending, Reply, Si
 from netfsfuse.smb.connection.handshake_result import HandshakeResult
 from netfsfuse.smb.connection.intake import Intake
 from netfsfuse.smb.connection.landing import Landing, Landings
+from netfsfuse.smb.connection.proving import Proving
 from netfsfuse.smb.status import USER_SESSION_DELETED
 from netfsfuse.smb.wire.header import (
     FLAG_SIGNED,
@@ -50,11 +45,6 @@ from netfsfuse.smb.wire.read import REPLY_OVERHEAD, parse_read
 from netfsfuse.stats import ServerStats
 
 log = logging.getLogger(__name__)
-
-_IN_THREADS = 3
-_FOR_A_THREAD = {False: 8 << 20, True: 2 << 20}
-"""Bytes above which a reply is proved in a thread, by whether its mathematics is slow (0.9 ms for
-1 MiB, see ``crypto``) or not (0.1 to 0.25 ms). A READ of 1 MiB never is."""
 
 
 class Receiver:
@@ -82,8 +72,7 @@ class Receiver:
         self._pending = pending
         self._deliver = deliver
         self._stats = stats
-        self._threads = trio.CapacityLimiter(_IN_THREADS)
-        self._free_threads = trio.Semaphore(_IN_THREADS)
+        self._proving = Proving(self._land)
         self._landings = landings
         self._on_break = on_break
         self._told_unsolicited = False
@@ -130,7 +119,7 @@ class Receiver:
             landing.wipe()
             raise
         slow = self._signer is not None and self._signer.is_slow
-        await self._finish(landing, header, check, nursery, slow=slow)
+        await self._proving.finish(landing, header, check, nursery, slow=slow)
 
     def _signature_check(self, header: Header) -> Callable[[memoryview], None] | None:
         """What verifies a message with this header. Raises when it must not be as it is."""
@@ -178,7 +167,7 @@ class Receiver:
             if parse_header(message) != header:
                 raise ProtocolError("an encrypted reply is not what it seemed to be")
 
-        await self._finish(landing, header, unseal, nursery, slow=sealer.is_slow)
+        await self._proving.finish(landing, header, unseal, nursery, slow=sealer.is_slow)
 
     # -- both ---------------------------------------------------------------------------------
 
@@ -211,39 +200,6 @@ class Receiver:
         ):
             return None
         return sink
-
-    async def _finish(
-        self,
-        landing: Landing,
-        header: Header,
-        prove: Callable[[memoryview], None] | None,
-        nursery: trio.Nursery,
-        *,
-        slow: bool,
-    ) -> None:
-        """Prove a reply that landed, here or in a thread, and deliver it."""
-        if prove is None or len(landing.message) <= _FOR_A_THREAD[slow]:
-            self._land(landing, header, prove)
-            return
-        proving = prove
-        try:
-            await self._free_threads.acquire()
-        except BaseException:
-            landing.wipe()
-            raise
-
-        async def prove_in_thread() -> None:
-            try:
-                try:
-                    await trio.to_thread.run_sync(proving, landing.message, limiter=self._threads)
-                except BaseException:
-                    landing.wipe()
-                    raise
-                self._land(landing, header, None)
-            finally:
-                self._free_threads.release()
-
-        nursery.start_soon(prove_in_thread)
 
     def _land(
         self, landing: Landing, header: Header, prove: Callable[[memoryview], None] | None

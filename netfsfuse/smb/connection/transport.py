@@ -35,6 +35,7 @@ from netfsfuse.smb.connection.handshake_result import HandshakeResult
 from netfsfuse.smb.connection.landing import Landings
 from netfsfuse.smb.connection.liveness import Liveness
 from netfsfuse.smb.connection.outbox import Outbox
+from netfsfuse.smb.connection.pending import PendingTable
 from netfsfuse.smb.connection.receive import Receiver
 from netfsfuse.smb.connection.send import Sender
 from netfsfuse.smb.wire.header import Command, Header, async_id_of
@@ -71,7 +72,7 @@ class Transport:
             next_message_id=established.next_message_id,
             ceiling=ceiling,
         )
-        self._pending: dict[int, Pending] = {}
+        self._pending = PendingTable(self._window, self._accounting)
         self._gate = CreditGate(self._window, self._void, self._starve)
         self._owed: deque[Request] = deque()  # without a caller, and no credit was at hand
         established.sock.setblocking(False)
@@ -150,22 +151,14 @@ class Transport:
 
     def _starve(self) -> None:
         """A caller waits for a credit that nothing will bring, for all that the window knows."""
-        if all(entry.request.standing for entry in self._pending.values()):
+        if self._pending.only_standing:
             self.fail(Disconnected("the server has taken back all credits"))
 
     def _register(
         self, requests: Sequence[Request], exchange: Exchange, first_id: int
     ) -> list[int]:
         """Enter the requests into the pending table; returns their MessageIds."""
-        ids = []
-        now = trio.current_time()
-        for index, request in enumerate(requests):
-            if request.sink is not None:
-                request.sink.buffer.hold()
-            self._pending[first_id] = Pending(request, exchange, index, now, requests)
-            ids.append(first_id)
-            first_id += request.charge
-            self._accounting.sent(request)
+        ids = self._pending.enter(requests, exchange, first_id)
         self._liveness.asked()
         return ids
 
@@ -233,7 +226,7 @@ class Transport:
             self.fail(ProtocolError(f"unreadable reply: {failed.exceptions[0]}"))
         finally:
             self.fail(Disconnected("the connection was closed"))
-            self._release_all()
+            self._pending.release()
             self._stats.channels -= 1
             self.ended.set()
             self._accounting.show_credits(0)
@@ -249,15 +242,6 @@ class Transport:
             self._sock.shutdown(socket.SHUT_RDWR)
         self._gate.fail(error)
 
-    def _release_all(self) -> None:
-        """Nothing can be received any more: end the waiters, give the buffers back."""
-        pending = list(self._pending.values())
-        self._pending.clear()
-        for entry in pending:
-            self._settle(entry)
-            if entry.exchange is not None:
-                entry.exchange.done.set()
-
     def _deliver(self, header: Header, reply: Reply) -> None:
         self._window.grant(header.credits)
         entry = self._pending.get(header.message_id)
@@ -267,13 +251,12 @@ class Transport:
                 log.warning("reply to MessageId %d, which nobody asked", header.message_id)
         elif header.is_interim:
             if header.credits:  # for those it cost: it stands for nothing from here on
-                self._settle_credits(entry)
+                self._pending.settle_credits(entry)
             entry.interim, entry.async_id = True, async_id_of(reply.message)
             if entry.exchange is None:
                 self._cancel(header.message_id, entry)
         else:
-            del self._pending[header.message_id]
-            self._settle(entry)
+            self._pending.leave(header.message_id)
             self._accounting.answered(entry, reply)
             if entry.sent_at > self._liveness.answered:
                 self._liveness.answered = entry.sent_at
@@ -331,20 +314,3 @@ class Transport:
         undoing = request.undo(reply)
         if not self.post(undoing):
             self._owed.append(undoing)
-
-    def _settle(self, entry: Pending) -> None:
-        """The entry has left the table: its credits are settled and its buffer is let go."""
-        request = entry.request
-        if not entry.settled:
-            self._settle_credits(entry)
-        self._accounting.left(request)
-        if request.sink is not None:
-            request.sink.buffer.drop()
-
-    def _settle_credits(self, entry: Pending) -> None:
-        """What a request has cost is back, with its interim or with its final reply."""
-        if not entry.settled:
-            entry.settled = True
-            if entry.request.standing:
-                self._window.standing -= 1
-            self._window.settle(entry.request.charge)

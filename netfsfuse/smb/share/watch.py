@@ -122,7 +122,7 @@ class SmbWatch:
         return changes
 
     def give_way(self) -> None:
-        """Close it, before anything that is asked from here on: :meth:`changes` raises ServerBusy."""
+        """Close it before anything else is asked: :meth:`changes` raises ServerBusy."""
         self.close()
         for standing in (self._created, self._notify):
             standing.fail(ServerBusy(f"{self._name!r} is not watched any more: handles are short"))
