@@ -238,6 +238,15 @@ async def test_a_closed_session_does_not_come_back() -> None:
         assert server.dialled == 1
 
 
+async def test_a_closed_session_makes_no_first_connection_either() -> None:
+    server = Server()
+    async with serving(server) as session:
+        await session.aclose()
+        with pytest.raises(MountError, match="going away"):
+            await session.connect()
+        assert server.dialled == 1
+
+
 async def test_who_gives_up_waiting_leaves_the_attempt_to_the_next() -> None:
     """And it goes on: a server that takes its time with a login is not sent another."""
     server = Server()

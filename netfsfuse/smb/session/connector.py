@@ -50,7 +50,8 @@ class Connector:
 
     async def connect_first(self) -> None:
         """Make the first connection, in the caller's task and ended with it. Raises MountError."""
-        self._life.begin(trio.current_time())
+        if self._life.begin(trio.current_time()) is not Action.DIAL:
+            raise MountError(str(self._life.refusal or "the mount is going away"))
         await self._persist()
 
     async def connect(self) -> None:
