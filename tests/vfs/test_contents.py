@@ -132,6 +132,40 @@ async def test_a_content_taken_up_again_before_it_closed_lives_on(autojump_clock
         assert cache.closed == 1
 
 
+async def test_what_is_at_hand_waits_for_no_cache_object(autojump_clock: Clock) -> None:
+    """Neither for one that is being closed nor for one that is being opened; none is orphaned, so
+    that it would go on when the file has changed."""
+    async with trio.open_nursery() as nursery:
+        contents, cache = table(nursery)
+        attr = file_attr(7, 3)
+        first = await contents.acquire(7, attr, "f", settled=True)
+        nursery.start_soon(contents.release, 7, first)
+        await trio.testing.wait_all_tasks_blocked()
+        filled = contents.prefilled(7, attr, "f", memoryview(b"one"))
+        assert contents.prefilled(7, attr, "f", memoryview(b"one")) is filled
+        assert len(cache.acquired) == 1
+        contents.changed(7, file_attr(7, 3, age=1))
+        assert filled.netfs.retired
+        for _ in range(2):
+            await contents.release(7, filled)
+        await trio.sleep(1)
+        assert contents._slots == {}
+        opened = []
+
+        async def take() -> None:
+            opened.append(await contents.acquire(7, attr, "f", settled=True))
+
+        nursery.start_soon(take)
+        await trio.testing.wait_all_tasks_blocked()
+        filled = contents.prefilled(7, attr, "f", memoryview(b"one"))
+        await trio.sleep(1)
+        assert filled.netfs.retired  # the one that has the table's place now is asked
+        assert not opened[0].netfs.retired
+        await contents.release(7, filled)
+        await contents.release(7, opened[0])
+        assert contents._slots == {}
+
+
 async def test_a_changed_file_gets_a_new_content(autojump_clock: Clock) -> None:
     async with trio.open_nursery() as nursery:
         contents, _ = table(nursery)
@@ -167,7 +201,10 @@ async def test_random_schedules(seed: int, impatient: bool, autojump_clock: Cloc
                 with trio.move_on_after(patience):
                     attr = version[0]
                     settled = chance.random() < 0.8
-                    content = await contents.acquire(7, attr, "f", settled=settled)
+                    if chance.random() < 0.3:
+                        content = contents.prefilled(7, attr, "f", memoryview(b""))
+                    else:
+                        content = await contents.acquire(7, attr, "f", settled=settled)
                     assert content.netfs._closed is None
                     assert content.users > 0
                     await trio.sleep(hold)
