@@ -8,7 +8,9 @@ asked for again, even if the kernel has forgotten their inodes meanwhile.
 
 from __future__ import annotations
 
-from netfsfuse.types import FileAttr, coherency_of, same_content
+from netfsfuse.types import FileAttr
+from netfsfuse.vfs.coherency import trust
+from netfsfuse.vfs.coherency.reason import Reason
 
 Place = tuple[int, str]
 """The number of a directory, and a name in it."""
@@ -37,9 +39,14 @@ class OpenedFiles:
         """What it was opened as proves nothing."""
         self._attrs.pop(number, None)
 
-    def knows(self, number: int, attr: FileAttr, place: Place) -> bool:
-        """Whether it was opened there with the content that ``attr`` stands for."""
-        if (known := self._attrs.get(number)) is None:
-            return False
+    def judge(self, number: int, attr: FileAttr, place: Place) -> tuple[bool, Reason]:
+        """Whether it was opened there with the content that ``attr`` stands for, and why."""
+        known = self._attrs.get(number)
+        if known is None:
+            return trust.opened_before(None, attr, same_place=False)
         before, where = known
-        return where == hash(place) and same_content(coherency_of(before), attr)
+        return trust.opened_before(before, attr, same_place=where == hash(place))
+
+    def knows(self, number: int, attr: FileAttr, place: Place) -> bool:
+        """The answer of :meth:`judge` alone."""
+        return self.judge(number, attr, place)[0]

@@ -40,36 +40,18 @@ opens       followed link               followed   followed   followed   nolease
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from netfsfuse.config import TrustConfig
-from netfsfuse.types import FileAttr
+from netfsfuse.types import FileAttr, ServerTime, coherency_of, same_content
+from netfsfuse.vfs.coherency.reason import BELIEVED, Reason
 from netfsfuse.vfs.inodes.directory import Folder, Watched
+from netfsfuse.vfs.inodes.identity import Sight, is_settled, racy_for
 from netfsfuse.vfs.inodes.inodes import Inode
 
-
-class Reason(StrEnum):
-    """Why an answer is believed, or why the server is asked."""
-
-    WATCH = "watch"  # the server would have told of a change, and told of none
-    LIFETIME = "lifetime"  # asked for less than a lifetime ago
-    LOOSE = "loose"  # the same, of an open, under cache=loose
-    CHANGED = "changed"  # a change was told, or may have been among what was
-    EXPIRED = "expired"  # no watch speaks for it, and its lifetime is over
-    UNWATCHED = "unwatched"  # no watch speaks for it, and a lifetime does not do
-    BUSY = "busy"  # something is being changed there: more may be told in a moment
-    STRANGE = "strange"  # a name was told that may be another of this file
-    ASTRAY = "astray"  # the path leads to another file, or nowhere
-    FOLLOWED = "followed"  # the path leads through a link, past every watch
-    DISBELIEVED = "disbelieved"  # a lifetime of 0
-    NOLEASE = "nolease"  # the mount lets nothing stand for the server at an open
-    DOUBTED = "doubted"  # the name was found to lead elsewhere than it was listed
-    UNLISTED = "unlisted"  # another way of writing a name that is there
-
-
-BELIEVED = frozenset({Reason.WATCH, Reason.LIFETIME, Reason.LOOSE})
-"""The reasons for which the server is not asked."""
+__all__ = ["BELIEVED", "Known", "Missing", "Reason"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +135,24 @@ def opens(inode: Inode, now: float, trust: TrustConfig) -> tuple[bool, Reason]:
 
 
 def listing(
-    folder: Folder, watched: Watched | None, now: float, lifetime: float
+    folder: Folder | None,
+    watched: Watched | None,
+    now: float,
+    lifetime: float,
+    *,
+    rewound: bool = False,
 ) -> tuple[bool, Reason]:
-    """Whether ``folder`` may be shown to a reader that lists the directory now."""
+    """Whether ``folder`` may be shown to a reader that lists the directory now. A reader that has
+    ``rewound`` wants it as it is now, not as it was less than a lifetime ago."""
+    if folder is None:
+        return False, Reason.UNLISTED
     if watched is not None:
         if not watched.names_unchanged(folder.asked):
             return False, Reason.CHANGED
         if watched.speaks_for(folder.asked, now):
             return True, Reason.WATCH
+    if rewound:
+        return False, Reason.UNWATCHED
     if now < folder.asked + lifetime:
         return True, Reason.LIFETIME
     return False, Reason.EXPIRED
@@ -210,3 +202,118 @@ def fetched(
     if name is not None and not watched.unchanged(name, asked):
         return False, Reason.CHANGED
     return True, Reason.WATCH
+
+
+def described(
+    found: Known, inode: Inode | None, now: float, lifetime: float
+) -> tuple[bool, Reason]:
+    """Whether a name that is ``found``, and leads to ``inode`` if that is known, may be answered
+    with the attributes that were listed. A directory's are changed by what happens in it, of which
+    the watch of its parent tells nothing."""
+    if inode is not None and inode.linked:
+        return False, Reason.FOLLOWED
+    if not found.attr.is_directory:
+        return True, Reason.LISTED
+    if now < found.asked + lifetime:
+        return True, Reason.LIFETIME
+    return False, Reason.EXPIRED
+
+
+def former_name(
+    directory: Inode, known_as: str, now: float, trust: TrustConfig
+) -> tuple[Known | None, Reason]:
+    """What ``known_as`` leads to now, a name through which the kernel may come to an inode that was
+    found elsewhere since; None where the server must be asked."""
+    folder, watched = directory.folder, directory.watched
+    if not trust.unasked:
+        return None, Reason.NOLEASE
+    if folder is None:
+        return None, Reason.UNLISTED
+    if watched is None:
+        return None, Reason.UNWATCHED
+    if not watched.is_calm(now):
+        return None, Reason.BUSY
+    found, why = name(folder, watched, known_as, now, 0.0)
+    if isinstance(found, Missing):
+        return None, Reason.UNLISTED
+    return found, why
+
+
+def relisted(inode: Inode, now: float, lifetime: float) -> tuple[Known | None, Reason]:
+    """What a listing says of an inode that was asked for before that listing was begun; CHANGED
+    where a listing begun now would say it."""
+    parent = inode.parent
+    if parent is None or parent.folder is None:
+        return None, Reason.UNLISTED
+    folder, watched = parent.folder, parent.watched
+    if watched is None:
+        return None, Reason.UNWATCHED
+    if not watched.unchanged(inode.name, folder.asked):
+        return None, Reason.CHANGED
+    if folder.asked <= inode.known_at:
+        return None, Reason.OLDER
+    found, why = name(folder, watched, inode.name, now, lifetime)
+    if isinstance(found, Missing):
+        return None, Reason.UNLISTED
+    return found, why
+
+
+def lease(inode: Inode, *, leasing: bool) -> tuple[bool, Reason]:
+    """Whether a handle that is open under a lease may stand for the server at an open. A lease is
+    not broken by what the server's own users do, so a watch comes first where there is one:
+    what it has no answer for is asked. ``leasing``: the server grants leases to this mount."""
+    if not leasing:
+        return False, Reason.NOLEASE
+    if has_watch(inode):
+        return False, Reason.WATCHED
+    return True, Reason.LEASE
+
+
+def opened_before(
+    known: FileAttr | None, attr: FileAttr, *, same_place: bool
+) -> tuple[bool, Reason]:
+    """Whether the server has let us open what ``attr`` describes. ``known``: what the file was when
+    it was opened last, ``same_place``: whether that was by the name by which it is meant now."""
+    if known is None:
+        return False, Reason.UNOPENED
+    if not same_place:
+        return False, Reason.ELSEWHERE
+    if not same_content(coherency_of(known), attr):
+        return False, Reason.CHANGED
+    return True, Reason.OPENED
+
+
+def settled(
+    inode: Inode,
+    attr: FileAttr,
+    asked: float,
+    now: float,
+    server_time: Callable[[], ServerTime],
+) -> tuple[bool, Reason]:
+    """Whether the inode's file, found as ``attr``, had been left alone for a while when the server
+    was ``asked`` for it (``now``: whether it has been until now). If not, it may change once more
+    within the same tick of the server's clock, and what is read of it must not be kept.
+
+    ``server_time`` tells the server's clock as of ``now``; it is called only where our own clock
+    does not tell.
+    """
+    known, sight = inode.attr, Sight()
+    if (attr.write, attr.change, attr.size) == (known.write, known.change, known.size):
+        lasting = asked - inode.same_since
+        if lasting > racy_for(attr):  # so it is mostly, and no clock is needed
+            return True, Reason.SETTLED
+        sight = Sight(lasting, now - inode.moved_after)
+    elif inode.same_since < math.inf:
+        sight = Sight(moved=now - inode.known_at)
+    if is_settled(attr, server_time(), sight, ago=now - asked):
+        return True, Reason.SETTLED
+    return False, Reason.RACY
+
+
+def current(inode: Inode, opened_as: FileAttr) -> tuple[bool, Reason]:
+    """Whether the inode's file has not changed since it was ``opened_as``, by all that was learned
+    since: then what is kept of it may be read."""
+    attr = inode.attr
+    if attr is opened_as or same_content(coherency_of(opened_as), attr):
+        return True, Reason.CURRENT
+    return False, Reason.CHANGED
