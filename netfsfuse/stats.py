@@ -108,6 +108,7 @@ class Stats:
     memory: MemoryStats = field(default_factory=MemoryStats)
     vfs: VfsStats = field(default_factory=VfsStats)
     tasks: TaskStats = field(default_factory=TaskStats)
+    trust: dict[str, int] = field(default_factory=dict)  # decisions of ``Judge``, by their reason
     _debug_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def next_debug_id(self) -> int:
@@ -123,6 +124,7 @@ class Stats:
             "memory": asdict(self.memory),
             "vfs": asdict(self.vfs),
             "tasks": asdict(self.tasks),
+            "trust": {str(reason): count for reason, count in self.trust.items()},
         }
         whole["server"]["round_trip_ms"] = round(self.server.round_trip_ms, 3)
         return whole

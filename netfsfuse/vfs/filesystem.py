@@ -17,7 +17,7 @@ from netfsfuse.errors import Disconnected, Stale
 from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import Change, ChangeKind, DirEntry, VolumeStat
-from netfsfuse.vfs.coherency.opened import OpenedFiles
+from netfsfuse.vfs.coherency.judge import Judge
 from netfsfuse.vfs.coherency.watches import WATCHES_MAX, Watches
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.feed.feeds import Feeds
@@ -30,7 +30,7 @@ from netfsfuse.vfs.files.opening import Openings
 from netfsfuse.vfs.inodes.identity import inode_number
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from netfsfuse.vfs.ops import Namespace
-from netfsfuse.vfs.prefetch.prefetch import WINDOW_MAX, Ahead
+from netfsfuse.vfs.prefetch.prefetch import Ahead
 from netfsfuse.vfs.tree.links import Links
 from netfsfuse.vfs.tree.listings import Listings
 from netfsfuse.vfs.tree.names import PATIENCE, Names
@@ -77,37 +77,34 @@ class FileSystem:
         self._volume: VolumeStat | None = None
         self._volume_until = 0.0
         keeping = trust.mode != "none"
-        watches = WATCHES_MAX if trust.acdirmax > 0 and keeping else 0
+        judge = Judge(trust, stats.trust)
+        watches = WATCHES_MAX if judge.watches else 0
         self._watches = Watches(namespace, nursery, stats.vfs, self._told, most=watches)
-        opened = OpenedFiles()
         self._handles = FileHandles()
         self._links = Links(namespace, namespace.server_time)
         self._names = Names(
             namespace,
             contents,
             inodes,
-            trust,
+            judge,
             self._links,
             self._handles.files_of,
             kernel.drop_entry,
             lambda inode: self._listings.relist(inode),
         )
-        self._listings = Listings(
-            namespace, inodes, self._watches, trust.acdirmax, self._names.learn
-        )
+        self._listings = Listings(namespace, inodes, self._watches, judge, self._names.learn)
         self._ahead = Ahead(
             namespace,
             inodes,
             self._listings,
             contents.cache,
-            opened,
+            judge,
             nursery,
             stats.vfs,
-            most=WINDOW_MAX if watches else 0,
         )
         self._holding = Holding(nursery)
         self._closings = Closings(nursery)
-        evidence = Evidence(self._names, opened, self._watches, self._ahead, self._handles)
+        evidence = Evidence(self._names, judge, self._watches, self._ahead, self._handles)
         self._files = Files(
             inodes,
             contents,

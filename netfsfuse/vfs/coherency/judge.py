@@ -44,6 +44,11 @@ class Judge:
     def _log(self, question: str, path: str, why: Reason) -> None:
         log.debug("%s of %r: %s", question, path, why.value)
 
+    @property
+    def watches(self) -> bool:
+        """Whether directories are watched: not where nothing is believed, or nothing kept."""
+        return self.config.acdirmax > 0 and self.config.mode != "none"
+
     # -- a file or directory ------------------------------------------------------------------
 
     def lifetime(self, attr: FileAttr) -> float:

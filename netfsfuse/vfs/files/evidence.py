@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from netfsfuse.vfs.coherency import trust
-from netfsfuse.vfs.coherency.opened import OpenedFiles
+from netfsfuse.vfs.coherency.judge import Judge
 from netfsfuse.vfs.coherency.watches import Watches
 from netfsfuse.vfs.files.handle import FileHandles
 from netfsfuse.vfs.inodes.inodes import Inode
@@ -12,20 +11,20 @@ from netfsfuse.vfs.tree.names import Names
 
 
 class Evidence:
-    """``names`` says what is believed of the file, ``opened`` as what it was opened before,
-    ``watches`` whether the server tells of changes, ``ahead`` what was fetched of it, and
-    ``handles`` where it is open."""
+    """``judge`` says what is believed of the file, ``names`` what it is called, ``watches`` whether
+    the server tells of changes, ``ahead`` what was fetched of it, and ``handles`` where it is
+    open."""
 
     def __init__(
         self,
         names: Names,
-        opened: OpenedFiles,
+        judge: Judge,
         watches: Watches,
         ahead: Ahead,
         handles: FileHandles,
     ) -> None:
         self.names = names
-        self.opened = opened
+        self.judge = judge
         self.handles = handles
         self._watches = watches
         self._ahead = ahead
@@ -40,13 +39,8 @@ class Evidence:
 
     def is_known(self, inode: Inode) -> bool:
         """Whether it was opened before as what it is, and nothing can have changed since."""
-        return self.names.may_open_unasked(inode) and self.opened.knows(
-            inode.number, inode.attr, inode.place
-        )
-
-    def has_watch(self, inode: Inode) -> bool:
-        """Whether the server tells of changes in the file's directory."""
-        return trust.has_watch(inode)
+        judge = self.judge
+        return judge.opens(inode) and judge.was_opened(inode.number, inode.attr, inode.place)
 
     def is_open(self, inode: Inode) -> bool:
         """Whether a program has the file open here."""

@@ -17,7 +17,7 @@ import trio
 
 from netfsfuse.errors import IsADirectory, NotFound, Shrunk, Stale
 from netfsfuse.netfs import NetfsFile
-from netfsfuse.types import FileKind, same_content
+from netfsfuse.types import FileKind
 from netfsfuse.types import coherency_of as record_of
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.files.evidence import Evidence
@@ -56,7 +56,8 @@ class Files:
         self._inodes = inodes
         self._contents = contents
         self._names = evidence.names
-        self._opened = evidence.opened
+        self._judge = evidence.judge
+        self._opened = evidence.judge.opened
         self._handles = evidence.handles
         self._openings = openings
         self._holding = holding
@@ -126,8 +127,7 @@ class Files:
 
     def _is_current(self, handle: FileHandle) -> bool:
         """Whether the handle's file has not changed since it was opened, as far as we know."""
-        now, then = handle.inode.attr, handle.file.attr
-        return now is then or same_content(record_of(then), now)
+        return self._judge.current(handle.inode, handle.file.attr)
 
     async def read(self, fh: int, start: int, size: int) -> memoryview | bytes:
         """The bytes; fewer than ``size`` only at the end of the file.

@@ -22,7 +22,6 @@ the file open for a while (``holding.py``).
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -32,7 +31,6 @@ from netfsfuse.types import Change, ChangeKind, FileAttr, same_content
 from netfsfuse.types import coherency_of as record_of
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.files.evidence import Evidence
-from netfsfuse.vfs.inodes.identity import Sight, is_settled, racy_for
 from netfsfuse.vfs.inodes.inodes import Inode
 from netfsfuse.vfs.ops import SMALL, Namespace, OpenFile
 from netfsfuse.vfs.prefetch.prefetch import Fetch
@@ -116,13 +114,15 @@ class Openings:
         ask = direct or not self._keeping
         evidence = self._evidence
         fetched = None if ask else await evidence.fetched(inode)
+        is_known = not ask and evidence.is_known(inode)
         way = choose(
             ask=ask,
             is_fetched=fetched is not None
             and fetched.checked
             and self.is_settled(inode, fetched.attr, fetched.asked),
-            is_known=not ask and evidence.is_known(inode),
-            leasing=self._namespace.leasing and not evidence.has_watch(inode),
+            is_known=is_known,
+            leasing=not (ask or is_known)
+            and evidence.judge.lease(inode, leasing=self._namespace.leasing),
             is_small=inode.attr.size <= SMALL,
             is_open=evidence.is_open(inode),
         )
@@ -202,17 +202,7 @@ class Openings:
     def is_settled(self, inode: Inode, attr: FileAttr, asked: float | None = None) -> bool:
         """Whether the file, found as ``attr``, had been left alone for a while when the server was
         ``asked`` for it, or now: else it may change once more, in the same tick of its clock."""
-        now = trio.current_time()
-        then = now if asked is None else asked
-        known, sight = inode.attr, Sight()
-        if (attr.write, attr.change, attr.size) == (known.write, known.change, known.size):
-            lasting = then - inode.same_since
-            if lasting > racy_for(attr):  # so it is mostly, and no clock is needed
-                return True
-            sight = Sight(lasting, now - inode.moved_after)
-        elif inode.same_since < math.inf:
-            sight = Sight(moved=now - inode.known_at)
-        return is_settled(attr, self._namespace.server_time(), sight, ago=now - then)
+        return self._evidence.judge.settled(inode, attr, self._namespace.server_time, asked)
 
 
 def _all_of(attr: FileAttr, head: memoryview | None) -> memoryview | None:

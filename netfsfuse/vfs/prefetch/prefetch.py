@@ -27,8 +27,7 @@ from netfsfuse.errors import NetfsError
 from netfsfuse.stats import VfsStats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import FileAttr, coherency_of, same_content
-from netfsfuse.vfs.coherency import trust
-from netfsfuse.vfs.coherency.opened import OpenedFiles
+from netfsfuse.vfs.coherency.judge import Judge
 from netfsfuse.vfs.contents import CacheOps
 from netfsfuse.vfs.inodes.directory import Folder
 from netfsfuse.vfs.inodes.identity import inode_number
@@ -84,7 +83,7 @@ class Fetch:
 
 
 class Ahead:
-    """See the module. ``most``: the largest window, 0 for no fetching ahead."""
+    """See the module. Where nothing is watched, nothing is fetched ahead."""
 
     def __init__(
         self,
@@ -92,21 +91,19 @@ class Ahead:
         inodes: InodeTable,
         listings: Listings,
         cache: CacheOps,
-        opened: OpenedFiles,
+        judge: Judge,
         nursery: ServiceNursery,
         stats: VfsStats,
-        *,
-        most: int = WINDOW_MAX,
     ) -> None:
         self._namespace = namespace
         self._inodes = inodes
         self._listings = listings
         self._cache = cache
-        self._opened = opened
+        self._judge = judge
         self._nursery = nursery
         self._stats = stats
-        self._most = most
-        self._window = float(min(WINDOW_MIN, most))
+        self._most = WINDOW_MAX if judge.watches else 0
+        self._window = float(min(WINDOW_MIN, self._most))
         self._fetches: dict[tuple[int, str], Fetch] = {}  # the one begun longest ago first
         self._walks: dict[tuple[Folder, bool], Walk] = {}
         self._sorting: dict[bool, int | None] = {False: None, True: None}
@@ -233,8 +230,7 @@ class Ahead:
         folder = directory.folder
         if folder is None:
             return
-        now = trio.current_time()
-        if not trust.fetched(directory.watched, None, folder.asked, now)[0]:
+        if not self._judge.fetched(directory, None, folder.asked):
             return
         walk = self._walks.get((folder, False)) or self._begin(folder, directories=False)
         for name in walk.following():
@@ -254,7 +250,7 @@ class Ahead:
             for fetch, head in zip(batch, stored, strict=True):
                 fetch.head, fetch.stored = head, head is not None
                 number = inode_number(fetch.attr, "")
-                if head is not None and self._opened.knows(
+                if head is not None and self._judge.was_opened(
                     number, fetch.attr, (fetch.directory.number, fetch.name)
                 ):
                     fetch.done.set()
@@ -317,8 +313,7 @@ class Ahead:
         return fetch
 
     def _is_current(self, fetch: Fetch) -> bool:
-        now = trio.current_time()
-        return trust.fetched(fetch.directory.watched, fetch.name, fetch.asked, now)[0]
+        return self._judge.fetched(fetch.directory, fetch.name, fetch.asked)
 
     def _drop_old(self) -> None:
         """What nobody came for, and what is too much."""

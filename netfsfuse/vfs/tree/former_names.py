@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from netfsfuse.errors import NotFound, Stale
-from netfsfuse.vfs.coherency import trust
+from netfsfuse.vfs.coherency.judge import Judge
 from netfsfuse.vfs.inodes.inodes import Inode
 from netfsfuse.vfs.ops import Namespace
 
@@ -31,18 +31,17 @@ _RETRY = 1.0
 
 class Moves:
     """See the module. ``drop_entry(directory, name)`` returns when the kernel has dropped the name,
-    or may be waited for no longer. ``unasked``: a watch may stand for the server."""
+    or may be waited for no longer."""
 
     def __init__(
         self,
         namespace: Namespace,
         drop_entry: Callable[[Inode, str], Awaitable[None]],
-        *,
-        unasked: bool,
+        judge: Judge,
     ) -> None:
         self._namespace = namespace
         self._drop_entry = drop_entry
-        self._unasked = unasked
+        self._judge = judge
         self._refused: dict[str, float] = {}
 
     def note(self, inode: Inode, parent: Inode, name: str, lifetime: float) -> None:
@@ -91,12 +90,9 @@ class Moves:
         return moved
 
     async def _leads_to(self, parent: Inode, name: str, inode: Inode) -> bool:
-        path, now = parent.path_of(name), trio.current_time()
-        watched = parent.watched
-        if self._unasked and parent.folder and watched and watched.is_calm(now):
-            found, _ = trust.name(parent.folder, watched, name, now, 0.0)
-            if isinstance(found, trust.Known):
-                return inode.is_the_one(found.attr, path)
+        path = parent.path_of(name)
+        if (found := self._judge.former_name(parent, name)) is not None:
+            return inode.is_the_one(found.attr, path)
         try:
             return inode.is_the_one(await self._namespace.stat(path), path)
         except NotFound:

@@ -15,7 +15,7 @@ import trio
 
 from netfsfuse.errors import NetfsError, NotADirectory, NotFound, Stale
 from netfsfuse.types import DirEntry, FileAttr, FileKind
-from netfsfuse.vfs.coherency import trust
+from netfsfuse.vfs.coherency.judge import Judge
 from netfsfuse.vfs.coherency.watches import Watches
 from netfsfuse.vfs.inodes.directory import Folder
 from netfsfuse.vfs.inodes.handles import DirectoryHandle, HandleTable
@@ -41,13 +41,13 @@ class Listings:
         namespace: Namespace,
         inodes: InodeTable,
         watches: Watches,
-        lifetime: float,
+        judge: Judge,
         learn: Callable[[Inode, FileAttr, float], None],
     ) -> None:
         self._namespace = namespace
         self._inodes = inodes
         self._watches = watches
-        self._lifetime = lifetime
+        self._judge = judge
         self._learn = learn
         self.handles: HandleTable[DirectoryHandle] = HandleTable()
         self._kept: dict[Inode, int] = {}  # entries; the one used longest ago first
@@ -58,16 +58,11 @@ class Listings:
 
     def believed(self, inode: Inode) -> Folder | None:
         """The directory's listing, if it may be shown now."""
-        folder = inode.folder
-        if folder is None:
-            return None
-        now = trio.current_time()
-        is_believed, _ = trust.listing(folder, inode.watched, now, self._lifetime)
-        return folder if is_believed else None
+        return self._judge.listing(inode)
 
     def keep(self, inode: Inode, attrs: dict[str, FileAttr], asked: float) -> None:
         """Keep a complete listing, begun when it was ``asked``."""
-        if self._lifetime <= 0 or len(attrs) > FOLDER_MAX:
+        if self._judge.config.acdirmax <= 0 or len(attrs) > FOLDER_MAX:
             return
         self.forget(inode)
         inode.folder = Folder(attrs, asked)
@@ -150,12 +145,7 @@ class Listings:
         self._watches.use(inode)
         handle.entries, handle.pages, handle.complete, handle.used = [], [], False, False
         handle.links, handle.examined = {}, 0
-        folder = self.believed(inode)
-        now = trio.current_time()
-        watched = inode.watched
-        if folder is not None and anew:
-            told = watched is not None and watched.speaks_for(folder.asked, now)
-            folder = folder if told else None
+        folder = self._judge.listing(inode, rewound=anew)
         if folder is not None:
             self._used(inode)
             handle.entries = list(map(DirEntry._make, folder.attrs.items()))

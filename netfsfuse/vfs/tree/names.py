@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import trio
 
-from netfsfuse.config import TrustConfig
 from netfsfuse.errors import (
     AccessDenied,
     Disconnected,
@@ -26,7 +25,7 @@ from netfsfuse.errors import (
 )
 from netfsfuse.types import FileAttr, creation_is_derived, same_content
 from netfsfuse.types import coherency_of as record_of
-from netfsfuse.vfs.coherency import trust
+from netfsfuse.vfs.coherency.judge import Judge
 from netfsfuse.vfs.coherency.trust import Known, Missing
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.inodes.identity import generation_of, surely_same_file
@@ -55,34 +54,27 @@ class Names:
         namespace: Namespace,
         contents: Contents,
         inodes: InodeTable,
-        config: TrustConfig,
+        judge: Judge,
         links: Links,
         open_files: Callable[[Inode], Iterable[OpenFile]],
         drop_entry: Callable[[Inode, str], Awaitable[None]],
         relist: Callable[[Inode], Awaitable[None]],
     ) -> None:
-        self._trust = config
+        self._judge = judge
         self._namespace = namespace
         self._contents = contents
         self._inodes = inodes
         self._links = links
         self._open_files = open_files
-        self._relisting = Relisting(relist)
+        self._relisting = Relisting(relist, judge)
         self._aliases = Aliases(namespace, inodes)
-        self.moves = Moves(namespace, drop_entry, unasked=config.unasked)
+        self.moves = Moves(namespace, drop_entry, judge)
 
     # -- what is believed ---------------------------------------------------------------------
 
-    def _lifetime(self, attr: FileAttr) -> float:
-        return trust.lifetime_of(attr, self._trust)
-
-    def may_open_unasked(self, inode: Inode) -> bool:
-        """Whether an open may do without the server."""
-        return trust.opens(inode, trio.current_time(), self._trust)[0]
-
     def believed_for(self, inode: Inode) -> float:
         """Seconds for which the inode's attributes are believed from now on, 0 for none."""
-        return trust.attributes(inode, trio.current_time(), self._lifetime(inode.attr))[0]
+        return self._judge.attributes(inode)
 
     # -- look-ups -----------------------------------------------------------------------------
 
@@ -95,20 +87,16 @@ class Names:
         name = self._namespace.decode_name(raw_name)
         path = directory.path_of(name)
         asked = trio.current_time()
-        if directory.folder is not None:
-            attr = directory.folder.attrs.get(name)
-            lifetime = 0.0 if attr is None else self._lifetime(attr)
-            found, _ = trust.name(directory.folder, directory.watched, name, asked, lifetime)
-            if isinstance(found, Missing) and self._namespace.is_surely_listed(name):
-                raise NotFound(path)
-            if isinstance(found, Known):
-                known = self._inodes.find(self._aliases.number(directory, name, found.attr))
-                there = known is not None and (known.parent, known.name) == (directory, name)
-                if known is not None and there and self.believed_for(known) > 0:
-                    return known
-                is_listed = known is None or not known.linked
-                if is_listed and (not found.attr.is_directory or asked < found.asked + lifetime):
-                    return await self.bind(directory, name, found.attr, found.asked)
+        found = self._judge.name(directory, name, asked)
+        if isinstance(found, Missing) and self._namespace.is_surely_listed(name):
+            raise NotFound(path)
+        if isinstance(found, Known):
+            known = self._inodes.find(self._aliases.number(directory, name, found.attr))
+            there = known is not None and (known.parent, known.name) == (directory, name)
+            if known is not None and there and self._judge.attributes(known) > 0:
+                return known
+            if self._judge.described(found, known, asked):
+                return await self.bind(directory, name, found.attr, found.asked)
         attr = await self._namespace.stat(path)
         return await self.bind(directory, name, attr, asked)
 
@@ -166,7 +154,7 @@ class Names:
                 inode.pages = None
                 self._contents.retire(number)
             if not inode.holds(parent):
-                self.moves.note(inode, parent, name, self._lifetime(attr))
+                self.moves.note(inode, parent, name, self._judge.lifetime(attr))
                 inode.parent, inode.name = parent, name
         inode.target = target
         inode.astray = False
@@ -187,7 +175,7 @@ class Names:
             inode.same_since = trio.current_time()
         inode.known_at = asked
         inode.attr = attr
-        inode.attr_until = asked + self._lifetime(attr)
+        inode.attr_until = asked + self._judge.lifetime(attr)
         self._contents.changed(inode.number, attr)
 
     async def _is_same(self, inode: Inode, attr: FileAttr) -> bool:
@@ -250,7 +238,7 @@ class Names:
         The root is answered from memory while the server cannot be reached.
         """
         inode = self._inodes.get(number)
-        if self.believed_for(inode) > 0:
+        if self._judge.attributes(inode) > 0:
             return inode
         if inode is self._inodes.root:
             await self._refresh_root(inode)
@@ -258,7 +246,7 @@ class Names:
         if inode.astray and await self._ask_open_files(inode):
             return inode
         try:
-            listed = await self._relisting.newer(inode, self._lifetime(inode.attr))
+            listed = await self._relisting.newer(inode)
             if listed is not None:
                 await self.accept(inode, listed.attr, listed.asked)
             else:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import trio
-
-from netfsfuse.vfs.coherency import trust
+from netfsfuse.vfs.coherency.judge import Judge
+from netfsfuse.vfs.coherency.reason import Reason
 from netfsfuse.vfs.coherency.trust import Known
-from netfsfuse.vfs.inodes.directory import Folder, Watched
 from netfsfuse.vfs.inodes.inodes import Inode
 
 FROM = 8
@@ -29,27 +27,24 @@ _DIRECTORIES_MAX = 64
 class Relisting:
     """See the module. ``relist`` lists a directory and keeps that; it raises nothing."""
 
-    def __init__(self, relist: Callable[[Inode], Awaitable[None]]) -> None:
+    def __init__(self, relist: Callable[[Inode], Awaitable[None]], judge: Judge) -> None:
         self._relist = relist
+        self._judge = judge
         self._asked_for: dict[Inode, int] = {}
 
-    async def newer(self, inode: Inode, lifetime: float) -> Known | None:
+    async def newer(self, inode: Inode) -> Known | None:
         """What is believed of the inode by a listing that was begun since it was asked for."""
+        found, why = self._judge.relisted(inode)
         parent = inode.parent
-        if parent is None or parent.folder is None or parent.watched is None:
-            return None
-        if not parent.watched.unchanged(inode.name, parent.folder.asked):
-            if not self._is_worth_it(parent, parent.folder, parent.watched):
-                return None
-            await self._relist(parent)
-        folder = parent.folder
-        if folder is None or folder.asked <= inode.known_at:
-            return None
-        now = trio.current_time()
-        found, _ = trust.name(folder, parent.watched, inode.name, now, lifetime)
-        return found if isinstance(found, Known) else None
+        if why is not Reason.CHANGED or parent is None or not self._is_worth_it(parent):
+            return found
+        await self._relist(parent)
+        return self._judge.relisted(inode)[0]
 
-    def _is_worth_it(self, directory: Inode, folder: Folder, watched: Watched) -> bool:
+    def _is_worth_it(self, directory: Inode) -> bool:
+        folder, watched = directory.folder, directory.watched
+        if folder is None or watched is None:
+            return False
         count = self._asked_for.pop(directory, 0) + 1
         if count >= FROM and watched.lives:
             changed = watched.changed_names(folder.asked)
