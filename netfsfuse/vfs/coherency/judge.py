@@ -1,5 +1,5 @@
-"""Where the questions of ``trust`` are asked: with the mount's options and the clock, and so that
-every answer's reason is counted, and logged at debug level.
+"""Where the questions of ``trust`` and ``listed_names`` are asked: with the mount's options and the
+clock, and so that every answer's reason is counted, and logged at debug level.
 
 One call is one decision. Counting costs 0.1 us; whether debug lines are wanted is asked once, when
 the mount begins.
@@ -14,10 +14,10 @@ import trio
 
 from netfsfuse.config import TrustConfig
 from netfsfuse.types import FileAttr, ServerTime
-from netfsfuse.vfs.coherency import trust
+from netfsfuse.vfs.coherency import listed_names, trust
+from netfsfuse.vfs.coherency.listed_names import Known, Missing
 from netfsfuse.vfs.coherency.opened import OpenedFiles, Place
 from netfsfuse.vfs.coherency.reason import Reason
-from netfsfuse.vfs.coherency.trust import Known, Missing
 from netfsfuse.vfs.inodes.directory import Folder
 from netfsfuse.vfs.inodes.inodes import Inode
 
@@ -121,9 +121,11 @@ class Judge:
     # -- a directory's names ------------------------------------------------------------------
 
     def listing(self, inode: Inode, *, rewound: bool = False) -> Folder | None:
-        """The directory's listing if it may be shown now; ``rewound`` as in ``trust.listing``."""
+        """The directory's listing if it may be shown now; ``rewound``: by a reader that has."""
         folder, now = inode.folder, trio.current_time()
-        may, why = trust.listing(folder, inode.watched, now, self.config.acdirmax, rewound=rewound)
+        may, why = listed_names.listing(
+            folder, inode.watched, now, self.config.acdirmax, rewound=rewound
+        )
         self._counts[why] += 1
         if self._is_logged:
             self._log("listing", inode.path, why)
@@ -136,7 +138,7 @@ class Judge:
         else:
             attr = folder.attrs.get(name)
             lifetime = 0.0 if attr is None else trust.lifetime_of(attr, self.config)
-            found, why = trust.name(folder, directory.watched, name, now, lifetime)
+            found, why = listed_names.name(folder, directory.watched, name, now, lifetime)
         self._counts[why] += 1
         if self._is_logged:
             self._log("name", directory.path_of(name), why)
@@ -146,7 +148,7 @@ class Judge:
         """Whether a name that is ``found`` may be answered with the attributes that were listed;
         ``inode``: what it leads to, if that is known."""
         lifetime = trust.lifetime_of(found.attr, self.config)
-        may, why = trust.described(found, inode, now, lifetime)
+        may, why = listed_names.described(found, inode, now, lifetime)
         self._counts[why] += 1
         if self._is_logged:
             self._log("listed attributes", "" if inode is None else inode.path, why)
@@ -155,7 +157,7 @@ class Judge:
     def former_name(self, directory: Inode, name: str) -> Known | None:
         """What ``name`` leads to now, by which the kernel may come to an inode that was found
         elsewhere since; None where the server must be asked."""
-        found, why = trust.former_name(directory, name, trio.current_time(), self.config)
+        found, why = listed_names.former_name(directory, name, trio.current_time(), self.config)
         self._counts[why] += 1
         if self._is_logged:
             self._log("former name", directory.path_of(name), why)
@@ -165,7 +167,7 @@ class Judge:
         """What a listing says of an inode that was asked for before that; CHANGED where one begun
         now would say it."""
         lifetime = trust.lifetime_of(inode.attr, self.config)
-        found, why = trust.relisted(inode, trio.current_time(), lifetime)
+        found, why = listed_names.relisted(inode, trio.current_time(), lifetime)
         self._counts[why] += 1
         if self._is_logged:
             self._log("attributes listed anew", inode.path, why)

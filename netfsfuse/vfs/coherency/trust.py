@@ -5,10 +5,13 @@ directory is in its ``Watched``, what was listed in its ``Folder``, what is know
 directory in its ``Inode``; ``lifetime`` is what the mount believes attributes or names for, in
 seconds, 0 for not at all. ``mode`` and ``nolease`` are the mount's.
 
-In the table each cell is the reason. ``watch``, ``lifetime`` and ``loose`` mean that the answer is
-known, every other that the server is asked. Of the names, those that are there and those that are
-not (absence) differ: the kernel is to believe an absence for a whole lifetime more. ``none`` begins
-no watch: its column says what a watch would count for, were there one.
+In the table each cell is the reason: one of ``BELIEVED``, or one for which the server is asked.
+``none`` begins no watch: its column says what a watch would count for, were there one. Under
+``nolease`` the server grants no lease. The questions are functions here and, those that a listing
+may answer, in ``listed_names``: of ``name`` those that are there (names) and those that are not
+(absence) differ, since the kernel is to believe an absence for a whole lifetime more. ``rewinds``
+are of ``listing``, ``former`` is ``former_name``, ``opened`` is :func:`opened_before`. ``current``
+comes from what was learned, by whatever question.
 
 ==========  ==========================  =========  =========  =========  =========
 question    situation                   strict     loose      none       nolease
@@ -30,11 +33,72 @@ opens       lifetime                    unwatched  loose      unwatched  nolease
 opens       neither                     unwatched  unwatched  unwatched  nolease
 opens       own change                  changed    changed    changed    nolease
 opens       strange name told           changed    changed    changed    nolease
+opens       new name made and changed   strange    loose      strange    nolease
 opens       other change, a moment ago  busy       loose      busy       nolease
 opens       watch begun later           unwatched  unwatched  unwatched  nolease
 opens       watch asked long ago        unwatched  unwatched  unwatched  nolease
 opens       moved                       astray     astray     astray     nolease
 opens       followed link               followed   followed   followed   nolease
+names       watch                       watch      watch      watch      watch
+names       watch, lifetime             watch      watch      watch      watch
+names       lifetime                    lifetime   lifetime   lifetime   lifetime
+names       neither                     expired    expired    expired    expired
+names       own change                  changed    changed    changed    changed
+names       strange name told           changed    changed    changed    changed
+names       other change, a moment ago  watch      watch      watch      watch
+names       watch begun later           expired    expired    expired    expired
+names       watch asked long ago        expired    expired    expired    expired
+names       doubted                     doubted    doubted    doubted    doubted
+absence     watch                       watch      watch      watch      watch
+absence     lifetime                    unwatched  unwatched  unwatched  unwatched
+absence     neither                     unwatched  unwatched  unwatched  unwatched
+absence     name told                   changed    changed    changed    changed
+absence     other change, a moment ago  busy       busy       busy       busy
+absence     watch begun later           unwatched  unwatched  unwatched  unwatched
+absence     in another case             unlisted   unlisted   unlisted   unlisted
+listings    watch                       watch      watch      watch      watch
+listings    lifetime                    lifetime   lifetime   lifetime   lifetime
+listings    neither                     expired    expired    expired    expired
+listings    name told                   changed    changed    changed    changed
+listings    own change                  watch      watch      watch      watch
+listings    watch begun later           expired    expired    expired    expired
+listings    none kept                   unlisted   unlisted   unlisted   unlisted
+rewinds     watch                       watch      watch      watch      watch
+rewinds     lifetime                    unwatched  unwatched  unwatched  unwatched
+rewinds     name told                   changed    changed    changed    changed
+described   watch                       listed     listed     listed     listed
+described   followed link               followed   followed   followed   followed
+described   directory, lifetime         lifetime   lifetime   lifetime   lifetime
+described   directory, neither          expired    expired    expired    expired
+fetched     watch                       watch      watch      watch      watch
+fetched     lifetime                    unwatched  unwatched  unwatched  unwatched
+fetched     own change                  changed    changed    changed    changed
+fetched     other change, a moment ago  busy       busy       busy       busy
+fetched     watch begun later           unwatched  unwatched  unwatched  unwatched
+former      watch                       watch      watch      watch      nolease
+former      lifetime                    unwatched  unwatched  unwatched  nolease
+former      own change                  changed    changed    changed    nolease
+former      other change, a moment ago  busy       busy       busy       nolease
+former      watch begun later           expired    expired    expired    nolease
+former      none kept                   unlisted   unlisted   unlisted   nolease
+former      gone from the listing       unlisted   unlisted   unlisted   nolease
+relisted    listed since                watch      watch      watch      watch
+relisted    watch                       older      older      older      older
+relisted    own change                  changed    changed    changed    changed
+relisted    lifetime                    unwatched  unwatched  unwatched  unwatched
+relisted    none kept                   unlisted   unlisted   unlisted   unlisted
+relisted    listed since, then gone     unlisted   unlisted   unlisted   unlisted
+lease       watch                       watched    watched    watched    nolease
+lease       neither                     lease      lease      lease      nolease
+opened      opened as it is             opened     opened     opened     opened
+opened      never opened                unopened   unopened   unopened   unopened
+opened      opened by another name      elsewhere  elsewhere  elsewhere  elsewhere
+opened      own change                  changed    changed    changed    changed
+settled     seen for long               settled    settled    settled    settled
+settled     old by the server's clock   settled    settled    settled    settled
+settled     written this moment         racy       racy       racy       racy
+current     opened as it is             current    current    current    current
+current     own change                  changed    changed    changed    changed
 ==========  ==========================  =========  =========  =========  =========
 """
 
@@ -42,29 +106,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from netfsfuse.config import TrustConfig
 from netfsfuse.types import FileAttr, ServerTime, coherency_of, same_content
-from netfsfuse.vfs.coherency.reason import BELIEVED, Reason
-from netfsfuse.vfs.inodes.directory import Folder, Watched
+from netfsfuse.vfs.coherency.reason import Reason
+from netfsfuse.vfs.inodes.directory import Watched
 from netfsfuse.vfs.inodes.identity import Sight, is_settled, racy_for
 from netfsfuse.vfs.inodes.inodes import Inode
-
-__all__ = ["BELIEVED", "Known", "Missing", "Reason"]
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """The directory holds no such name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The directory holds the name, with ``attr`` as of ``asked``."""
-
-    attr: FileAttr
-    asked: float
 
 
 def lifetime_of(attr: FileAttr, trust: TrustConfig) -> float:
@@ -134,62 +182,6 @@ def opens(inode: Inode, now: float, trust: TrustConfig) -> tuple[bool, Reason]:
     return True, Reason.WATCH
 
 
-def listing(
-    folder: Folder | None,
-    watched: Watched | None,
-    now: float,
-    lifetime: float,
-    *,
-    rewound: bool = False,
-) -> tuple[bool, Reason]:
-    """Whether ``folder`` may be shown to a reader that lists the directory now. A reader that has
-    ``rewound`` wants it as it is now, not as it was less than a lifetime ago."""
-    if folder is None:
-        return False, Reason.UNLISTED
-    if watched is not None:
-        if not watched.names_unchanged(folder.asked):
-            return False, Reason.CHANGED
-        if watched.speaks_for(folder.asked, now):
-            return True, Reason.WATCH
-    if rewound:
-        return False, Reason.UNWATCHED
-    if now < folder.asked + lifetime:
-        return True, Reason.LIFETIME
-    return False, Reason.EXPIRED
-
-
-def name(
-    folder: Folder, watched: Watched | None, name: str, now: float, lifetime: float
-) -> tuple[Known | Missing | None, Reason]:
-    """What is believed of ``name``; None where the server must be asked."""
-    if folder.is_doubted(name):
-        return None, Reason.DOUBTED
-    attr = folder.attrs.get(name)
-    if attr is None:
-        return _absence(folder, watched, name, now)
-    if watched is not None:
-        if not watched.unchanged(name, folder.asked):
-            return None, Reason.CHANGED
-        if watched.speaks_for(folder.asked, now):
-            return Known(attr, folder.asked), Reason.WATCH
-    if now < folder.asked + lifetime:
-        return Known(attr, folder.asked), Reason.LIFETIME
-    return None, Reason.EXPIRED
-
-
-def _absence(
-    folder: Folder, watched: Watched | None, name: str, now: float
-) -> tuple[Missing | None, Reason]:
-    """Only by a watch: the kernel is to believe it for a whole lifetime more."""
-    if watched is None or not watched.speaks_for(folder.asked, now):
-        return None, Reason.UNWATCHED
-    if not watched.is_calm(now):
-        return None, Reason.BUSY
-    if not watched.names_unchanged(folder.asked):
-        return None, Reason.CHANGED
-    return (None, Reason.UNLISTED) if folder.holds(name) else (Missing(), Reason.WATCH)
-
-
 def fetched(
     watched: Watched | None, name: str | None, asked: float, now: float
 ) -> tuple[bool, Reason]:
@@ -202,60 +194,6 @@ def fetched(
     if name is not None and not watched.unchanged(name, asked):
         return False, Reason.CHANGED
     return True, Reason.WATCH
-
-
-def described(
-    found: Known, inode: Inode | None, now: float, lifetime: float
-) -> tuple[bool, Reason]:
-    """Whether a name that is ``found``, and leads to ``inode`` if that is known, may be answered
-    with the attributes that were listed. A directory's are changed by what happens in it, of which
-    the watch of its parent tells nothing."""
-    if inode is not None and inode.linked:
-        return False, Reason.FOLLOWED
-    if not found.attr.is_directory:
-        return True, Reason.LISTED
-    if now < found.asked + lifetime:
-        return True, Reason.LIFETIME
-    return False, Reason.EXPIRED
-
-
-def former_name(
-    directory: Inode, known_as: str, now: float, trust: TrustConfig
-) -> tuple[Known | None, Reason]:
-    """What ``known_as`` leads to now, a name through which the kernel may come to an inode that was
-    found elsewhere since; None where the server must be asked."""
-    folder, watched = directory.folder, directory.watched
-    if not trust.unasked:
-        return None, Reason.NOLEASE
-    if folder is None:
-        return None, Reason.UNLISTED
-    if watched is None:
-        return None, Reason.UNWATCHED
-    if not watched.is_calm(now):
-        return None, Reason.BUSY
-    found, why = name(folder, watched, known_as, now, 0.0)
-    if isinstance(found, Missing):
-        return None, Reason.UNLISTED
-    return found, why
-
-
-def relisted(inode: Inode, now: float, lifetime: float) -> tuple[Known | None, Reason]:
-    """What a listing says of an inode that was asked for before that listing was begun; CHANGED
-    where a listing begun now would say it."""
-    parent = inode.parent
-    if parent is None or parent.folder is None:
-        return None, Reason.UNLISTED
-    folder, watched = parent.folder, parent.watched
-    if watched is None:
-        return None, Reason.UNWATCHED
-    if not watched.unchanged(inode.name, folder.asked):
-        return None, Reason.CHANGED
-    if folder.asked <= inode.known_at:
-        return None, Reason.OLDER
-    found, why = name(folder, watched, inode.name, now, lifetime)
-    if isinstance(found, Missing):
-        return None, Reason.UNLISTED
-    return found, why
 
 
 def lease(inode: Inode, *, leasing: bool) -> tuple[bool, Reason]:

@@ -26,7 +26,7 @@ from netfsfuse.errors import (
 from netfsfuse.types import FileAttr, creation_is_derived, same_content
 from netfsfuse.types import coherency_of as record_of
 from netfsfuse.vfs.coherency.judge import Judge
-from netfsfuse.vfs.coherency.trust import Known, Missing
+from netfsfuse.vfs.coherency.listed_names import Known, Missing
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.inodes.identity import generation_of, surely_same_file
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable

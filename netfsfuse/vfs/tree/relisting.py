@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from netfsfuse.vfs.coherency.judge import Judge
+from netfsfuse.vfs.coherency.listed_names import Known
 from netfsfuse.vfs.coherency.reason import Reason
-from netfsfuse.vfs.coherency.trust import Known
 from netfsfuse.vfs.inodes.inodes import Inode
 
 FROM = 8
