@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from netfsfuse.types import Change, ChangeKind, FileAttr
-from netfsfuse.vfs.coherency import trust
-from netfsfuse.vfs.coherency.trust import Known, Missing
+from netfsfuse.vfs.coherency import listed_names
+from netfsfuse.vfs.coherency.listed_names import Known, Missing
 from netfsfuse.vfs.inodes.directory import (
     CALM,
     WATCH_TRUST,
@@ -25,13 +25,13 @@ LIFETIME = 1.0
 def find(
     folder: Folder, watched: Watched | None, name: str, now: float, lifetime: float
 ) -> Known | Missing | None:
-    return trust.name(folder, watched, name, now, lifetime)[0]
+    return listed_names.name(folder, watched, name, now, lifetime)[0]
 
 
 def is_listing_believed(
     folder: Folder, watched: Watched | None, now: float, lifetime: float
 ) -> bool:
-    return trust.listing(folder, watched, now, lifetime)[0]
+    return listed_names.listing(folder, watched, now, lifetime)[0]
 
 
 @dataclasses.dataclass
