@@ -58,5 +58,5 @@ class ExtendedAttributes:
         except ValueError:
             raise InvalidArgument(f"after change {after!r}") from None
         page = self._feeds.page(self._inodes.get(number), last)
-        changes = [asdict(each) for each in page.happenings]
-        return json.dumps({"next": page.following, "changes": changes}).encode()
+        changes = [asdict(each) for each in page.events]
+        return json.dumps({"next": page.next_seq, "changes": changes}).encode()

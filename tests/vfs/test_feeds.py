@@ -27,13 +27,13 @@ async def begun(vfs: Vfs, name: str = "d") -> tuple[int, int]:
     number = (await vfs.lookup(name)).number
     vfs.fs.feeds.page(vfs.fs.inodes.get(number), -1)
     await trio.testing.wait_all_tasks_blocked()
-    return number, vfs.fs.feeds.page(vfs.fs.inodes.get(number), -1).following
+    return number, vfs.fs.feeds.page(vfs.fs.inodes.get(number), -1).next_seq
 
 
 async def read(vfs: Vfs, number: int, after: int) -> tuple[int, list[tuple[str, str, str]]]:
     await trio.testing.wait_all_tasks_blocked()
     page = vfs.fs.feeds.page(vfs.fs.inodes.get(number), after)
-    return page.following, [(each.kind, each.path, each.to) for each in page.happenings]
+    return page.next_seq, [(each.kind, each.path, each.to) for each in page.events]
 
 
 async def end(vfs: Vfs) -> None:
@@ -53,13 +53,13 @@ async def test_what_happens_is_told_in_order(autojump_clock: Clock) -> None:
             Change("b", ChangeKind.RENAMED_TO),
             Change("c", ChangeKind.RENAMED_FROM),
         )
-        following, told = await read(vfs, number, last)
+        next_seq, told = await read(vfs, number, last)
         own = [each for each in told if each[1] in ("new", "f")]
         assert own == [("created", "new", ""), ("modified", "f", "")]
         assert ("renamed", "sub/a", "sub/b") in told
         assert ("removed", "sub/c", "") in told  # to somewhere else
         assert len(told) == 4  # each once, though the tree's watch is told as well
-        assert await read(vfs, number, following) == (following, [])
+        assert await read(vfs, number, next_seq) == (next_seq, [])
         assert (await read(vfs, number, last))[1] == told  # two readers, one feed
         await end(vfs)
 
@@ -71,12 +71,12 @@ async def test_a_slow_reader_is_told_of_the_loss(autojump_clock: Clock) -> None:
             names = [f"n{first + n}" for n in range(100)]
             vfs.names.tell("d", *(Change(name, ChangeKind.MODIFIED) for name in names))
             await trio.testing.wait_all_tasks_blocked()
-        following, told = await read(vfs, number, last)
+        next_seq, told = await read(vfs, number, last)
         assert told[0][0] == "lost"
         assert len(told) == PAGE + 1
         count = PAGE
         while told:
-            following, told = await read(vfs, number, following)
+            next_seq, told = await read(vfs, number, next_seq)
             assert "lost" not in [kind for kind, _, _ in told]
             count += len(told)
         assert count == REMEMBERED
@@ -97,10 +97,10 @@ async def test_an_outage(autojump_clock: Clock) -> None:
         for watch in list(vfs.names.watches):
             watch.send.send_nowait(None)
         await trio.sleep(3)
-        following, told = await read(vfs, number, last)
+        next_seq, told = await read(vfs, number, last)
         assert told == [("lost", "", "")]
         vfs.names.tell("d", Change("f", ChangeKind.MODIFIED))
-        assert (await read(vfs, number, following))[1] == [("modified", "f", "")]
+        assert (await read(vfs, number, next_seq))[1] == [("modified", "f", "")]
         await end(vfs)
 
 
@@ -145,11 +145,11 @@ async def test_an_answer_fits_into_an_attribute(autojump_clock: Clock, letter: s
         while True:
             await trio.testing.wait_all_tasks_blocked()
             page = vfs.fs.feeds.page(vfs.fs.inodes.get(number), last)
-            if not page.happenings:
+            if not page.events:
                 break
-            last = page.following
-            told += [each.to for each in page.happenings]
-            answer = {"next": last, "changes": [asdict(each) for each in page.happenings]}
+            last = page.next_seq
+            told += [each.to for each in page.events]
+            answer = {"next": last, "changes": [asdict(each) for each in page.events]}
             assert len(json.dumps(answer)) < 64 * 1024
         assert told == [name for name in names for _ in range(2)]
         await end(vfs)

@@ -149,7 +149,7 @@ class Believing(RuleBasedStateMachine):
     def _speaks(self) -> bool:
         assert self.watched is not None
         assert self.folder is not None
-        return self.watched.speaks_for(self.folder.asked, self.now)
+        return self.watched.covers(self.folder.asked, self.now)
 
 
 TestBelieving = Believing.TestCase

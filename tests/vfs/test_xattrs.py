@@ -9,7 +9,7 @@ import pytest
 
 from netfsfuse.errors import InvalidArgument, NoAttribute, NotSupported
 from netfsfuse.stats import CHANGES_XATTR, OBJECT_XATTR, STATS_XATTR, VfsStats
-from netfsfuse.vfs.feed.feeds import Happening, Page
+from netfsfuse.vfs.feed.feeds import ChangeEvent, Page
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from netfsfuse.vfs.xattrs import ExtendedAttributes
 from tests.vfs.fakes import dir_attr, file_attr
@@ -27,7 +27,7 @@ class FakeFeeds:
 
     def page(self, inode: Inode, after: int) -> Page:
         self.asked.append((inode.number, after))
-        return Page(8, [Happening(1.5, "created", "a/b")])
+        return Page(8, [ChangeEvent(1.5, "created", "a/b")])
 
 
 def xattrs() -> tuple[Any, FakeFeeds]:

@@ -40,7 +40,7 @@ def listing(
     if watched is not None:
         if not watched.names_unchanged(folder.asked):
             return False, Reason.CHANGED
-        if watched.speaks_for(folder.asked, now):
+        if watched.covers(folder.asked, now):
             return True, Reason.WATCH
     if rewound:
         return False, Reason.UNWATCHED
@@ -61,7 +61,7 @@ def name(
     if watched is not None:
         if not watched.unchanged(name, folder.asked):
             return None, Reason.CHANGED
-        if watched.speaks_for(folder.asked, now):
+        if watched.covers(folder.asked, now):
             return Known(attr, folder.asked), Reason.WATCH
     if now < folder.asked + lifetime:
         return Known(attr, folder.asked), Reason.LIFETIME
@@ -72,7 +72,7 @@ def _absence(
     folder: Folder, watched: Watched | None, name: str, now: float
 ) -> tuple[Missing | None, Reason]:
     """Only by a watch: the kernel is to believe it for a whole lifetime more."""
-    if watched is None or not watched.speaks_for(folder.asked, now):
+    if watched is None or not watched.covers(folder.asked, now):
         return None, Reason.UNWATCHED
     if not watched.is_calm(now):
         return None, Reason.BUSY

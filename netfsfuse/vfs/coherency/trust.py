@@ -137,7 +137,7 @@ def _watch(inode: Inode, now: float, lifetime: float) -> Reason:
         return Reason.FOLLOWED
     if (parent := inode.parent) is not None:
         watched = parent.watched
-        if watched is None or not watched.speaks_for(asked, now):
+        if watched is None or not watched.covers(asked, now):
             return Reason.UNWATCHED
         if not watched.unchanged(inode.name, asked):
             return Reason.CHANGED
@@ -145,7 +145,7 @@ def _watch(inode: Inode, now: float, lifetime: float) -> Reason:
         return Reason.WATCH
     # A directory's times are changed by what happens in it, of which its parent is not told.
     own = inode.watched
-    if own is None or not own.speaks_for(asked, now):
+    if own is None or not own.covers(asked, now):
         return Reason.UNWATCHED
     return Reason.WATCH if own.names_unchanged(asked) else Reason.CHANGED
 
@@ -187,7 +187,7 @@ def fetched(
 ) -> tuple[bool, Reason]:
     """Whether what was ``asked`` of a file before its open is true of it now. Without a ``name``:
     whether it may be, of the files that were listed then, and is worth fetching."""
-    if watched is None or not watched.speaks_for(asked, now):
+    if watched is None or not watched.covers(asked, now):
         return False, Reason.UNWATCHED
     if not watched.is_calm(now):
         return False, Reason.BUSY

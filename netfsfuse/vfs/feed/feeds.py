@@ -49,7 +49,7 @@ _FRAME = 100  # names, quotes and the other values
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class ChangeEvent:
     """One change. ``when``: seconds since 1970, by our clock; ``to``: the new name of what was
     renamed. ``kind`` ``lost``: some changes before it were not told."""
 
@@ -66,16 +66,16 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What came after a reader's last: ``following`` is what to say next time."""
+    """What came after a reader's last: ``next_seq`` is what to say next time."""
 
-    following: int
-    happenings: Sequence[Happening]
+    next_seq: int
+    events: Sequence[ChangeEvent]
 
 
 class _Feed:
     def __init__(self) -> None:
         self.last = 0
-        self.happenings: deque[tuple[int, Happening]] = deque(maxlen=REMEMBERED)
+        self.events: deque[tuple[int, ChangeEvent]] = deque(maxlen=REMEMBERED)
         self.begun = False
         self.failure: NetfsError | None = None
         self.scope = trio.CancelScope()
@@ -88,14 +88,14 @@ class _Feed:
     def begin(self) -> None:
         """The server tells from now on, for the first time or after an outage."""
         if self.begun:
-            self.add(Happening(time.time(), _LOST))
+            self.add(ChangeEvent(time.time(), _LOST))
         self.begun = True
 
-    def add(self, *happenings: Happening) -> None:
+    def add(self, *events: ChangeEvent) -> None:
         """The newest."""
-        for happening in happenings:
+        for event in events:
             self.last += 1
-            self.happenings.append((self.last, happening))
+            self.events.append((self.last, event))
 
 
 class Feeds:
@@ -118,7 +118,7 @@ class Feeds:
             feed = self._feeds[inode] = _Feed()
             if after >= 0:  # a reader of an earlier feed goes on, and is told of its loss
                 feed.last = after
-                feed.add(Happening(time.time(), _LOST))
+                feed.add(ChangeEvent(time.time(), _LOST))
             self._nursery.start_soon(self._follow, inode, feed)
         feed.asked()
         if feed.failure is not None:
@@ -131,7 +131,7 @@ class Feeds:
         """The task of one feed, until nobody reads any more."""
 
         def told(changes: Sequence[Change]) -> None:
-            feed.add(*_happenings(changes, time.time()))
+            feed.add(*_events(changes, time.time()))
 
         try:
             with feed.scope:
@@ -150,19 +150,19 @@ class Feeds:
             del self._feeds[inode]
 
 
-def _happenings(changes: Sequence[Change], now: float) -> list[Happening]:
+def _events(changes: Sequence[Change], now: float) -> list[ChangeEvent]:
     """A rename's two halves as one."""
     if not changes:
-        return [Happening(now, _LOST)]
-    found: list[Happening] = []
+        return [ChangeEvent(now, _LOST)]
+    found: list[ChangeEvent] = []
     renamed: str | None = None
     for name, kind in changes:
         if len(name.encode("utf-8", "surrogatepass")) > PATH_MAX:
-            found.append(Happening(now, _LOST))
+            found.append(ChangeEvent(now, _LOST))
             renamed = None
             continue
         if kind is ChangeKind.RENAMED_TO and renamed is not None:
-            found[-1] = Happening(now, ChangeKind.RENAMED_FROM.value, renamed, name)
+            found[-1] = ChangeEvent(now, ChangeKind.RENAMED_FROM.value, renamed, name)
             renamed = None
             continue
         renamed = name if kind is ChangeKind.RENAMED_FROM else None
@@ -170,14 +170,14 @@ def _happenings(changes: Sequence[Change], now: float) -> list[Happening]:
             ChangeKind.RENAMED_FROM: ChangeKind.REMOVED,  # to somewhere else
             ChangeKind.RENAMED_TO: ChangeKind.CREATED,
         }.get(kind, kind)
-        found.append(Happening(now, shown.value, name))
+        found.append(ChangeEvent(now, shown.value, name))
     return found
 
 
 def _page(feed: _Feed, after: int) -> Page:
-    known: list[tuple[int, Happening]] = []
+    known: list[tuple[int, ChangeEvent]] = []
     weight = _FRAME
-    for number, each in feed.happenings:
+    for number, each in feed.events:
         if number <= after:
             continue
         weight += each.weight
@@ -186,7 +186,7 @@ def _page(feed: _Feed, after: int) -> Page:
         known.append((number, each))
     if not known:
         return Page(feed.last, ())
-    happenings = [each for _, each in known]
+    events = [each for _, each in known]
     if known[0][0] > after + 1:
-        happenings.insert(0, Happening(happenings[0].when, _LOST))
-    return Page(known[-1][0], happenings)
+        events.insert(0, ChangeEvent(events[0].when, _LOST))
+    return Page(known[-1][0], events)

@@ -60,17 +60,17 @@ class Watched:
         "_dirty",
         "_ended",
         "_is_listed",
+        "_last_change",
         "_names",
         "_new",
         "_new_at",
         "_strange",
         "_strange_at",
-        "_told_at",
     )
 
     def __init__(self, begun: float, before: Watched | None = None) -> None:
         self._begun = begun
-        self._told_at = -math.inf  # when something was told last
+        self._last_change = -math.inf  # when something was told last
         self._all = -math.inf  # when anything may have changed
         self._names = -math.inf  # when a name came or went
         self._dirty: dict[str, float] = {}  # when something of that name changed, names folded
@@ -81,7 +81,7 @@ class Watched:
         self._is_listed = False  # whether it was known what is there
         self._ended = False
         if before is not None:
-            self._told_at, self._all = before._told_at, before._all
+            self._last_change, self._all = before._last_change, before._all
             self._names, self._dirty = before._names, before._dirty
             self._new, self._new_at = before._new, before._new_at
             self._is_listed = before._is_listed
@@ -100,7 +100,7 @@ class Watched:
         nothing = True
         strange = False
         held: list[str] = []
-        self._told_at = now
+        self._last_change = now
         self._is_listed = folder is not None
         for change in changes:
             nothing = False
@@ -160,13 +160,13 @@ class Watched:
         """Whether changes are told."""
         return not self._ended
 
-    def speaks_for(self, asked: float, now: float) -> bool:
+    def covers(self, asked: float, now: float) -> bool:
         """Whether a change of what was ``asked`` then would have been told."""
         return not self._ended and self._begun <= asked and now - asked < WATCH_TRUST
 
     def is_calm(self, now: float) -> bool:
         """Whether nobody seems to be changing anything."""
-        return now - self._told_at > CALM
+        return now - self._last_change > CALM
 
     def unchanged(self, name: str, asked: float) -> bool:
         """Whether nothing of ``name`` was told to have changed since ``asked``."""

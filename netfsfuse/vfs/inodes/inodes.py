@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import gc
 import math
-import struct
 from collections.abc import Iterator, Sequence
 
 from netfsfuse.errors import Stale
 from netfsfuse.stats import VfsStats
 from netfsfuse.types import FileAttr, FileKind, coherency_of, same_content
+from netfsfuse.vfs.inodes import frozen
 from netfsfuse.vfs.inodes.arrivals import Arrivals
 from netfsfuse.vfs.inodes.directory import Folder, Watched
 from netfsfuse.vfs.inodes.identity import ROOT_INODE, generation_of, inode_number
@@ -145,47 +145,18 @@ class Inode:
         return inode is self
 
 
-_SECOND = 1_000_000_000  # ns
-
-_FROZEN = struct.Struct("<4Q4q5I2dQ")
-_COUNT = struct.Struct("<Q")
-_COUNT_AT = _FROZEN.size - _COUNT.size
-
 Frozen = tuple[Inode, bytes]
-"""The parent; attributes (their times in seconds and nanoseconds), generation, times, count, and
-then the name."""
+"""The parent, and the rest as ``frozen`` packs it."""
 
 
 def _freeze(inode: Inode) -> bytes:
-    file_id, creation, access, write, change, size, allocation, flags = inode.attr
-    return _FROZEN.pack(
-        file_id,
-        size,
-        allocation,
-        inode.generation,
-        creation // _SECOND,
-        access // _SECOND,
-        write // _SECOND,
-        change // _SECOND,
-        creation % _SECOND,
-        access % _SECOND,
-        write % _SECOND,
-        change % _SECOND,
-        flags,
-        inode.known_at,
-        inode.attr_until,
-        inode.nlookup,
-    ) + inode.name.encode("utf-8", "surrogatepass")
+    times = inode.known_at, inode.attr_until
+    return frozen.pack(inode.attr, inode.generation, *times, inode.nlookup, inode.name)
 
 
-def _thaw(number: int, frozen: Frozen) -> Inode:
-    parent, record = frozen
-    fields = _FROZEN.unpack_from(record)
-    file_id, size, allocation, generation = fields[:4]
-    times = (high * _SECOND + low for high, low in zip(fields[4:8], fields[8:12], strict=True))
-    flags, known_at, until, nlookup = fields[12:]
-    name = record[_FROZEN.size :].decode("utf-8", "surrogatepass")
-    inode = Inode(number, parent, name, FileAttr._make((file_id, *times, size, allocation, flags)))
+def _thaw(number: int, parent: Inode, record: bytes) -> Inode:
+    attr, generation, known_at, until, nlookup, name = frozen.unpack(record)
+    inode = Inode(number, parent, name, attr)
     inode.generation = generation
     inode.known_at, inode.attr_until, inode.nlookup = known_at, until, nlookup
     return inode
@@ -214,7 +185,7 @@ class InodeTable:
         if not isinstance(known, tuple):
             self._just_thawed = None
             return known
-        inode = self._inodes[number] = self._just_thawed = _thaw(number, known)
+        inode = self._inodes[number] = self._just_thawed = _thaw(number, *known)
         return inode
 
     def numbers(self, size: int) -> Iterator[Sequence[int]]:
@@ -231,7 +202,7 @@ class InodeTable:
         """Its name there, "" where it is not known any more."""
         known = self._inodes.get(number)
         if isinstance(known, tuple):
-            return known[1][_FROZEN.size :].decode("utf-8", "surrogatepass")
+            return frozen.name_of(known[1])
         return known.name if known else ""
 
     def in_use(self, number: int) -> Inode | None:
@@ -284,7 +255,7 @@ class InodeTable:
         """The kernel lets go of ``nlookup`` look-ups; the inode if that was all, None for one that
         was frozen. Never raises."""
         known = self._inodes.get(number)
-        if isinstance(known, tuple) and _COUNT.unpack_from(known[1], _COUNT_AT)[0] <= nlookup:
+        if isinstance(known, tuple) and frozen.nlookup_of(known[1]) <= nlookup:
             self._drop(number)
             return None
         inode = self.find(number)

@@ -29,7 +29,7 @@ _RETRY = 1.0
 """Seconds in which the kernel comes again after ESTALE; it takes some round trips."""
 
 
-class Moves:
+class FormerNames:
     """See the module. ``drop_entry(directory, name)`` returns when the kernel has dropped the name,
     or may be waited for no longer."""
 
@@ -66,7 +66,7 @@ class Moves:
             if here.left and await self._has_moved(here):
                 moved = True
             here = here.parent
-        if moved and not self._comes_again(inode.path):
+        if moved and not self._is_estale_retry(inode.path):
             raise Stale(f"{inode.path!r} was known by a name that leads elsewhere now")
 
     def refused(self, path: str) -> None:
@@ -75,7 +75,7 @@ class Moves:
         self._refused = {at: when for at, when in self._refused.items() if now - when < _RETRY}
         self._refused[path] = now
 
-    def _comes_again(self, path: str) -> bool:
+    def _is_estale_retry(self, path: str) -> bool:
         return trio.current_time() - self._refused.pop(path, -math.inf) < _RETRY
 
     async def _has_moved(self, inode: Inode) -> bool:

@@ -32,7 +32,7 @@ from netfsfuse.vfs.inodes.identity import generation_of, surely_same_file
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from netfsfuse.vfs.ops import Namespace, OpenFile
 from netfsfuse.vfs.tree.aliases import Aliases
-from netfsfuse.vfs.tree.former_names import Moves
+from netfsfuse.vfs.tree.former_names import FormerNames
 from netfsfuse.vfs.tree.links import NOTHING, Answers, Links
 from netfsfuse.vfs.tree.relisting import Relisting
 
@@ -41,13 +41,13 @@ log = logging.getLogger(__name__)
 PATIENCE = 2.0
 """Seconds that ``stat`` of the root and ``df`` wait for the server before they show what was."""
 
-REST = 5.0
+ROOT_RETRY = 5.0
 """Seconds after which a silent server is asked for the root again."""
 
 
 class Names:
     """See the module. ``open_files``: the files that are open by an inode, to ask them.
-    ``drop_entry``: see ``Moves``, ``relist``: see ``Relisting``."""
+    ``drop_entry``: see ``FormerNames``, ``relist``: see ``Relisting``."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Names:
         self._open_files = open_files
         self._relisting = Relisting(relist, judge)
         self._aliases = Aliases(namespace, inodes)
-        self.moves = Moves(namespace, drop_entry, judge)
+        self.moves = FormerNames(namespace, drop_entry, judge)
 
     # -- what is believed ---------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ class Names:
         except Disconnected as failed:
             log.debug("the root is shown as it was: %s", failed)
         if scope.cancelled_caught:  # one path look-up asks several times, and would wait each time
-            root.attr_until = trio.current_time() + REST
+            root.attr_until = trio.current_time() + ROOT_RETRY
 
     async def _ask_open_files(self, inode: Inode) -> bool:
         """Learn from the files that are open by the inode what it is like now, whatever its path
