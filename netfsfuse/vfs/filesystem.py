@@ -31,9 +31,10 @@ from netfsfuse.vfs.inodes.identity import inode_number
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from netfsfuse.vfs.ops import Namespace
 from netfsfuse.vfs.prefetch.prefetch import Ahead
+from netfsfuse.vfs.tree.attributes import ROOT_TIMEOUT, Attributes
 from netfsfuse.vfs.tree.links import Links
 from netfsfuse.vfs.tree.listings import Listings
-from netfsfuse.vfs.tree.names import PATIENCE, Names
+from netfsfuse.vfs.tree.names import Names
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +91,11 @@ class FileSystem:
             self._links,
             self._handles.files_of,
             kernel.drop_entry,
-            lambda inode: self._listings.relist(inode),
         )
         self._listings = Listings(namespace, inodes, self._watches, judge, self._names.learn)
+        self._attributes = Attributes(
+            namespace, inodes, judge, self._names, self._handles.files_of, self._listings.relist
+        )
         self._ahead = Ahead(
             namespace,
             inodes,
@@ -146,9 +149,9 @@ class FileSystem:
         return await self._names.lookup(parent, raw_name)
 
     async def getattr(self, number: int) -> Inode:
-        """See ``Names.getattr``."""
+        """See ``Attributes.getattr``."""
         with self._noting_refusal(number):
-            return await self._names.getattr(number)
+            return await self._attributes.getattr(number)
 
     @contextmanager
     def _noting_refusal(self, number: int) -> Iterator[None]:
@@ -186,7 +189,7 @@ class FileSystem:
             return self._volume
         asked = trio.current_time()
         try:
-            with trio.move_on_after(PATIENCE if self._volume else math.inf):
+            with trio.move_on_after(ROOT_TIMEOUT if self._volume else math.inf):
                 self._volume = await self._namespace.stat_volume()
                 if self.trust.acdirmax > 0:
                     self._volume_until = asked + VOLUME_TRUST

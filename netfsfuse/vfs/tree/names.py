@@ -15,11 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import trio
 
 from netfsfuse.errors import (
-    AccessDenied,
-    Disconnected,
-    Locked,
     NetfsError,
-    NotADirectory,
     NotFound,
     Stale,
 )
@@ -34,20 +30,13 @@ from netfsfuse.vfs.ops import Namespace, OpenFile
 from netfsfuse.vfs.tree.aliases import Aliases
 from netfsfuse.vfs.tree.former_names import FormerNames
 from netfsfuse.vfs.tree.links import NOTHING, Answers, Links
-from netfsfuse.vfs.tree.relisting import Relisting
 
 log = logging.getLogger(__name__)
-
-PATIENCE = 2.0
-"""Seconds that ``stat`` of the root and ``df`` wait for the server before they show what was."""
-
-ROOT_RETRY = 5.0
-"""Seconds after which a silent server is asked for the root again."""
 
 
 class Names:
     """See the module. ``open_files``: the files that are open by an inode, to ask them.
-    ``drop_entry``: see ``FormerNames``, ``relist``: see ``Relisting``."""
+    ``drop_entry``: see ``FormerNames``."""
 
     def __init__(
         self,
@@ -58,7 +47,6 @@ class Names:
         links: Links,
         open_files: Callable[[Inode], Iterable[OpenFile]],
         drop_entry: Callable[[Inode, str], Awaitable[None]],
-        relist: Callable[[Inode], Awaitable[None]],
     ) -> None:
         self._judge = judge
         self._namespace = namespace
@@ -66,7 +54,6 @@ class Names:
         self._inodes = inodes
         self._links = links
         self._open_files = open_files
-        self._relisting = Relisting(relist, judge)
         self._aliases = Aliases(namespace, inodes)
         self.moves = FormerNames(namespace, drop_entry, judge)
 
@@ -229,61 +216,3 @@ class Names:
         if (target is None) != (inode.target is None):
             raise Stale(f"{inode.path!r} is of another kind now")
         inode.target = target
-
-    # -- attributes ---------------------------------------------------------------------------
-
-    async def getattr(self, number: int) -> Inode:
-        """The inode with attributes that are believed.
-
-        The root is answered from memory while the server cannot be reached.
-        """
-        inode = self._inodes.get(number)
-        if self._judge.attributes(inode) > 0:
-            return inode
-        if inode is self._inodes.root:
-            await self._refresh_root(inode)
-            return inode
-        if inode.astray and await self._ask_open_files(inode):
-            return inode
-        try:
-            listed = await self._relisting.newer(inode)
-            if listed is not None:
-                await self.accept(inode, listed.attr, listed.asked)
-            else:
-                asked = trio.current_time()
-                await self.accept(inode, await self._namespace.stat(inode.path), asked)
-        except (NotFound, NotADirectory, AccessDenied, Stale) as elsewhere:
-            if not await self._ask_open_files(inode):
-                if isinstance(elsewhere, NotFound):
-                    raise Stale(f"{inode.path!r} is gone") from elsewhere
-                raise
-            inode.astray = True
-        return inode
-
-    async def _refresh_root(self, root: Inode) -> None:
-        """Every desktop and every df stats mount points: a server that is away must not hang it."""
-        asked = trio.current_time()
-        try:
-            with trio.move_on_after(PATIENCE) as scope:
-                self.learn(root, await self._namespace.stat(""), asked)
-        except Disconnected as failed:
-            log.debug("the root is shown as it was: %s", failed)
-        if scope.cancelled_caught:  # one path look-up asks several times, and would wait each time
-            root.attr_until = trio.current_time() + ROOT_RETRY
-
-    async def _ask_open_files(self, inode: Inode) -> bool:
-        """Learn from the files that are open by the inode what it is like now, whatever its path
-        leads to; False if there are none. One that no handle holds is what it was opened as."""
-        asked = trio.current_time()
-        unheld: FileAttr | None = None
-        for file in self._open_files(inode):
-            try:
-                self.learn(inode, await file.query(), asked)
-            except (Stale, AccessDenied, Locked) as gone:
-                log.debug("asking an open handle: %s", gone)
-                unheld = unheld if file.is_held else file.attr
-            else:
-                return True
-        if unheld is not None:
-            self.learn(inode, unheld, asked)
-        return unheld is not None
