@@ -58,6 +58,34 @@ def guarded(
     return guard
 
 
+def guarded_after(
+    ready: Callable[Concatenate[S, P], R | None],
+) -> Callable[
+    [Callable[Concatenate[S, P], Coroutine[Any, Any, R]]],
+    Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
+]:
+    """As :func:`guarded`, for a handler whose answer is often there already: ``ready`` waits for
+    nothing and returns it, or None to have the handler called, under its deadline."""
+
+    def decorate(
+        handler: Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
+    ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
+        async def guard(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                answer = ready(self, *args, **kwargs)
+                if answer is not None:
+                    return answer
+                with self.deadlines.limit():
+                    return await handler(self, *args, **kwargs)
+            except Exception as error:
+                raise _answer(self, handler.__name__, error) from None
+
+        functools.update_wrapper(guard, handler)
+        return guard
+
+    return decorate
+
+
 def prompt(
     handler: Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:

@@ -21,7 +21,7 @@ from netfsfuse.fuse.attrs import (
     statvfs_of,
 )
 from netfsfuse.fuse.deadlines import Deadlines
-from netfsfuse.fuse.guard import DEADLINE, guarded, never_raises, prompt
+from netfsfuse.fuse.guard import DEADLINE, guarded, guarded_after, never_raises, prompt
 from netfsfuse.stats import Stats
 from netfsfuse.types import DirEntry
 from netfsfuse.vfs.filesystem import FileSystem
@@ -133,9 +133,12 @@ class Operations(pyfuse3.Operations):
             direct_io=self._filesystem.trust.mode == "none",
         )
 
-    @guarded
-    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+    def _read_now(self, fh: FileHandleT, off: int, size: int) -> bytes | None:
         # A memoryview of the receive buffer: pyfuse3 takes any buffer and writes it uncopied.
+        return self._filesystem.read_now(fh, off, size)  # type: ignore[return-value]
+
+    @guarded_after(_read_now)
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         try:
             return await self._filesystem.read(fh, off, size)  # type: ignore[return-value]
         except Shrunk:

@@ -214,6 +214,10 @@ class FileSystem:
         """See ``Files.read``."""
         return await self._files.read(fh, start, size)
 
+    def read_now(self, fh: int, start: int, size: int) -> memoryview | bytes | None:
+        """As :meth:`read`, where the bytes are at hand; None where they must be waited for."""
+        return self._files.read_now(fh, start, size)
+
     def file_inode(self, fh: int) -> Inode:
         """The inode of an open file."""
         return self._handles.get(fh).inode

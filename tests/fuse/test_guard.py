@@ -12,7 +12,7 @@ import trio.testing
 
 from netfsfuse import errors
 from netfsfuse.fuse.deadlines import Deadlines
-from netfsfuse.fuse.guard import DEADLINE, guarded, never_raises, prompt
+from netfsfuse.fuse.guard import DEADLINE, guarded, guarded_after, never_raises, prompt
 from netfsfuse.stats import Stats
 
 
@@ -23,6 +23,7 @@ class Handlers:
         self.stats = Stats()
         self.deadlines = Deadlines(DEADLINE)
         self.error: BaseException | None = None
+        self.at_hand: int | None = None
 
     async def _act(self) -> int:
         await trio.lowlevel.checkpoint()
@@ -39,6 +40,17 @@ class Handlers:
     async def release(self) -> int:
         """Doc."""
         return await self._act()
+
+    def _ready(self) -> int | None:
+        if self.error is not None:
+            raise self.error
+        return self.at_hand
+
+    @guarded_after(_ready)
+    async def read(self) -> int:
+        """Doc."""
+        await trio.sleep_forever()
+        return 42
 
     @guarded
     async def hang(self) -> None:
@@ -125,6 +137,25 @@ async def test_a_prompt_handler_answers_the_same(
         await handlers.release()
     assert (caught.value.errno, handlers.stats.application.errors) == (code, counted)
     assert len(caplog.records) == counted
+
+
+async def test_what_is_at_hand_is_the_answer_and_else_there_is_a_deadline(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    handlers = Handlers()
+    handlers.at_hand = 0
+    assert await handlers.read() == 0
+    handlers.error = errors.NotFound("x")
+    with pytest.raises(pyfuse3.FUSEError) as caught:
+        await handlers.read()
+    assert caught.value.errno == errno.ENOENT
+    handlers.error = handlers.at_hand = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(handlers.deadlines.run)
+        with pytest.raises(pyfuse3.FUSEError) as caught:
+            await handlers.read()
+        assert caught.value.errno == errno.EIO
+        nursery.cancel_scope.cancel()
 
 
 async def test_every_handler_ends_by_the_deadline(

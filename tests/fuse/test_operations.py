@@ -185,6 +185,18 @@ async def test_open_read_release(monkeypatch: pytest.MonkeyPatch) -> None:
         await ops.release(info.fh)
 
 
+async def test_what_came_with_an_open_is_read_without_a_wait() -> None:
+    async with serving({"small": Node(file_attr(100, 3, age=60), b"abc")}) as (ops, vfs):
+        await ops.lookup(1, b"small", CONTEXT)
+        info = await ops.open(100, os.O_RDONLY, CONTEXT)
+        for start, right in ((0, b"abc"), (2, b"c")):
+            with pytest.raises(StopIteration) as answered:
+                ops.read(info.fh, start, 4096 - start).send(None)
+            assert bytes(answered.value.value) == right
+        assert (vfs.stats.application.reads, vfs.stats.application.bytes) == (2, 4)
+        await ops.release(info.fh)
+
+
 async def test_what_has_no_deadline_waits_for_nothing() -> None:
     """The close of a file that is still being read, above all: one step, and it is answered."""
     content = bytes(1 << 20)

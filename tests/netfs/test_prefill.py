@@ -43,7 +43,9 @@ def test_reads_are_those_of_the_file(
                     inode.retire()
                 live = number < retired_after
                 tasks = trio.lowlevel.current_statistics().tasks_living
-                answer = bytes(await file.read(start, length))
+                at_hand = file.read_now(start, length) if number % 2 else None
+                assert not number % 2 or (at_hand is not None) is live
+                answer = bytes(await file.read(start, length) if at_hand is None else at_hand)
                 assert answer == (data if live else other)[start : start + length]
                 assert trio.lowlevel.current_statistics().tasks_living == tasks
                 if live:
@@ -108,3 +110,26 @@ async def test_it_takes_no_buffer_and_closes_without_a_checkpoint(autojump_clock
         with pytest.raises(RuntimeError):
             inode.open(FakeServer(b"").open())
         await inode.aclose()  # twice is nothing
+
+
+async def test_what_is_in_memory_is_at_hand_and_the_rest_leaves_no_trace(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    server = FakeServer(NOISE)
+    async with mounted(rsize=K) as m:
+        inode = m.inode(len(NOISE))
+        file = inode.open(server.open())
+        assert file.read_now(0, 100) is None
+        assert not server.asked
+        assert m.stats.application.reads == 0
+        await file.read(0, K)
+        answer = file.read_now(100, 100)
+        assert answer is not None
+        assert bytes(answer) == NOISE[100:200]
+        assert file.read_now(len(NOISE), 100) == b""
+        assert m.stats.application.reads == 3
+        del answer
+        await file.aclose()
+        with pytest.raises(RuntimeError):
+            file.read_now(0, 1)
+        await inode.aclose()

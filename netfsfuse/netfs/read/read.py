@@ -68,33 +68,52 @@ class NetfsFile:
         buffer is kept until then. Raises the ``NetfsError`` that the server's answer amounts to.
         Cancellation leaves what was sent running.
         """
+        answer = self.read_now(start, size)
+        if answer is not None:
+            return answer
+        contents = self._contents
+        end = min(start + size, contents.i_size)
+        if contents.retired:
+            answer = await read_through(self._issuer, self._file, start, size)
+        else:
+            ahead = self._ahead.on_read(start, end - start, trio.current_time())
+            if contents.mapping.find(start // CACHE_BLOCK) is None and self._is_lone(end - start):
+                answer = await read_through(self._issuer, self._file, start, end - start)
+            else:
+                answer = await self._read_slowly(start, size, ahead)
+        self._count(len(answer))
+        return answer
+
+    def read_now(self, start: int, size: int) -> Answer | None:
+        """As :meth:`read`, where the bytes are at hand: in one folio, or prefilled. Else None, and
+        nothing has happened."""
         if self._closed:
             raise RuntimeError("read on a closed handle")
         contents = self._contents
+        if contents.retired:
+            return None
         end = min(start + size, contents.i_size)
         answer: Answer
-        if contents.retired:
-            answer = await read_through(self._issuer, self._file, start, size)
-        elif start >= end:
+        if start >= end:
             answer = b""
         elif (prefill := contents.prefill) is not None:
             answer = prefill[start:end]
         else:
+            folio = contents.mapping.find(start // CACHE_BLOCK)
+            if folio is None or folio.state is FolioState.FILLING or end > folio.end:
+                return None
             fetch_ahead = self._ahead
             ahead = fetch_ahead.on_read(start, end - start, trio.current_time())
-            folio = contents.mapping.find(start // CACHE_BLOCK)
-            if folio is not None and folio.state is not FolioState.FILLING and end <= folio.end:
-                answer = self._lend(folio, start, end, fetch_ahead.runs_on)
-                if ahead.wanted:
-                    self._issuer.start(contents, fetch_ahead.plan(ahead, end))
-            elif folio is None and self._is_lone(end - start):
-                answer = await read_through(self._issuer, self._file, start, end - start)
-            else:
-                answer = await self._read_slowly(start, size, ahead)
+            answer = self._lend(folio, start, end, fetch_ahead.runs_on)
+            if ahead.wanted:
+                self._issuer.start(contents, fetch_ahead.plan(ahead, end))
+        self._count(len(answer))
+        return answer
+
+    def _count(self, length: int) -> None:
         application = self._issuer.stats.application
         application.reads += 1
-        application.bytes += len(answer)
-        return answer
+        application.bytes += length
 
     @property
     def _ahead(self) -> FetchAhead:

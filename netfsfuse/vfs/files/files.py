@@ -139,22 +139,27 @@ class Files:
         """
         handle = self._handles.get(fh)
         stated = handle.inode.attr.size
-
-        def ends_well(got: int) -> bool:
-            largest = max(stated, handle.inode.attr.size)
-            return is_sound_end(start, size, got, largest, direct=handle.direct)
-
         reader = handle.reader or await self._begin_reading(handle)
         answer = await reader.read(start, size)
-        if not ends_well(len(answer)):
+        if not _ends_well(handle, start, size, len(answer), stated):
             assert handle.content is not None
             handle.content.netfs.retire()
             answer = await reader.read(start, size)
-        if not ends_well(len(answer)):
+        if not _ends_well(handle, start, size, len(answer), stated):
             handle.inode.attr_until = 0.0
             if not handle.direct:
                 raise Shrunk(f"{handle.inode.path!r} ends at {start + len(answer)} or before")
         return answer
+
+    def read_now(self, fh: int, start: int, size: int) -> memoryview | bytes | None:
+        """As :meth:`read`, where the bytes are at hand; None where it must be asked."""
+        handle = self._handles.get(fh)
+        if handle.reader is None:
+            return None
+        answer = handle.reader.read_now(start, size)
+        if answer is None or _ends_well(handle, start, size, len(answer), handle.inode.attr.size):
+            return answer
+        return None
 
     async def release(self, handle: FileHandle) -> None:
         """Close a handle that was taken out of the table."""
@@ -187,3 +192,10 @@ class Files:
                 scope.cancel()
                 await handle.reader.aclose()
             await self._contents.release(handle.inode.number, handle.content)
+
+
+def _ends_well(handle: FileHandle, start: int, size: int, got: int, stated: int) -> bool:
+    """Whether an answer of ``got`` bytes may be as short as it is. ``stated``: what the kernel may
+    have been told of the file's end when it asked."""
+    largest = max(stated, handle.inode.attr.size)
+    return is_sound_end(start, size, got, largest, direct=handle.direct)
