@@ -179,7 +179,10 @@ class Operations(pyfuse3.Operations):
         try:
             while batch := await self._filesystem.readdir(fh, position):
                 for listed, position in batch:
-                    number = await self._reply_entry(token, fh, listed, position)
+                    bound = self._filesystem.bind_entry_now(fh, listed, position)
+                    if bound is None:
+                        bound = await self._filesystem.bind_entry(fh, listed, position)
+                    number = self._reply_entry(token, bound, listed, position)
                     if number is None:
                         return
                     told.append(number)
@@ -190,11 +193,10 @@ class Operations(pyfuse3.Operations):
                 _invalidate_attributes(InodeT(number))
             raise
 
-    async def _reply_entry(
-        self, token: pyfuse3.ReaddirToken, fh: FileHandleT, listed: DirEntry, position: int
+    def _reply_entry(
+        self, token: pyfuse3.ReaddirToken, inode: Inode, listed: DirEntry, position: int
     ) -> int | None:
         """One entry into the reply; None when it is full, and the kernel not told of it."""
-        inode = await self._filesystem.bind_entry(fh, listed, position)
         try:
             name, entry = FileNameT(encode_name(listed.name)), self._entry(inode)
             if not pyfuse3.readdir_reply(token, name, entry, position + _FIRST_ENTRY):

@@ -16,7 +16,7 @@ from netfsfuse.config import TrustConfig
 from netfsfuse.errors import Disconnected, Stale
 from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
-from netfsfuse.types import Change, ChangeKind, DirEntry, VolumeStat
+from netfsfuse.types import Change, ChangeKind, DirEntry, FileAttr, VolumeStat
 from netfsfuse.vfs.coherency.judge import Judge
 from netfsfuse.vfs.coherency.watches import WATCHES_MAX, Watches
 from netfsfuse.vfs.contents import Contents
@@ -32,7 +32,7 @@ from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from netfsfuse.vfs.ops import Namespace
 from netfsfuse.vfs.prefetch.prefetch import Ahead
 from netfsfuse.vfs.tree.attributes import ROOT_TIMEOUT, Attributes
-from netfsfuse.vfs.tree.links import Links
+from netfsfuse.vfs.tree.links import Answers, Links
 from netfsfuse.vfs.tree.listings import Listings
 from netfsfuse.vfs.tree.names import Names
 
@@ -271,10 +271,20 @@ class FileSystem:
         old as its page. The caller counts the look-up once the kernel is told, or calls
         ``inodes.discard_unknown``.
         """
+        return self.bind_entry_now(fh, entry, position) or await self._names.bind(
+            *self._place_of(fh, entry, position)
+        )
+
+    def bind_entry_now(self, fh: int, entry: DirEntry, position: int) -> Inode | None:
+        """As :meth:`bind_entry`, where that needs no question to the server; else None."""
+        return self._names.bind_at_once(*self._place_of(fh, entry, position))
+
+    def _place_of(
+        self, fh: int, entry: DirEntry, position: int
+    ) -> tuple[Inode, str, FileAttr, float, Answers]:
         handle = self._listings.handles.get(fh)
         asked = self._listings.asked(handle, position)
-        place = handle.inode, entry.name, entry.attr, asked, handle.links
-        return self._names.bind_at_once(*place) or await self._names.bind(*place)
+        return handle.inode, entry.name, entry.attr, asked, handle.links
 
     async def releasedir(self, fh: int) -> None:
         """Close a directory handle."""

@@ -126,8 +126,9 @@ def has_watch(inode: Inode) -> bool:
     return watched is not None and watched.lives
 
 
-def _watch(inode: Inode, now: float, lifetime: float) -> Reason:
-    """WATCH where a change since the inode was asked for would have been told, and none was."""
+def _watch(inode: Inode, now: float, lifetime: float, *, unchanged: bool = False) -> Reason:
+    """WATCH where a change since the inode was asked for would have been told, and none was.
+    ``unchanged``: it is known that none was told of its name."""
     asked = inode.known_at
     if lifetime <= 0:
         return Reason.DISBELIEVED
@@ -139,7 +140,7 @@ def _watch(inode: Inode, now: float, lifetime: float) -> Reason:
         watched = parent.watched
         if watched is None or not watched.covers(asked, now):
             return Reason.UNWATCHED
-        if not watched.unchanged(inode.name, asked):
+        if not unchanged and not watched.unchanged(inode.name, asked):
             return Reason.CHANGED
     if not inode.attr.is_directory:
         return Reason.WATCH
@@ -156,7 +157,7 @@ def attributes(inode: Inode, now: float, lifetime: float) -> tuple[float, Reason
     if parent is not None and (watched := parent.watched) is not None:
         if not watched.unchanged(inode.name, inode.known_at):
             return 0.0, Reason.CHANGED
-        if _watch(inode, now, lifetime) is Reason.WATCH:
+        if _watch(inode, now, lifetime, unchanged=True) is Reason.WATCH:
             return lifetime, Reason.WATCH
     left = inode.attr_until - now
     return (left, Reason.LIFETIME) if left > 0 else (0.0, Reason.EXPIRED)

@@ -199,6 +199,9 @@ class Listings:
 
     def asked(self, handle: DirectoryHandle, position: int) -> float:
         """When the entry before ``position`` was asked for."""
+        last, asked = handle.pages[-1]
+        if position > last:  # most directories are one page
+            return asked
         place = bisect_right(handle.pages, position - 1, key=lambda page: page[0])
         return handle.pages[place - 1][1]
 
