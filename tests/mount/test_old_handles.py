@@ -163,8 +163,13 @@ def check_own(fd: int, versions: tuple[bytes, ...], name: str) -> None:
 def test_file_that_shrinks_while_it_is_read(
     folder: Path, samba: PrivateSamba, mount: Mount, direct: bool, rounds: int
 ) -> None:
-    """No hang, no zeros: the reader gets a beginning of the old bytes, then the end or an error,
-    and the end soon.
+    """No hang, no wrong byte of what is left: the reader gets a beginning of the old bytes, then
+    the end or an error, and the end soon.
+
+    Behind the new end there may be zeros in what was being read while the file was cut: the
+    server's kernel looks at the size once, and truncation zeroes the rest of the folio (2 MiB on
+    ext4, Linux 6.18) while the copy from it still runs. A local reader gets them just so: in 151 of
+    185 reads of 200,000 bytes that overlapped the cut, where the copy was slow.
     """
     mounted = mount(samba, "nolease")
     left = 10_000_001
@@ -180,9 +185,12 @@ def test_file_that_shrinks_while_it_is_read(
                 position += len(pread(fd, position, 200_000))
             os.truncate(there, left)
             while piece := until(lambda at=position, fd=fd: pread(fd, at, 200_000)):
-                if piece != (right := old[position : position + len(piece)]):
+                right = old[position : position + len(piece)]
+                if piece != right:
                     wrong = next(at for at, byte in enumerate(piece) if byte != right[at])
-                    pytest.fail(f"a wrong byte {wrong} of {len(piece)} behind {position}")
+                    where = f"a wrong byte {wrong} of {len(piece)} behind {position}"
+                    assert position + wrong >= left, where
+                    assert not piece[wrong:].strip(b"\0"), where
                 position += len(piece)
             assert position >= left
         time.sleep(PROMISED)
