@@ -86,7 +86,7 @@ class TrustConfig:
     """
 
     mode: str = "strict"  # cache=
-    unasked: bool = True  # a watch or a lease may stand for the server at an open; nolease
+    open_without_server: bool = True  # by a watch or a lease: not with nolease
     acregmax: float = 1.0  # seconds that a file's attributes are believed
     acdirmax: float = 1.0  # and a directory's, and its names
 

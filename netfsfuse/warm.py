@@ -24,7 +24,7 @@ from netfsfuse.fscache.backing import BackingFile
 from netfsfuse.stats import OBJECT_XATTR
 
 _CHUNK = 4 * 1024 * 1024
-_STORED_PATIENCE = 5.0  # seconds for the stores behind the reader to be done
+_STORED_TIMEOUT = 5.0  # seconds for the stores behind the reader to be done
 _SETTLED = 2.2  # seconds after which a file that has just changed is cached
 
 
@@ -142,7 +142,7 @@ def _warm(path: str, pin: bool) -> tuple[int, bool]:
     if not place.is_whole(size):
         read = _read(path)
         again = time.monotonic() + _SETTLED
-        end = time.monotonic() + _STORED_PATIENCE
+        end = time.monotonic() + _STORED_TIMEOUT
         while not place.is_whole(size):
             if time.monotonic() >= again:
                 again = math.inf

@@ -117,7 +117,7 @@ def build_config(
         cache=_cache(choices, invoker),
         trust=TrustConfig(
             mode=choices.mode,
-            unasked=choices.leases,
+            open_without_server=choices.leases,
             acregmax=choices.acregmax,
             acdirmax=choices.acdirmax,
         ),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from netfsfuse.errors import MountError
 
-_PATIENCE = 3.5  # seconds for another command; a server that answers has it done in one
+_LOCK_TIMEOUT = 3.5  # seconds for another command; a server that answers has it done in one
 _POLL = 0.05
 
 
@@ -39,7 +39,7 @@ def mounting_alone(place: str) -> Iterator[None]:
 
 
 def _take(fd: int, place: str) -> None:
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _LOCK_TIMEOUT
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

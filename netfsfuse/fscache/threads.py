@@ -32,7 +32,7 @@ DROPPED_MAX = 16
 T = TypeVar("T")
 
 
-class _Turn:
+class _Hop:
     """trio's limiter for one hop: it waits for a token of each of ``limiters``, calls ``begin``,
     and gives the tokens back when the thread is done, whether a caller has waited for it or not."""
 
@@ -85,15 +85,15 @@ class Threads:
         raises, and CacheError when the system gives us no thread.
         """
         limiters = [self._storing, self._all] if storing else [self._all]
-        return await self._hop(work, _Turn(limiters, begin, self._health), leave=False)
+        return await self._hop(work, _Hop(limiters, begin, self._health), leave=False)
 
     async def ask(self, work: Callable[[], T]) -> T:
         """The same of ``work`` that touches no memory of the caller's: cancelled, it is left to its
         thread, and its result is dropped."""
-        turn = _Turn([self._all], lambda: None, self._health)
+        turn = _Hop([self._all], lambda: None, self._health)
         return await self._hop(work, turn, leave=True)
 
-    async def _hop(self, work: Callable[[], T], turn: _Turn, *, leave: bool) -> T:
+    async def _hop(self, work: Callable[[], T], turn: _Hop, *, leave: bool) -> T:
         begun = False
 
         def in_thread() -> T:

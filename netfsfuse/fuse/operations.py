@@ -64,7 +64,7 @@ class Operations(pyfuse3.Operations):
         self._renewed = renewed
 
     def _entry(self, inode: Inode) -> pyfuse3.EntryAttributes:
-        return entry_of(inode, self._shown, self._filesystem.believed_for(inode))
+        return entry_of(inode, self._shown, self._filesystem.attr_timeout(inode))
 
     # -- names and attributes -----------------------------------------------------------------
 

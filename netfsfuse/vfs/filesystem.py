@@ -159,14 +159,14 @@ class FileSystem:
             yield
         except Stale:
             if (inode := self.inodes.find(number)) is not None:
-                self._names.moves.refused(inode.path)
+                self._names.former_names.refused(inode.path)
                 if inode.parent is not None and inode.parent.folder is not None:
                     inode.parent.folder.doubt(inode.name)
             raise
 
-    def believed_for(self, inode: Inode) -> float:
-        """See ``Names.believed_for``."""
-        return self._names.believed_for(inode)
+    def attr_timeout(self, inode: Inode) -> float:
+        """See ``Names.attr_timeout``."""
+        return self._names.attr_timeout(inode)
 
     def readlink(self, number: int) -> str:
         """The target of a symlink that was looked up."""

@@ -15,7 +15,7 @@ from netfsfuse.errors import MountError
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     folders = [tmp_path / "nowhere/x", tmp_path / "run"]
     monkeypatch.setattr(lock, "_folders", lambda: folders)
-    monkeypatch.setattr(lock, "_PATIENCE", 0.1)
+    monkeypatch.setattr(lock, "_LOCK_TIMEOUT", 0.1)
     return folders
 
 

@@ -24,7 +24,7 @@ MODES = {
     "strict": TrustConfig(),
     "loose": TrustConfig(mode="loose"),
     "none": TrustConfig(mode="none"),
-    "nolease": TrustConfig(unasked=False),
+    "nolease": TrustConfig(open_without_server=False),
 }
 
 
@@ -204,7 +204,7 @@ QUESTIONS: dict[str, Callable[[Inode, str, TrustConfig], tuple[object, Reason]]]
     "fetched": of_fetched,
     "former": of_former_name,
     "relisted": lambda inode, _, config: listed_names.relisted(inode, NOW, 1.0),
-    "lease": lambda inode, _, config: trust.lease(inode, leasing=config.unasked),
+    "lease": lambda inode, _, config: trust.lease(inode, leasing=config.open_without_server),
     "opened": of_opened,
     "settled": of_settled,
     "current": of_current,

@@ -114,7 +114,7 @@ async def test_a_new_file_says_nothing_of_others(autojump_clock: Clock) -> None:
         await known(vfs, 11)
         vfs.names.tell("", Change("new", CREATED), Change("new", MODIFIED))
         await trio.testing.wait_all_tasks_blocked()
-        assert vfs.fs.believed_for(vfs.fs.inodes.get(11)) > 0
+        assert vfs.fs.attr_timeout(vfs.fs.inodes.get(11)) > 0
         await trio.sleep(CALM + 0.1)
         assert await asked(vfs, 11) > 0  # it may have been made as a link of that one
 

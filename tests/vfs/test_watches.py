@@ -87,7 +87,7 @@ async def test_what_a_lost_one_did_not_tell_is_believed_no_longer(autojump_clock
         vfs.names.tree["d0/f"] = Node(tree["d0/f"].attr._replace(size=5))
         await trio.sleep(0.01)
         assert (await vfs.fs.getattr(7)).attr.size == 5
-        assert vfs.fs.believed_for(vfs.fs.inodes.get(7)) > 0
+        assert vfs.fs.attr_timeout(vfs.fs.inodes.get(7)) > 0
 
 
 async def test_what_one_told_is_still_true_when_it_was_given_up(autojump_clock: Clock) -> None:
@@ -99,12 +99,12 @@ async def test_what_one_told_is_still_true_when_it_was_given_up(autojump_clock: 
         vfs.names.watches[0].send.send_nowait([Change("f", ChangeKind.MODIFIED)])
         await trio.testing.wait_all_tasks_blocked()
         vfs.fs._watches.forget(vfs.fs.inodes.get(100))
-        assert vfs.fs.believed_for(vfs.fs.inodes.get(7)) == 0.0
+        assert vfs.fs.attr_timeout(vfs.fs.inodes.get(7)) == 0.0
         await use(vfs, 100)
-        assert vfs.fs.believed_for(vfs.fs.inodes.get(7)) == 0.0
+        assert vfs.fs.attr_timeout(vfs.fs.inodes.get(7)) == 0.0
         await trio.sleep(0.01)
         await vfs.fs.getattr(7)
-        assert vfs.fs.believed_for(vfs.fs.inodes.get(7)) == 60.0
+        assert vfs.fs.attr_timeout(vfs.fs.inodes.get(7)) == 60.0
 
 
 @pytest.mark.parametrize("changed", [0, 10, 50], ids=["all", "few", "many"])

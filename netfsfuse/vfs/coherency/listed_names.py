@@ -102,7 +102,7 @@ def former_name(
     """What ``known_as`` leads to now, a name through which the kernel may come to an inode that was
     found elsewhere since; None where the server must be asked."""
     folder, watched = directory.folder, directory.watched
-    if not trust.unasked:
+    if not trust.open_without_server:
         return None, Reason.NOLEASE
     if folder is None:
         return None, Reason.UNLISTED

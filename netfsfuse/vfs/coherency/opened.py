@@ -46,7 +46,3 @@ class OpenedFiles:
             return trust.opened_before(None, attr, same_place=False)
         before, where = known
         return trust.opened_before(before, attr, same_place=where == hash(place))
-
-    def knows(self, number: int, attr: FileAttr, place: Place) -> bool:
-        """The answer of :meth:`judge` alone."""
-        return self.judge(number, attr, place)[0]

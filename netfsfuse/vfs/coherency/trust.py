@@ -169,7 +169,7 @@ def opens(inode: Inode, now: float, trust: TrustConfig) -> tuple[bool, Reason]:
     lifetime = lifetime_of(inode.attr, trust)
     if trust.mode == "loose" and attributes(inode, now, lifetime)[0] > 0:
         return True, Reason.LOOSE
-    if not trust.unasked:
+    if not trust.open_without_server:
         return False, Reason.NOLEASE
     if (why := _watch(inode, now, lifetime)) is not Reason.WATCH:
         return False, why

@@ -68,7 +68,7 @@ class Files:
         inode = self._inodes.get(number)
         if inode.kind is FileKind.DIRECTORY:
             raise IsADirectory(inode.path)
-        await self._names.moves.confirm(inode)
+        await self._names.former_names.confirm(inode)
         before = record_of(inode.attr)
         try:
             found = await self._openings.find(inode, direct=direct)

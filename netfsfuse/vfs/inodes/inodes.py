@@ -41,8 +41,9 @@ class Inode:
     times and size have been the same since ``same_since``, and were others at ``moved_after``.
     ``pages`` are the attributes under which the kernel's page cache was last allowed to fill, None
     if never, and ``pages_since`` when others were dropped for them. ``target`` is a symlink's,
-    ``folder`` and ``watched`` a directory's: its names, and what the server tells of it. ``left``:
-    names in directories by which the kernel may still come here, and until when (``moves.py``).
+    ``folder`` and ``watched`` a directory's: its names, and what the server tells of it.
+    ``former_names``: those, in directories, by which the kernel may still come here, until
+    when.
     ``linked``: its path leads through a link that the server follows: no watch hears of it.
     ``alias``: its number is not the directory's FileId, which has another name (``aliases.py``).
     ``astray``: a file that is open, whose path leads to another or nowhere; its handles are asked.
@@ -54,9 +55,9 @@ class Inode:
         "attr",
         "attr_until",
         "folder",
+        "former_names",
         "generation",
         "known_at",
-        "left",
         "linked",
         "moved_after",
         "name",
@@ -86,7 +87,7 @@ class Inode:
         self.target: str | None = None
         self.folder: Folder | None = None
         self.watched: Watched | None = None
-        self.left: dict[tuple[Inode, str], float] | None = None
+        self.former_names: dict[tuple[Inode, str], float] | None = None
         self.astray = False
         self.linked = False
         self.alias = False
@@ -228,7 +229,7 @@ class InodeTable:
             len(self._inodes) > FREEZE_ABOVE
             and (inode.nlookup == 1 or inode is self._just_thawed)
             and inode.pages is None
-            and inode.left is None
+            and inode.former_names is None
             and inode.parent is not None
             and inode.kind is FileKind.FILE
             and self._inodes.get(inode.number) is inode

@@ -1,10 +1,10 @@
 """What will be asked for next is fetched before it is: listings of the next directories, and the
 next small files, each in one round trip, many at a time.
 
-Whoever uses the names of a directory in order (``order.py``) is foreseen: files within the
+A reader that uses the names of a directory in order (``order.py``) is foreseen: files within the
 directory and on into the directories behind it, directories below the one just opened and behind
-it. How many are on their way is the window: it doubles while the reader comes upon fetches that are
-still on their way, and halves when fetches are dropped unused.
+it. How many are on their way is the window: it grows by a quarter and one when the reader comes
+upon a fetch that is still on its way, and halves when fetches are dropped unused.
 
 What was fetched is given out only while a watch on its directory says that nothing has happened
 since; without one nothing is fetched, since an open must see what another client has written. It is

@@ -52,10 +52,10 @@ class FormerNames:
         if before == there or inode.parent is None or not inode.nlookup or lifetime <= 0:
             return
         now = trio.current_time()
-        left = {at: until for at, until in (inode.left or {}).items() if until > now}
+        left = {at: until for at, until in (inode.former_names or {}).items() if until > now}
         left[inode.parent, inode.name] = now + lifetime
         left.pop(there, None)
-        inode.left = left or None
+        inode.former_names = left or None
 
     async def confirm(self, inode: Inode) -> None:
         """Before an open. Raises Stale if the kernel may have come by a name that leads to another
@@ -63,7 +63,7 @@ class FormerNames:
         moved = False
         here: Inode | None = inode
         while here is not None:
-            if here.left and await self._has_moved(here):
+            if here.former_names and await self._has_moved(here):
                 moved = True
             here = here.parent
         if moved and not self._is_estale_retry(inode.path):
@@ -80,13 +80,13 @@ class FormerNames:
 
     async def _has_moved(self, inode: Inode) -> bool:
         moved = False
-        for (parent, name), until in list((inode.left or {}).items()):
+        for (parent, name), until in list((inode.former_names or {}).items()):
             if trio.current_time() < until and not await self._leads_to(parent, name, inode):
                 await self._drop_entry(parent, name)
                 moved = True
-            if inode.left is not None:
-                inode.left.pop((parent, name), None)
-        inode.left = inode.left or None
+            if inode.former_names is not None:
+                inode.former_names.pop((parent, name), None)
+        inode.former_names = inode.former_names or None
         return moved
 
     async def _leads_to(self, parent: Inode, name: str, inode: Inode) -> bool:

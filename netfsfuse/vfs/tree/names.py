@@ -55,11 +55,11 @@ class Names:
         self._links = links
         self._open_files = open_files
         self._aliases = Aliases(namespace, inodes)
-        self.moves = FormerNames(namespace, drop_entry, judge)
+        self.former_names = FormerNames(namespace, drop_entry, judge)
 
     # -- what is believed ---------------------------------------------------------------------
 
-    def believed_for(self, inode: Inode) -> float:
+    def attr_timeout(self, inode: Inode) -> float:
         """Seconds for which the inode's attributes are believed from now on, 0 for none."""
         return self._judge.attributes(inode)
 
@@ -141,7 +141,7 @@ class Names:
                 inode.pages = None
                 self._contents.retire(number)
             if not inode.holds(parent):
-                self.moves.note(inode, parent, name, self._judge.lifetime(attr))
+                self.former_names.note(inode, parent, name, self._judge.lifetime(attr))
                 inode.parent, inode.name = parent, name
         inode.target = target
         inode.astray = False
