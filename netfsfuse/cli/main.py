@@ -19,6 +19,7 @@ from netfsfuse.cli.daemon import LOGIN_REFUSED
 from netfsfuse.cli.mount import mount_command
 from netfsfuse.cli.probe import cached_at
 from netfsfuse.cli.say import say
+from netfsfuse.cli.source import is_source
 from netfsfuse.cli.stats import stats_command
 from netfsfuse.cli.umount import umount_command
 from netfsfuse.cli.warm import warm_command
@@ -77,13 +78,9 @@ def with_mount_word(arguments: Sequence[str]) -> list[str]:
     """
     words = list(arguments)
     led_by_option = bool(words) and words[0].startswith("-")
-    if any(map(_is_source, words if led_by_option else words[:1])):
+    if any(map(is_source, words if led_by_option else words[:1])):
         return ["mount", *words]
     return words
-
-
-def _is_source(word: str) -> bool:
-    return word.startswith(("//", "\\\\"))
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -66,7 +66,8 @@ def options_help() -> str:
 def mount_command(
     source: str, mountpoint: str, texts: tuple[str, ...], foreground: bool, sloppy: bool
 ) -> None:
-    """Mount an SMB3 share and return once it answers.
+    """Mount an SMB3 share and return once it answers. smb://HOST/SHARE names one as well, and so
+    does cifs://.
 
     The password comes from pass=, credentials=FILE, the environment (PASSWD, PASSWD_FD,
     PASSWD_FILE) or a prompt. The log goes to syslog or journald where there is one, else to

@@ -1,8 +1,9 @@
 """What is mounted: ``//HOST[:PORT]/SHARE[/SUBDIR]``. Pure.
 
-Also ``\\\\HOST\\SHARE`` as Windows writes it, and ``//[2001:db8::1]:445/SHARE``. A login does not
-belong here; an address that holds one is refused without being repeated, for it may hold a
-password.
+Also ``\\\\HOST\\SHARE`` as Windows writes it, ``//[2001:db8::1]:445/SHARE``, and the URLs that
+desktops show, ``smb://HOST/SHARE`` or ``cifs://HOST/SHARE``: only in those is ``%20`` a space. A
+login does not belong here; an address that holds one is refused without being repeated, for it may
+hold a password.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from netfsfuse.errors import UsageError
 
 _FORM = "//HOST[:PORT]/SHARE[/SUBDIR]"
+_URL = re.compile(r"(?:smb|cifs)://", re.IGNORECASE)
 _HOST = re.compile(r"[^\s:/\\\[\]@]{1,255}")
 _SHARE_LIMIT = 80  # characters, [MS-SMB2] share names
 
@@ -37,18 +40,27 @@ class Source:
         return "/".join(part for part in (f"//{host}", self.share, self.subdir) if part)
 
 
+def is_source(word: str) -> bool:
+    """Whether ``word`` begins as a source does; :func:`parse_source` may refuse it all the same."""
+    return word.startswith(("//", "\\\\")) or _URL.match(word) is not None
+
+
 def parse_source(text: str) -> Source:
     """Read ``text`` as a source, or raise :class:`UsageError` naming what is wrong with it."""
-    path = text.replace("\\", "/")
+    url = _URL.match(text)
+    path = "//" + text[url.end() :] if url else text.replace("\\", "/")
     if not path.startswith("//") or path.startswith("///"):
         raise UsageError(f"the source must look like {_FORM}")
-    if any(ord(character) < 32 for character in path):
-        raise UsageError("the source holds a control character")
     authority, _, rest = path[2:].partition("/")
-    if any("\ud800" <= character <= "\udfff" for character in path):
-        raise UsageError("the source is no text in this locale")
     if "@" in authority:
         raise UsageError("the source holds a login; give it with -o user=NAME or credentials=FILE")
+    if url:
+        authority = _decoded(authority)
+        rest = "/".join(_decoded(name) for name in rest.split("/"))
+    if any(ord(character) < 32 for character in authority + rest):
+        raise UsageError("the source holds a control character")
+    if any("\ud800" <= character <= "\udfff" for character in path):
+        raise UsageError("the source is no text in this locale")
     host, port = _split_authority(authority)
     share, _, below = rest.strip("/").partition("/")
     if not share:
@@ -56,6 +68,17 @@ def parse_source(text: str) -> Source:
     if share in (".", "..") or len(share) > _SHARE_LIMIT:
         raise UsageError(f"{share!r} is not a share name")
     return Source(host, share, _clean_subdir(below), port)
+
+
+def _decoded(name: str) -> str:
+    """One part of a URL with each ``%XX`` replaced; a lone ``%`` stays."""
+    try:
+        decoded = unquote(name, errors="strict")
+    except UnicodeDecodeError:
+        raise UsageError("the source holds a %XX that is not UTF-8") from None
+    if "/" in decoded or "\\" in decoded:
+        raise UsageError("a name in the source must not hold a slash or a backslash")
+    return decoded
 
 
 def _split_authority(authority: str) -> tuple[str, int | None]:

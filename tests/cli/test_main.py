@@ -133,6 +133,8 @@ def test_closed_standard_streams_do_not_matter(cli: Command, closed: str):
         (["typo", "//h/s"], ["typo", "//h/s"]),
         (["--version"], ["--version"]),
         ([], []),
+        (["smb://nas/films", "mnt"], ["mount", "smb://nas/films", "mnt"]),
+        (["-f", "CIFS://nas/films", "mnt"], ["mount", "-f", "CIFS://nas/films", "mnt"]),
     ],
 )
 def test_the_word_mount_may_be_left_out(given: list[str], meant: list[str]):

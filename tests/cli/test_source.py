@@ -25,6 +25,15 @@ from netfsfuse.errors import UsageError
         ("//10.0.0.1/C$", Source("10.0.0.1", "C$")),
         ("//nas/a@b", Source("nas", "a@b")),
         ("//näs/фильмы", Source("näs", "фильмы")),
+        ("//nas/a%20b", Source("nas", "a%20b")),
+        ("smb://nas/films", Source("nas", "films")),
+        ("SMB://nas/films/", Source("nas", "films")),
+        ("cifs://nas:4450/films/old", Source("nas", "films", "old", 4450)),
+        ("smb://nas/my%20films/b%20w/100%25", Source("nas", "my films", "b w/100%")),
+        ("smb://nas/%D1%84/100%", Source("nas", "ф", "100%")),
+        ("smb://nas/a%40b", Source("nas", "a@b")),
+        ("smb://[2001:db8::1]:445/films", Source("2001:db8::1", "films", port=445)),
+        ("smb://[fe80::1%25eth0]/films", Source("fe80::1%eth0", "films")),
     ],
 )
 def test_accepted(text: str, source: Source):
@@ -42,7 +51,21 @@ def test_accepted(text: str, source: Source):
         "//nas",
         "//nas/",
         "///",
-        "smb://nas/films",
+        "smb:nas/films",
+        "smb:/nas/films",
+        "smb:///films",
+        "smb://",
+        "smb://nas",
+        "smb://nas/",
+        "smb://nas/..",
+        "smb://nas/films/%2e%2e/other",
+        "smb://nas/fi%0Alms",
+        "smb://nas/fi%2Flms",
+        "smb://nas/fi%5Clms",
+        "smb://nas/%ff",
+        "smb://bob%40nas/films",
+        "smb:\\\\nas\\films",
+        "nfs://nas/films",
         "//:445/films",
         "//nas:/films",
         "//nas:0/films",
@@ -66,10 +89,25 @@ def test_refused(text: str):
     assert "\n" not in str(caught.value)
 
 
-def test_a_login_is_not_repeated():
-    with pytest.raises(UsageError) as caught:
-        parse_source("//bob:geheim@nas/films")
-    assert "geheim" not in str(caught.value)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "//bob:geheim@nas/films",
+        "smb://bob:geheim@nas/films",
+        "smb://HOME;bob:geheim@nas/films",
+        "cifs://bob:geh%65im@nas",
+        "smb://bob:geheim\n%ff@nas/films",
+    ],
+)
+def test_a_login_is_not_repeated(text: str):
+    with pytest.raises(UsageError, match=r"holds a login; give it with -o user=NAME") as caught:
+        parse_source(text)
+    assert "geh" not in str(caught.value)
+
+
+def test_a_url_of_a_server_alone_names_no_share():
+    with pytest.raises(UsageError, match=r"'smb://nas' names no share; .*//HOST"):
+        parse_source("smb://nas")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +116,7 @@ def test_a_login_is_not_repeated():
         ("//nas:4450/films", "//nas/films"),
         ("\\\\nas\\films\\a", "//nas/films/a"),
         ("//[::1]:9/s", "//[::1]/s"),
+        ("smb://nas:4450/my%20films/a", "//nas/my films/a"),
     ],
 )
 def test_shown(text: str, shown: str):
@@ -103,10 +142,10 @@ def test_written_and_read_again(host: str, port: int | None, share: str, below: 
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.text(max_size=40))
-def test_any_text_gives_a_source_or_a_usage_error(text: str):
+@given(st.sampled_from(["//", "smb://"]), st.text(max_size=40))
+def test_any_text_gives_a_source_or_a_usage_error(start: str, text: str):
     try:
-        source = parse_source("//" + text)
+        source = parse_source(start + text)
     except UsageError:
         return
     assert source.host
