@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who logs in. ``repr`` never shows the password."""
+    """A login. ``repr`` never shows the password."""
 
     username: str | None = None  # None: whatever pyspnego's mechanism finds (Kerberos)
     password: str | None = field(default=None, repr=False)

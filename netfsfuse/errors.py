@@ -103,8 +103,8 @@ class Refused(MountError):
 
 
 class LoginRefused(Refused):
-    """It refuses this user, or would let him in as nobody in particular (exit status 77). Asked
-    again and again it may lock the account."""
+    """It refuses this user, or would let him in as a guest (exit status 77). Asked again and
+    again it may lock the account."""
 
 
 class UsageError(MountError):

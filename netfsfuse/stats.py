@@ -12,7 +12,7 @@ from typing import Any
 
 STATS_XATTR = "user.netfsfuse.stats"
 """The mount's root serves the snapshot under this name, as JSON. An attribute needs no socket that
-could be left behind, and may be read by whoever may enter the mount."""
+could be left behind, and may be read by any user who may enter the mount."""
 
 OBJECT_XATTR = "user.netfsfuse.object"
 """A regular file on the mount shows where it is cached under this name, as JSON: ``cachedir``, and
@@ -22,7 +22,7 @@ the names of its ``volume`` and ``object``. ENODATA where it is not cached."""
 CHANGES_XATTR = "user.netfsfuse.changes."
 """Followed by the number of the last change that is known, -1 for none: a directory answers with
 what has happened below it on the server since, as JSON: ``next`` (-1 until the server tells)
-and ``changes``. It does not wait: whoever waits inside the mount keeps it busy."""
+and ``changes``. It does not wait: a program that waits inside the mount keeps it busy."""
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class VfsStats:
 class TaskStats:
     """What goes on behind the calls of programs."""
 
-    failed: int = 0  # tasks that ended by an exception which nobody foresaw, each survived
+    failed: int = 0  # tasks that ended by an exception that was not foreseen, each survived
 
     def note_failed(self) -> None:
         """One more."""

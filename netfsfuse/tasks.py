@@ -1,8 +1,8 @@
 """The service nursery: the tasks that outlive the call that started them, under one guard.
 
 A trio nursery ends, and with it the mount, when one of its tasks raises. What a task is expected to
-meet it handles itself; what nobody foresaw (no thread to be had, no descriptor, a fault of ours)
-costs that task and no other. So the nursery itself is nobody's: all who start tasks are given a
+meet it handles itself; what was not foreseen (no thread to be had, no descriptor, a fault of ours)
+costs that task and no other. So no caller has the nursery itself: all that start tasks are given a
 :class:`ServiceNursery`, whose guard stands round each of them.
 
 A task that is started here must leave those who wait for it told of its end, however it ends, in a

@@ -83,7 +83,7 @@ class FileAttr(NamedTuple):
 class Coherency(NamedTuple):
     """The coherency record: a change of any member means that the content may have changed.
 
-    ``creation`` needs care, see :func:`same_content`.
+    ``creation`` is no evidence where the server derives it from the other times.
     """
 
     file_id: int

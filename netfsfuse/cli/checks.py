@@ -86,7 +86,7 @@ def check_hidden(mountpoint: Path, places: Mapping[str, Path | None]) -> None:
         if place is None:
             continue
         answer = probe(str(place), timeout=STAT_TIMEOUT)
-        # One that does not answer lies on another mount, and whoever uses it will say so.
+        # One that does not answer lies on another mount, and the code that uses it will say so.
         if answer is not None and Path(answer.real).is_relative_to(mountpoint):
             raise MountError(f"the mount on {mountpoint} would hide {what}, {place}")
 

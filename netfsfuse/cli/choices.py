@@ -2,7 +2,7 @@
 
 ``options`` fills a :class:`Choices`, later options overwriting earlier ones; :func:`build_config`
 adds what does not come from options: the source, the mount point, the resolved credentials, and
-who is asking.
+the user who runs the command.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class Invoker:
-    """Who runs the command and from where: relative paths in options count from ``cwd``."""
+    """The user of the command, and from where: relative paths in options count from ``cwd``."""
 
     uid: int
     gid: int
@@ -129,7 +129,7 @@ def build_config(
             mfsymlinks=choices.mfsymlinks,
         ),
         allow_other=allow_other,
-        # Who lets others in wants the shown modes to count, as on cifs.
+        # A user who lets others in wants the shown modes to count, as on cifs.
         default_permissions=allow_other if permissions is None else permissions,
         mount_flags=tuple(choices.mount_flags),
         foreground=foreground,

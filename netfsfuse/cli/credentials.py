@@ -1,4 +1,4 @@
-"""Who logs in: from options, the credentials file, the environment, or a prompt.
+"""The login: from options, the credentials file, the environment, or a prompt.
 
 A password is looked for in this order: ``pass=``, the credentials file, PASSWD, PASSWD_FD,
 PASSWD_FILE, a prompt when there is a terminal. A user: ``user=``, the credentials file, USER
@@ -142,7 +142,7 @@ def _first_line(content: bytes, origin: str) -> str:
 def resolve_credentials(
     choices: Choices, environ: Mapping[str, str], cwd: Path, ask: Ask
 ) -> tuple[Credentials, list[str]]:
-    """Who logs in, and notices for the user.
+    """The login, and notices for the user.
 
     Raises :class:`MountError` when a file cannot be read, when a password is needed and there
     is neither one nor a terminal, or when something of it is no text.

@@ -6,7 +6,7 @@ comes along. It runs in a session of its own; until it is ready its stderr is ke
 fusermount3 or a crash said can be told in one line.
 
 Ownership: until ``ok`` arrives the daemon is the command's to end, on a failure, a time-out,
-Ctrl-C or SIGTERM; afterwards it is nobody's. A daemon whose command died finds the pipe broken
+Ctrl-C or SIGTERM; afterwards it is on its own. A daemon whose command died finds the pipe broken
 and gives up.
 """
 
@@ -107,7 +107,7 @@ class Daemon:
             self.end()
             raise
         if verdict == "ok":
-            # It is nobody's child from now on: no wait, and no warning about that.
+            # We do not wait for it from now on, and Python is not to warn about that.
             self._process.returncode = 0
             return [line for line in text.split("\n") if line]
         status = self.end()

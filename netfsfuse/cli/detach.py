@@ -1,7 +1,8 @@
-"""Taking a mount away: umount(2) for root, ``fusermount3 -u`` for everybody else.
+"""Taking a mount away: umount(2) for root, ``fusermount3 -u`` for other users.
 
-Neither asks the filesystem anything, so both work while the server or the daemon hangs. Whoever
-sleeps in a call on the mount sleeps on, though, until the connection to the daemon is given up.
+Neither asks the filesystem anything, so both work while the server or the daemon hangs. A program
+that sleeps in a call on the mount sleeps on, though, until the connection to the daemon is given
+up.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _TIMEOUT = 4.0  # seconds for fusermount3, which only makes one system call
 
 
 class Busy(MountError):
-    """Somebody has a file open or stands in a directory of the mount."""
+    """A program has a file open or stands in a directory of the mount."""
 
 
 def detach(path: str, *, lazy: bool = False) -> None:

@@ -25,7 +25,7 @@ SECRET_FD = "NETFSFUSE_SECRET_FD"
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """What a process found when it started; fields are None when nobody handed anything over."""
+    """What a process found when it started; fields are None when nothing was handed over."""
 
     ready_fd: int | None = None
     credentials: Credentials | None = None

@@ -1,7 +1,7 @@
 """One mount command at a time on one mount point, of all that a user runs.
 
 Two that find a mount point free would both mount, the one covering the other. The lock is an
-``flock``, so whoever dies gives it back, on an empty file that is never removed.
+``flock``, so a command that dies gives it back, on an empty file that is never removed.
 """
 
 from __future__ import annotations

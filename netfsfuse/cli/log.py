@@ -85,7 +85,7 @@ def _background(notice: Callable[[str], None]) -> tuple[logging.Handler, str]:
 
 
 def _syslog_answers() -> bool:
-    """Whether somebody listens. SysLogHandler itself takes a missing socket without a word."""
+    """Whether a program listens. SysLogHandler itself takes a missing socket without a word."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as trial:
         try:
             trial.connect(SYSLOG_SOCKET)
@@ -95,7 +95,7 @@ def _syslog_answers() -> bool:
 
 
 class _Syslog(logging.handlers.SysLogHandler):
-    """Waits for nobody: a line that syslogd does not take now is lost. It takes ten before it reads
+    """Never waits: a line that syslogd does not take now is lost. It takes ten before it reads
     them, and the loop would stand still until a stopped or frozen one goes on."""
 
     socket: Socket

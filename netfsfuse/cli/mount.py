@@ -105,7 +105,7 @@ class _Request:
         check_fuse(invoker, allow_other=allow_other)
 
     def credentials(self) -> tuple[Credentials, list[str]]:
-        """Who logs in, and all notices up to here."""
+        """The login, and all notices up to here."""
         found, notices = resolve_credentials(
             self.choices, os.environ, self.invoker.cwd, _ask_password
         )
@@ -164,7 +164,7 @@ def _mount_in_background(request: _Request) -> None:
 
 @contextlib.contextmanager
 def _alone(request: _Request) -> Iterator[None]:
-    """Nobody else mounts there meanwhile, nor has since it was found free. Raises MountError."""
+    """No other command mounts there now, nor has since it was found free. Raises MountError."""
     with mounting_alone(str(request.path)):
         mount = mount_at(str(request.path), read_mounts())
         if mount is not None and mount.is_ours:

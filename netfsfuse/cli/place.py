@@ -1,9 +1,9 @@
 """Where a path leads, without asking any mount of ours.
 
 The kernel asks a mount's daemon for each name that is looked up at its mount point or below, and
-so does whoever calls ``stat``, ``realpath`` or ``access`` there: with a daemon that hangs they
-sleep for good, and cannot even be killed. A path is followed here name by name, as the kernel
-does, as far as the first mount of ours, and is text from there on.
+so programs that call ``stat``, ``realpath`` or ``access`` there wait for it: with a daemon that
+hangs they sleep for good, and cannot even be killed. A path is followed here name by name, as the
+kernel does, as far as the first mount of ours, and is text from there on.
 """
 
 from __future__ import annotations

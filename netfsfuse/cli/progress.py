@@ -28,9 +28,9 @@ class Bar:
         return self._progress if self._console.is_terminal else nullcontext()
 
     def found(self, total: int) -> None:
-        """See ``netfsfuse.warm.Watcher``."""
+        """``total`` bytes of files were found so far."""
         self._progress.update(self._task, total=total)
 
     def done(self, size: int) -> None:
-        """See ``netfsfuse.warm.Watcher``."""
+        """A file of ``size`` bytes is done."""
         self._progress.advance(self._task, size)

@@ -29,8 +29,8 @@ class _State:
 
 
 class Repeats(logging.Filter):
-    """See the module. For one handler; ``clock`` is monotonic. Records below INFO pass. Two threads
-    that log at the same moment may make a count wrong by one."""
+    """Lets the first of like lines pass. For one handler; ``clock`` is monotonic. Records below
+    INFO pass. Two threads that log at the same moment may make a count wrong by one."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()

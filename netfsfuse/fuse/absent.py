@@ -20,7 +20,7 @@ REMEMBERED = 4096
 
 
 class Absent:
-    """See the module. PURE, clock passed in."""
+    """The names that the kernel believes to be absent. PURE, clock passed in."""
 
     def __init__(self) -> None:
         self._until: dict[tuple[int, bytes], float] = {}  # the one told first first

@@ -78,8 +78,8 @@ class _Found(NamedTuple):
 
 
 class Notifier:
-    """See the module. ``changed`` and ``drop_entry`` make it the file system's ``Kernel``;
-    ``absent`` is asked for each name that is not there."""
+    """Tells the kernel what others have changed. ``changed`` and ``drop_entry`` make it the file
+    system's ``Kernel``; ``absent`` is asked for each name that is not there."""
 
     def __init__(self, inodes: InodeTable) -> None:
         self._inodes = inodes

@@ -35,10 +35,10 @@ _FIRST_ENTRY = 2  # readdir offsets 1 and 2 lie behind "." and ".."
 
 
 class Operations(pyfuse3.Operations):
-    """See the module. ``describe`` returns what ``netfsfuse stats`` shows, ``locate`` where a file
-    of that inode number is cached, ``absent`` for how long the kernel may believe that a directory
-    does not hold a name, of at most so many seconds; ``renewed`` hears of the inodes of which an
-    open has told the kernel that attributes and pages are old."""
+    """Answers the kernel's calls. ``describe`` returns what ``netfsfuse stats`` shows, ``locate``
+    where a file of that inode number is cached, ``absent`` for how long the kernel may believe that
+    a directory does not hold a name, of at most so many seconds; ``renewed`` hears of the inodes of
+    which an open has told the kernel that attributes and pages are old."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False

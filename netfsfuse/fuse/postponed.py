@@ -36,7 +36,7 @@ class LateNews(NamedTuple):
 
 
 class Postponed:
-    """See the module. PURE, clock passed in: ``now`` in seconds, never less than before."""
+    """The news that waits. PURE, clock passed in: ``now`` in seconds, never less than before."""
 
     def __init__(self) -> None:
         self._renewed: dict[int, float] = {}  # inode number -> when; the oldest first

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Not so a reply that nobody waits for any more: its reader was killed, or the mount is gone.
-    pyfuse3 calls each an error.
+    """Not so a reply that no reader waits for any more: its reader was killed, or the mount is
+    gone. pyfuse3 calls each an error.
     """
     return "fuse_reply_* failed with No such file" not in record.getMessage()
 
@@ -66,7 +66,7 @@ def mount_options(config: MountConfig) -> set[str]:
 
 
 class FuseSession:
-    """A mounted session. ``wait_ended`` returns when somebody unmounted it."""
+    """A mounted session. ``wait_ended`` returns when it was unmounted."""
 
     def __init__(self, config: MountConfig) -> None:
         self._config = config

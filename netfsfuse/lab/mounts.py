@@ -1,4 +1,4 @@
-"""Mount points and daemons as anybody can see them from outside, and getting rid of both.
+"""Mount points and daemons as any user sees them from outside, and getting rid of both.
 
 Only /proc is read: a ``stat`` of a mount point whose daemon hangs would hang as well.
 """

@@ -1,7 +1,7 @@
 """Turning the signals that end a program into one exception, and keeping them out of the clean-up.
 
 Python raises KeyboardInterrupt for SIGINT alone, and raises it again in the middle of the clean-up
-when somebody presses Ctrl-C twice. Here the first of SIGINT, SIGTERM and SIGHUP raises
+when the user presses Ctrl-C twice. Here the first of SIGINT, SIGTERM and SIGHUP raises
 :class:`Interrupted` in the main thread; later ones, and all after :meth:`Interruptible.hold`, are
 ignored, so that what was begun is undone completely.
 """

@@ -36,7 +36,7 @@ class Links:
         if link.direct:
             yield target
             return
-        if link.tun:  # made by whoever made this network
+        if link.tun:  # made by the maker of this network
             yield target.at(DelayTun.client_target, target.port)
             return
         address = (target.host, target.port)

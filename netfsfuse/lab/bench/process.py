@@ -45,7 +45,7 @@ class Finished:
 
 
 class Program:
-    """A started program. Whoever starts it calls :meth:`wait` or :meth:`kill`."""
+    """A started program. The starter calls :meth:`wait` or :meth:`kill`."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Program:
             if self._grace:
                 self.signal(signal.SIGTERM)
                 self._ends_within(self._grace)
-            # Not reaped yet: until then nobody else's group can have this number.
+            # Not reaped yet: until then no other group can have this number.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()

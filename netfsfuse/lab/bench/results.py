@@ -1,6 +1,6 @@
 """What was measured, as plain data: to JSON and back. Pure.
 
-Units: seconds, bytes, bytes/s. Whoever changes the meaning of a field raises :data:`SCHEMA`.
+Units: seconds, bytes, bytes/s. A change of a field's meaning raises :data:`SCHEMA`.
 """
 
 from __future__ import annotations

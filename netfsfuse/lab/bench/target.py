@@ -1,4 +1,4 @@
-"""The share that is measured, and who logs in."""
+"""The share that is measured, and the login."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _BUFFER_BYTES = 256 * 1024
 
 
 class Store(Protocol):
-    """The bytes that are on their way. Sockets are non-blocking; whoever makes it closes it."""
+    """The bytes that are on their way. Sockets are non-blocking; the maker closes it."""
 
     def take(self, source: socket.socket, most: int) -> int:
         """Receive up to ``most`` bytes; 0 is the end. BlockingIOError: nothing there just now.

@@ -1,7 +1,7 @@
 """A command in a network namespace: ``python -m netfsfuse.lab.link.namespace COMMAND ...``.
 
-There it may make devices and routes that nobody else sees; they vanish with its last process. Only
-loopback is up. Mounts, files and processes are the machine's own, so what mounts must unmount.
+There it may make devices and routes that are unseen outside; they vanish with its last process.
+Only loopback is up. Mounts, files and processes are the machine's own, so what mounts must unmount.
 Needs root, unshare(1) (util-linux) and ip(8) (iproute2).
 """
 

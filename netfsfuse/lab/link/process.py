@@ -1,4 +1,4 @@
-"""A process of ours that makes a link, held for as long as somebody wants the link."""
+"""A process of ours that makes a link, held for as long as the link is wanted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LinkProcess:
     The kernel ends that input also when this process is killed, so the module's process never
     outlives it. (PR_SET_PDEATHSIG would act when the thread that started it ends.) It has a process
     group of its own: a Ctrl-C in the terminal must not take the link away under a mount that is
-    being cleaned up. Whoever makes the object calls :meth:`stop`. Blocking for some 0.1 s.
+    being cleaned up. The maker calls :meth:`stop`. Blocking for some 0.1 s.
     """
 
     def __init__(self, module: str, *arguments: str) -> None:

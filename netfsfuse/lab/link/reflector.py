@@ -9,7 +9,8 @@ Python keeps up because the kernel hands over TCP's large segments as a network 
 them, up to 64 KiB with one checksum still to be filled in (``IFF_VNET_HDR``, ``TUNSETOFFLOAD``),
 while TCP counts packets of 1,500 bytes. A sum does not change when addresses change places.
 
-Prints a line once the device is up, and ends with its standard input: see ``process``.
+Prints a line once the device is up, and ends with its standard input, which ``process``
+holds open.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 It reads eagerly, so that TCP on either side never sees the delay, holds each piece for as long as
 ``wire`` says, and passes it on. One process, one epoll. It prints its port when it listens, and
-ends with its standard input: see ``process``.
+ends with its standard input, which ``process`` holds open.
 
 A connect costs no round trip: the kernel accepts before we know of it.
 """

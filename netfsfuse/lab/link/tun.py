@@ -5,9 +5,9 @@
         start_server(host=link.server_address)
         connect(link.client_target)
 
-Whoever connects to ``client_target`` reaches what listens on the same port of ``server_address``
-(or of every address), and both see a link of that round trip, the connect included. See
-``reflector`` for how.
+A client that connects to ``client_target`` reaches what listens on the same port of
+``server_address`` (or of every address), and both see a link of that round trip, the connect
+included. ``reflector`` delays the packets.
 
 A private Samba listens there with ``PrivateSamba(options=link.samba_options)``, started after the
 link; mount ``//{link.client_target}:{samba.port}/{samba.share}``.

@@ -8,9 +8,9 @@ How it is held:
 
 - **The port.** smbd binds with SO_REUSEPORT, so two servers of one user that picked the same port
   would share it and silently answer each other's clients. We keep a socket of our own bound to
-  the port, without listening, for as long as this object lives: nobody else is given the port, it
-  stays ours over a restart, and a connect succeeds only once our smbd listens.
-- **The processes.** See ``smbd``: none outlives this object, nor the process that made it.
+  the port, without listening, for as long as this object lives: no other program is given the port,
+  it stays ours over a restart, and a connect succeeds only once our smbd listens.
+- **The processes.** None outlives this object, nor the process that made it (``smbd``).
 
 Synchronous, and blocking for some 0.2 s at start: call it outside a trio loop or from a thread.
 """

@@ -43,7 +43,7 @@ def scratch_directory() -> Path:
 
 
 class Server:
-    """A running smbd. Whoever makes it calls :meth:`end`."""
+    """A running smbd. The maker calls :meth:`end`."""
 
     def __init__(self, configuration: Path, folder: Path) -> None:
         """Start smbd with this configuration; its standard output goes to ``folder``."""
@@ -84,7 +84,7 @@ class Server:
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Signal every process of the server and wait until all are gone (SIGKILL after 5 s)."""
-        group = self._process.pid  # taken while any member lives: it cannot be somebody else's
+        group = self._process.pid  # taken while any member lives: it cannot be another program's
         deadline = time.monotonic() + _STOP_SECONDS
         _signal_group(group, how)
         os.close(self._stdin)

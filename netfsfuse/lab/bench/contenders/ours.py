@@ -17,7 +17,7 @@ from netfsfuse.lab.bench.process import Meter, run
 from netfsfuse.lab.bench.target import Target
 from netfsfuse.stats import STATS_XATTR
 
-# A child, because whoever asks a mount that hangs hangs with it. 15 ms; `netfsfuse stats`: 200 ms.
+# A child, because a process that asks a hung mount hangs too. 15 ms; `netfsfuse stats`: 200 ms.
 _ASK = "import os,sys;sys.stdout.buffer.write(os.getxattr(sys.argv[1],sys.argv[2]))"
 _SETTLE_SECONDS = 5.0
 _SETTLE_POLL = 0.05

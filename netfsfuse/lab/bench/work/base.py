@@ -30,7 +30,7 @@ class Bench:
 
 
 class Work(Protocol):
-    """See the package."""
+    """One thing that is measured."""
 
     def prepare(self) -> None:
         """What is needed once."""

@@ -1,4 +1,4 @@
-"""How long somebody waits for 4 KiB of a cold file: alone, and while a big copy fills the link."""
+"""How long a reader waits for 4 KiB of a cold file: alone, and while a big copy fills the link."""
 
 from __future__ import annotations
 
