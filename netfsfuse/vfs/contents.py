@@ -10,7 +10,7 @@ What came whole with an open (a small file) *prefills* its content, which then h
 it is taken and closed without waiting for any other.
 
 The table outlives inodes: a content whose last handle is gone may still be storing when the kernel
-has forgotten the inode, and its cache object must be closed before it is opened again. Who opens
+has forgotten the inode, and its cache object must be closed before it is opened again. An open of
 the file meanwhile waits for that for ``CACHE_TIMEOUT``, and then reads all from the server.
 """
 
@@ -190,7 +190,7 @@ class Contents:
 
     async def _close(self, slot: _Slot, content: Content) -> None:
         if slot.content is content:
-            slot.content = None  # first: who comes without the lock's order must not join it
+            slot.content = None  # first: an open that has not waited for the lock must not join it
         await content.netfs.aclose()
 
     def retire(self, number: int) -> None:

@@ -56,8 +56,8 @@ class Kernel(Protocol):
 
 
 class FileSystem:
-    """See the module. ``inodes`` holds the root. ``nursery`` owns the tasks that watch directories,
-    fetch ahead and hold files open, which end with :meth:`aclose`."""
+    """The mount's calls. ``inodes`` holds the root. ``nursery`` owns the tasks that watch
+    directories, fetch ahead and hold files open, which end with :meth:`aclose`."""
 
     def __init__(
         self,
@@ -145,11 +145,11 @@ class FileSystem:
     # -- names and attributes -----------------------------------------------------------------
 
     async def lookup(self, parent: int, raw_name: bytes) -> Inode:
-        """See ``Names.lookup``."""
+        """Keeps the contract of ``Names.lookup``."""
         return await self._names.lookup(parent, raw_name)
 
     async def getattr(self, number: int) -> Inode:
-        """See ``Attributes.getattr``."""
+        """Keeps the contract of ``Attributes.getattr``."""
         with self._noting_refusal(number):
             return await self._attributes.getattr(number)
 
@@ -165,7 +165,7 @@ class FileSystem:
             raise
 
     def attr_timeout(self, inode: Inode) -> float:
-        """See ``Names.attr_timeout``."""
+        """Keeps the contract of ``Names.attr_timeout``."""
         return self._names.attr_timeout(inode)
 
     def readlink(self, number: int) -> str:
@@ -204,14 +204,14 @@ class FileSystem:
     # -- files --------------------------------------------------------------------------------
 
     async def open(self, number: int, *, direct: bool = False) -> Opened:
-        """See ``Files.open``."""
+        """Keeps the contract of ``Files.open``."""
         with self._noting_refusal(number):
             opened = await self._files.open(number, direct=direct)
         self._count_handles()
         return opened
 
     async def read(self, fh: int, start: int, size: int) -> memoryview | bytes:
-        """See ``Files.read``."""
+        """Keeps the contract of ``Files.read``."""
         return await self._files.read(fh, start, size)
 
     def read_now(self, fh: int, start: int, size: int) -> memoryview | bytes | None:
@@ -245,14 +245,14 @@ class FileSystem:
     # -- directories --------------------------------------------------------------------------
 
     async def opendir(self, number: int) -> int:
-        """See ``Listings.opendir``."""
+        """Keeps the contract of ``Listings.opendir``."""
         fh = await self._listings.opendir(number)
         self._count_handles()
         self._ahead.use_directory(self.directory_inode(fh))
         return fh
 
     async def readdir(self, fh: int, position: int) -> list[tuple[DirEntry, int]]:
-        """See ``Listings.readdir``."""
+        """Keeps the contract of ``Listings.readdir``."""
         batch = await self._listings.readdir(fh, position)
         handle = self._listings.handles.get(fh)
         # A reply holds fewer than a batch: the rest comes again, and is not to be looked at again.

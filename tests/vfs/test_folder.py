@@ -141,7 +141,7 @@ class Believing(RuleBasedStateMachine):
                 assert self.watched is not None
                 assert self.untold or name not in self.truth.files
         if is_listing_believed(self.folder, self.watched, self.now, LIFETIME):
-            names = set(self.folder.names())
+            names = set(self.folder.attrs)
             right = names == set(self.truth.files)
             recent = any(t > self.now - LIFETIME for t in self.truth.since.values())
             assert right or self.untold or recent

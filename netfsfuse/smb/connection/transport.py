@@ -48,8 +48,8 @@ _STANDING_SHARE = 4  # a fourth of the credits may stand with requests that are 
 
 
 class Transport:
-    """See the module. ``run`` must be running for anything to be answered. ``landings``: those of
-    all connections that are given the same buffers.
+    """One connection, requests out and replies in. ``run`` must be running for anything to be
+    answered. ``landings``: those of all connections that are given the same buffers.
     """
 
     def __init__(
@@ -222,7 +222,7 @@ class Transport:
             error = failed.exceptions[0]
             self.fail(error if isinstance(error, NetfsError) else Disconnected(str(error)))
         except* Exception as failed:
-            log.exception("a reply that nobody foresaw")
+            log.exception("a reply that was not foreseen")
             self.fail(ProtocolError(f"unreadable reply: {failed.exceptions[0]}"))
         finally:
             self.fail(Disconnected("the connection was closed"))
@@ -248,7 +248,7 @@ class Transport:
         if entry is None:
             if not self._told_unasked:
                 self._told_unasked = True
-                log.warning("reply to MessageId %d, which nobody asked", header.message_id)
+                log.warning("reply to MessageId %d, which was not asked for", header.message_id)
         elif header.is_interim:
             if header.credits:  # for those it cost: it stands for nothing from here on
                 self._pending.settle_credits(entry)

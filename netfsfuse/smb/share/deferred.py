@@ -45,35 +45,35 @@ class DeferredFile:
 
     @property
     def asked(self) -> float:
-        """See ``OpenFile.asked``: it was not."""
+        """Keeps the contract of ``OpenFile.asked``: it was not."""
         return -math.inf
 
     is_followed = False
 
     @property
     def is_held(self) -> bool:
-        """See ``OpenFile.is_held``."""
+        """Keeps the contract of ``OpenFile.is_held``."""
         return self._file is not None
 
     @property
     def closes_at_once(self) -> bool:
-        """See ``OpenFile.closes_at_once``."""
+        """Keeps the contract of ``OpenFile.closes_at_once``."""
         return self._file is None or self._file.closes_at_once
 
     async def read(
         self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
     ) -> int:
-        """See ``ServerFile.read``."""
+        """Keeps the contract of ``ServerFile.read``."""
         file = self._file or await self._open()
         return await file.read(start, length, buffer, at, demand=demand)
 
     async def hold(self) -> None:
-        """See ``OpenFile.hold``."""
+        """Keeps the contract of ``OpenFile.hold``."""
         if self._file is None:
             await self._open()
 
     async def query(self) -> FileAttr:
-        """See ``OpenFile.query``."""
+        """Keeps the contract of ``OpenFile.query``."""
         asked = trio.current_time()
         file = self._file or await self._open()
         return file.attr if file.asked >= asked else await file.query()
@@ -118,7 +118,8 @@ class DeferredFile:
         self.attr = now
 
     async def aclose(self) -> None:
-        """See ``OpenFile.aclose``. A task that is opening it closes what it gets."""
+        """Keeps the contract of ``OpenFile.aclose``. A task that is opening it closes what it
+        gets."""
         self._closed = True
         file, self._file = self._file, None
         if file is not None:

@@ -55,7 +55,7 @@ BURST_MAX = 8
 
 
 class SmbListing:
-    """See the module. One task at a time may ask for pages."""
+    """A listing under way. One task at a time may ask for pages."""
 
     def __init__(self, session: Session, name: str) -> None:
         self._session = session

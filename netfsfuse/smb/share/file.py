@@ -40,7 +40,7 @@ Build = Callable[[bytes, Transport], Request]
 
 
 class Owner(Protocol):
-    """Who knows all files that are open, see ``openfiles.py``."""
+    """Knows all files of the share that are open (``openfiles.py``)."""
 
     @property
     def leasing(self) -> bool:
@@ -48,7 +48,7 @@ class Owner(Protocol):
         ...
 
     def park(self, handle: ServerHandle) -> bool:
-        """Whether it takes over a handle that nobody uses; else it is closed."""
+        """Whether it takes over a handle that no file uses; else it is closed."""
         ...
 
     def broken(self, handle: ServerHandle) -> None:
@@ -56,7 +56,7 @@ class Owner(Protocol):
         ...
 
     def replaced(self, old: ServerHandle, new: ServerHandle) -> None:
-        """Nobody uses ``old`` any more, which was closed or lost: the file is open as ``new``."""
+        """No file uses ``old`` any more, which was closed or lost: the file is open as ``new``."""
         ...
 
     def closed(self, file: SmbFile) -> None:
@@ -65,7 +65,7 @@ class Owner(Protocol):
 
 
 class SmbFile:
-    """See the module. ``name`` is the server's path. Made by :meth:`open`, ended by ``aclose``."""
+    """One open file. ``name`` is the server's path. Made by :meth:`open`, ended by ``aclose``."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class SmbFile:
 
     @property
     def is_followed(self) -> bool:
-        """See ``OpenFile.is_followed``."""
+        """Keeps the contract of ``OpenFile.is_followed``."""
         return self._handle.is_followed
 
     @property
@@ -119,7 +119,8 @@ class SmbFile:
     async def read(
         self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
     ) -> int:
-        """See ``ServerFile.read``. Reads no more at once than the credits we hold allow."""
+        """Keeps the contract of ``ServerFile.read``. Reads no more at once than the credits we hold
+        allow."""
 
         def build(handle: bytes, transport: Transport) -> Request:
             fitting = min(length, transport.largest_read)
@@ -165,16 +166,16 @@ class SmbFile:
 
     @property
     def is_held(self) -> bool:
-        """See ``OpenFile.is_held``."""
+        """Keeps the contract of ``OpenFile.is_held``."""
         return True
 
     @property
     def closes_at_once(self) -> bool:
-        """See ``OpenFile.closes_at_once``."""
+        """Keeps the contract of ``OpenFile.closes_at_once``."""
         return self._handle.closes_at_once
 
     async def hold(self) -> None:
-        """See ``OpenFile.hold``."""
+        """Keeps the contract of ``OpenFile.hold``."""
 
     async def query(self) -> FileAttr:
         """Attributes of the open file itself. Raises Stale when it cannot be reached any more."""
@@ -249,7 +250,7 @@ class SmbFile:
 
     @property
     def is_closed(self) -> bool:
-        """Whether ``aclose`` was called: nobody reads it any more."""
+        """Whether ``aclose`` was called: it is read no more."""
         return self._closed
 
     def has_other_handle(self, other: SmbFile) -> bool:
@@ -295,7 +296,7 @@ class SmbFile:
                     and (creation_is_derived(attr) or creation_is_derived(file.attr))
                 }
                 try:
-                    if moved <= {self} or await stayed():  # nobody has read by this one yet
+                    if moved <= {self} or await stayed():  # no read went by this one yet
                         same |= moved
                     else:
                         same |= moved & {self}
@@ -319,7 +320,7 @@ class SmbFile:
             self._owner.replaced(old, handle)
 
     async def aclose(self) -> None:
-        """See ``OpenFile.aclose``."""
+        """Keeps the contract of ``OpenFile.aclose``."""
         if self._closed:
             return
         self._closed = True

@@ -91,13 +91,13 @@ class SmbNamespace:
         return await compound.stat(self._session, name)
 
     def may_be_link(self, attr: FileAttr) -> bool:
-        """See ``Namespace.may_be_link``."""
+        """Keeps the contract of ``Namespace.may_be_link``."""
         return attr.may_be_link or (
             self._mfsymlinks and attr.size == MFSYMLINK_SIZE and not attr.is_directory
         )
 
     async def read_link(self, path: str, attr: FileAttr) -> str | None:
-        """See ``Namespace.read_link``."""
+        """Keeps the contract of ``Namespace.read_link``."""
         if attr.may_be_link:
             room = min(_REPARSE_ROOM, self._session.max_transact)
             ioctl = pack_ioctl(RELATED_FILE_ID, FSCTL_GET_REPARSE_POINT, room)
@@ -127,7 +127,7 @@ class SmbNamespace:
         known: FileAttr | None = None,
         on_break: Callable[[], None] | None = None,
     ) -> tuple[SmbFile, memoryview | None]:
-        """See ``Namespace.open``."""
+        """Keeps the contract of ``Namespace.open``."""
         name = self._server_path(path)
         file = await self._files.open(name, head=prefill, known=known, on_break=on_break)
         return file, file.whole
@@ -135,11 +135,11 @@ class SmbNamespace:
     def open_deferred(
         self, path: str, attr: FileAttr, opened: Callable[[FileAttr], None]
     ) -> DeferredFile:
-        """See ``Namespace.open_deferred``."""
+        """Keeps the contract of ``Namespace.open_deferred``."""
         return DeferredFile(self._files, self._server_path(path), attr, opened)
 
     async def fetch(self, path: str, size: int) -> tuple[FileAttr, memoryview] | None:
-        """See ``Namespace.fetch``."""
+        """Keeps the contract of ``Namespace.fetch``."""
         name = self._server_path(path)
         self._files.give_way(name)
         create = pack_create(name, access=READ_ACCESS, options=FILE_NON_DIRECTORY_FILE)

@@ -6,7 +6,7 @@ moment ago is not given up for another, or a walk through a large tree would do 
 Directories without one are asked again when their lifetime is over.
 
 Each watch has a task in the service nursery; it ends with the watch. A watch whose directory or
-connection is gone ends itself, and whoever lists the directory next begins another.
+connection is gone ends itself, and the next listing of the directory begins another.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Entry:
 
 
 class Watches:
-    """See the module. ``told`` hears of every change, on the loop, after it is believed."""
+    """Begins and ends them. ``told`` hears of every change, on the loop, after it is believed."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class Watches:
             self._told(entry.inode, [])
 
     def _lost(self, entry: _Entry) -> None:
-        """Of what happens until the directory is watched again nobody is told."""
+        """What happens until the directory is watched again is told by no watch."""
         entry.watched.told([], trio.current_time())
         self._told(entry.inode, [])
 

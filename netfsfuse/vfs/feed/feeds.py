@@ -1,8 +1,8 @@
-"""What happens on the server below a directory, for whoever wants to read along.
+"""What happens on the server below a directory, for programs that read along.
 
 A feed is a watch of a tree (``treewatch.py``) and the last changes that it told. It lives as long
-as somebody asks for it, and ``IDLE`` longer. A reader says up to which change it has read; one who
-is too slow is told that changes were lost, and so is everybody after an outage.
+as a reader asks for it, and ``IDLE`` longer. A reader says up to which change it has read; one that
+is too slow is told that changes were lost, and so is every reader after an outage.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class _Feed:
         self.asked()
 
     def asked(self) -> None:
-        """Somebody reads it: it lives on."""
+        """A reader asks for it: it lives on."""
         self.scope.deadline = trio.current_time() + IDLE
 
     def begin(self) -> None:
@@ -99,7 +99,7 @@ class _Feed:
 
 
 class Feeds:
-    """See the module. ``nursery`` runs the feeds."""
+    """The feeds of one mount. ``nursery`` runs them."""
 
     def __init__(self, namespace: Namespace, nursery: ServiceNursery) -> None:
         self._namespace = namespace
@@ -128,7 +128,7 @@ class Feeds:
         return _page(feed, after)
 
     async def _follow(self, inode: Inode, feed: _Feed) -> None:
-        """The task of one feed, until nobody reads any more."""
+        """The task of one feed, until no reader asks any more."""
 
         def told(changes: Sequence[Change]) -> None:
             feed.add(*_events(changes, time.time()))

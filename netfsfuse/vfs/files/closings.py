@@ -21,7 +21,7 @@ _GRACE = 2.0
 
 
 class Closings:
-    """See the module."""
+    """What closing takes, behind the kernel's back."""
 
     def __init__(self, nursery: ServiceNursery) -> None:
         self._nursery = nursery

@@ -178,8 +178,8 @@ class Files:
                     await self._contents.release(handle.inode.number, handle.content)
 
     async def aclose(self) -> None:
-        """Close all handles: nobody waits for their reads, and the server's end with the session.
-        What has arrived is still stored."""
+        """Close all handles: no caller waits for their reads, and the server's end with the
+        session. What has arrived is still stored."""
         for fh in self._handles.numbers():
             handle = self._handles.pop(fh)
             if handle is None:

@@ -3,8 +3,8 @@
 An open that costs no message leaves no handle there (``files.py``), and most files are closed
 again at once. Of one that stays open the number could be given to a new file once its own is
 deleted, and its bytes could not be asked for any more. So it is opened on the server when it has
-been open here for ``HELD_AFTER``. Nobody waits for that, and a refusal is nobody's error: who reads
-what is not at hand is told.
+been open here for ``HELD_AFTER``. No call waits for that, and a refusal is no call's error: a
+reader of what is not at hand is told.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _AT_ONCE = 8
 
 
 class Holding:
-    """See the module. ``nursery`` owns one task while any file waits, and those that open them;
-    they end with :meth:`close`."""
+    """Opens files on the server that stay open here. ``nursery`` owns one task while any file
+    waits, and those that open them; they end with :meth:`close`."""
 
     def __init__(self, nursery: ServiceNursery) -> None:
         self._nursery = nursery

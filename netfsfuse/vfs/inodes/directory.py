@@ -10,9 +10,10 @@ A watch is not told of everything. Its server's kernel sees no write through a s
 none by another hard link in another directory. Therefore even a watched answer is believed for
 ``WATCH_TRUST`` at most.
 
-And it is told a moment late: Samba answers who has changed something before it has told us, by some
-milliseconds. Where somebody is changing things now, in the last ``CALM`` seconds, a watch therefore
-speaks for attributes shown, but for no open and no name that is not there: these are asked for.
+And it is told a moment late: Samba answers the client that changed something before it tells us, by
+some milliseconds. Where another client is changing things now, in the last ``CALM`` seconds, a
+watch therefore speaks for attributes shown, but for no open and no name that is not there: these
+are asked for.
 
 It tells by the names on the server's disk, which are not always those that are listed. So a change
 of a name that is not listed may be one of anything that is, unless the name is new. And what is
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from netfsfuse.types import Change, ChangeKind, FileAttr
 
@@ -165,7 +166,7 @@ class Watched:
         return not self._ended and self._begun <= asked and now - asked < WATCH_TRUST
 
     def is_calm(self, now: float) -> bool:
-        """Whether nobody seems to be changing anything."""
+        """Whether no client seems to be changing anything."""
         return now - self._last_change > CALM
 
     def unchanged(self, name: str, asked: float) -> bool:
@@ -238,7 +239,3 @@ class Folder:
         if sum(map(len, several)) > LINKS_MAX:
             return None
         return [name for each in several for name in each]
-
-    def names(self) -> Iterator[str]:
-        """In the order of the listing."""
-        return iter(self.attrs)

@@ -2,11 +2,11 @@
 
 An inode lives from its first look-up to the forget that takes its count to zero; the root lives as
 long as the mount. Memory: about half a kilobyte each, attributes included. Where there are many,
-those that a listing has told the kernel of, and that nobody has used since, are *frozen* into a
+those that a listing has told the kernel of, and that no call has used since, are *frozen* into a
 few bytes, 290 in all (tests hold 200,000 and a million), and thawed when they are asked for.
 
-Whoever holds an :class:`Inode` across a wait may take it for the one of its number: only what
-nobody else can hold is frozen.
+A task that holds an :class:`Inode` across a wait may take it for the one of its number: only what
+no other task can hold is frozen.
 
 The kernel may drop a parent and still hold a child for a moment; children therefore refer to their
 parent's object, not to its number.
@@ -172,7 +172,7 @@ class InodeTable:
         self._inodes: dict[int, Inode | Frozen] = {ROOT_INODE: self.root}
         self._arrivals = Arrivals(ROOT_INODE)
         self._peak = 0
-        self._just_thawed: Inode | None = None  # and given to nobody else yet
+        self._just_thawed: Inode | None = None  # and given to no other caller yet
 
     def __len__(self) -> int:
         return len(self._inodes)
@@ -207,7 +207,7 @@ class InodeTable:
         return known.name if known else ""
 
     def in_use(self, number: int) -> Inode | None:
-        """The inode, unless it is one that nobody has used since a listing told of it."""
+        """The inode, unless it is one that no call has used since a listing told of it."""
         known = self._inodes.get(number)
         return None if isinstance(known, tuple) else known
 
@@ -223,7 +223,7 @@ class InodeTable:
             raise Stale(f"inode {number} is not known any more") from None
 
     def told(self, inode: Inode) -> None:
-        """A listing has told the kernel of it: it may be frozen, if it is a file that nobody but
+        """A listing has told the kernel of it: it may be frozen, if it is a file that no task but
         the caller can hold, who lets go of it."""
         if (
             len(self._inodes) > FREEZE_ABOVE

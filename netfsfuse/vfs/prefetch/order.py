@@ -1,4 +1,4 @@
-"""In what order somebody goes through a directory. PURE.
+"""In what order a reader goes through a directory. PURE.
 
 ``grep -r`` takes files as they are listed, a shell's ``*`` by name, ``tar`` and ``fts`` of large
 directories by inode. Each use of a name is held against all three; the one in which uses follow
@@ -40,7 +40,7 @@ SORTINGS: tuple[Sorting, ...] = (_listed, _by_name, _by_inode)
 
 
 class Order:
-    """One way of sorting, and how far somebody has come in it."""
+    """One way of sorting, and how far the reader has come in it."""
 
     __slots__ = ("_places", "at", "names", "run")
 
@@ -69,7 +69,7 @@ class Order:
 
 
 class Walk:
-    """Somebody's way through one directory's names, of one kind: files, or directories."""
+    """A reader's way through one directory's names, of one kind: files, or directories."""
 
     __slots__ = ("_orders", "_used")
 

@@ -13,8 +13,8 @@ dropped when it was not used for a while, or when there is too much of it.
 Files that are in the disk cache are brought from there, many in one hop to a thread; those that
 were opened before cost no message at all then, others one compound without the READ.
 
-The fetching tasks run in the service nursery. A fetch that fails is forgotten: whoever wants the
-file asks for himself and is told.
+The fetching tasks run in the service nursery. A fetch that fails is forgotten: the open that wants
+the file asks for himself and is told.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Fetch:
 
 
 class Ahead:
-    """See the module. Where nothing is watched, nothing is fetched ahead."""
+    """Fetches ahead of readers, as the module says. Where nothing is watched it fetches nothing."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Ahead:
     # -- directories --------------------------------------------------------------------------
 
     def use_directory(self, inode: Inode) -> None:
-        """Somebody opens the directory."""
+        """A reader opens the directory."""
         parent = inode.parent
         if self._most <= 0 or parent is None or parent.folder is None:
             return
@@ -165,7 +165,7 @@ class Ahead:
     # -- files --------------------------------------------------------------------------------
 
     def use_file(self, inode: Inode) -> None:
-        """Somebody opens the file: have the next ones on their way."""
+        """A reader opens the file: have the next ones on their way."""
         parent = inode.parent
         if self._most <= 0 or parent is None or parent.folder is None:
             return
@@ -316,7 +316,7 @@ class Ahead:
         return self._judge.fetched(fetch.directory, fetch.name, fetch.asked)
 
     def _drop_old(self) -> None:
-        """What nobody came for, and what is too much."""
+        """What no reader came for, and what is too much."""
         now = trio.current_time()
         while self._fetches:
             key, oldest = next(iter(self._fetches.items()))

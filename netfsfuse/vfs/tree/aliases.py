@@ -21,7 +21,7 @@ KEPT_MAX = 10_000
 
 
 class Aliases:
-    """See the module."""
+    """Finds and remembers the further names of directories."""
 
     def __init__(self, namespace: Namespace, inodes: InodeTable) -> None:
         self._namespace = namespace

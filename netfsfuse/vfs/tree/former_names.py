@@ -30,8 +30,8 @@ _RETRY = 1.0
 
 
 class FormerNames:
-    """See the module. ``drop_entry(directory, name)`` returns when the kernel has dropped the name,
-    or may be waited for no longer."""
+    """Keeps and confirms them. ``drop_entry(directory, name)`` returns when the kernel has dropped
+    the name, or may be waited for no longer."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class FormerNames:
             raise Stale(f"{inode.path!r} was known by a name that leads elsewhere now")
 
     def refused(self, path: str) -> None:
-        """Somebody is answered Stale at ``path``, and the kernel will look its names up anew."""
+        """A caller is answered Stale at ``path``, and the kernel will look its names up anew."""
         now = trio.current_time()
         self._refused = {at: when for at, when in self._refused.items() if now - when < _RETRY}
         self._refused[path] = now

@@ -2,8 +2,8 @@
 
 Some servers say that a file may be a link, and no more: a Minshall+French link is a file of 1,067
 bytes, and so is many a file that is none. Whether it is one costs a question, so all of a listing's
-are asked at once, and the answer is kept with the record under which it was given: whoever lists
-the directory again asks nothing.
+are asked at once, and the answer is kept with the record under which it was given: a reader that
+lists the directory again asks nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NOTHING: Answers = {}
 
 
 class Links:
-    """See the module. ``server_time``: the server's clock, now."""
+    """Asks, and keeps the answers. ``server_time``: the server's clock, now."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ BATCH = 128
 """Entries handed out at a time: about what one FUSE reply holds, so little is bound in vain."""
 
 FOLDER_MAX = 20_000
-"""Entries of a listing that is kept. Whoever lists more lists it anew each time."""
+"""Entries of a listing that is kept. A larger directory is listed anew each time."""
 
 KEPT_MAX = 100_000
 """Entries of all listings that are kept: some 100 bytes each beside what inodes share, and 400
@@ -34,7 +34,8 @@ where they share nothing."""
 
 
 class Listings:
-    """See the module. ``learn``: takes in what is known of a directory as of when it was asked."""
+    """Open directories, and the listings that are kept. ``learn``: takes in what is known of a
+    directory as of when it was asked."""
 
     def __init__(
         self,
@@ -83,8 +84,8 @@ class Listings:
             self._kept[inode] = self._kept.pop(inode)
 
     async def fill(self, inode: Inode) -> None:
-        """List the directory for whoever comes next. Raises no NetfsError; a listing that
-        somebody else is filling is left to them."""
+        """List the directory for the reader that comes next. Raises no NetfsError; a listing that
+        another task is filling is left to it."""
         if inode not in self._filling and self.believed(inode) is None:
             await self._fill(inode)
 
@@ -106,13 +107,13 @@ class Listings:
             finally:
                 await listing.aclose()
         except NetfsError:
-            return  # whoever wants to list it is told
+            return  # the reader that lists it is told
         finally:
             del self._filling[inode]
             over.set()
 
     async def relist(self, inode: Inode) -> None:
-        """List the directory anew, or wait for whoever does so already. As :meth:`fill`."""
+        """List the directory anew, or wait for the task that does so already. As :meth:`fill`."""
         if (filling := self._filling.get(inode)) is not None:
             await filling.wait()
         else:

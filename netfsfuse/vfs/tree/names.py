@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 
 class Names:
-    """See the module. ``open_files``: the files that are open by an inode, to ask them.
-    ``drop_entry``: see ``FormerNames``."""
+    """Looks names up and binds them to inodes. ``open_files``: the files that are open by an inode,
+    to ask them. ``drop_entry(directory, name)`` makes the kernel drop a name."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Names:
             if asked < inode.known_at:
                 return inode
             same = await self._is_same(inode, attr)
-            # The kernel may have forgotten it meanwhile, or somebody learned more.
+            # The kernel may have forgotten it meanwhile, or another task learned more.
             if self._inodes.find(number) is inode and asked >= inode.known_at:
                 break
         if inode is None:
@@ -171,8 +171,8 @@ class Names:
         It may be a new file that was given a dead one's number. That matters to those who hold the
         inode's file open, and an open handle can be asked. With none open it is a matter of
         content, as any change in place is (and servers that derive creation times tell the two
-        apart by nothing): the kernel would fail everybody who is just opening the inode with EIO if
-        it were told of another one each time.
+        apart by nothing): the kernel would fail every program that is just opening the inode with
+        EIO if it were told of another one each time.
         """
         if surely_same_file(inode.attr, attr):
             return True

@@ -25,7 +25,8 @@ _DIRECTORIES_MAX = 64
 
 
 class Relisting:
-    """See the module. ``relist`` lists a directory and keeps that; it raises nothing."""
+    """Decides when listing anew pays. ``relist`` lists a directory and keeps that; it raises
+    nothing."""
 
     def __init__(self, relist: Callable[[Inode], Awaitable[None]], judge: Judge) -> None:
         self._relist = relist
