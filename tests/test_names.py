@@ -27,11 +27,6 @@ EXCEPTIONS: dict[str, set[str]] = {
     "Links": {"netfsfuse/lab/bench/links.py", "netfsfuse/vfs/tree/links.py"},
     "Opened": {"netfsfuse/vfs/files/files.py", "cachefiles/admin/survey.py"},
     "Outcome": {"netfsfuse/smb/session/replay.py", "netfsfuse/warm.py"},
-    "Owner": {
-        "netfsfuse/fscache/file.py",
-        "netfsfuse/fscache/whole.py",
-        "netfsfuse/smb/share/file.py",
-    },
     "Pace": {"netfsfuse/lab/bench/pace.py", "netfsfuse/netfs/io/pace.py"},
     "Request": {"netfsfuse/lab/bench/request.py", "netfsfuse/smb/connection/exchange.py"},
     "Run": {"netfsfuse/lab/bench/results.py", "netfsfuse/netfs/readahead/run.py"},

@@ -31,7 +31,7 @@ INLINE_MAX = 128 * 1024
 T = TypeVar("T")
 
 
-class Owner(Protocol):
+class MountCache(Protocol):
     """The cache of the mount, as its files see it. ``volume`` is None when it is closed."""
 
     volume: cachefiles.Volume | None
@@ -99,7 +99,7 @@ class CachedFile:
         "superseded",
     )
 
-    def __init__(self, owner: Owner, key: bytes, attr: FileAttr, label: bytes) -> None:
+    def __init__(self, owner: MountCache, key: bytes, attr: FileAttr, label: bytes) -> None:
         self.coherency = coherency_of(attr)
         self.superseded = False  # acquired again under other content
         self._owner = owner

@@ -54,7 +54,7 @@ class WholeFile:
         )
 
 
-class Owner(Protocol):
+class WholeFilesCache(Protocol):
     """The cache of the mount, as it is seen from here."""
 
     volume: cachefiles.Volume | None
@@ -83,7 +83,7 @@ class WholeFiles:
 
     ``count`` hears of bytes stored and of bytes found."""
 
-    def __init__(self, owner: Owner, count: Callable[[int, int], None]) -> None:
+    def __init__(self, owner: WholeFilesCache, count: Callable[[int, int], None]) -> None:
         self._owner = owner
         self._count = count
         self._queue: deque[tuple[WholeFile, memoryview]] = deque()

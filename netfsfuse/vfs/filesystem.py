@@ -80,7 +80,7 @@ class FileSystem:
         keeping = trust.mode != "none"
         judge = Judge(trust, stats.trust)
         watches = WATCHES_MAX if judge.watches else 0
-        self._watches = Watches(namespace, nursery, stats.vfs, self._told, most=watches)
+        self._watches = Watches(namespace, nursery, stats.vfs, self._on_changes, most=watches)
         self._handles = FileHandles()
         self._links = Links(namespace, namespace.server_time)
         self._names = Names(
@@ -112,13 +112,13 @@ class FileSystem:
             inodes,
             contents,
             evidence,
-            Openings(namespace, contents, evidence, self._told, keeping=keeping),
+            Openings(namespace, contents, evidence, self._on_changes, keeping=keeping),
             self._holding,
             keeping=keeping,
         )
         self.feeds = Feeds(namespace, nursery)
 
-    def _told(self, inode: Inode, changes: Sequence[Change]) -> None:
+    def _on_changes(self, inode: Inode, changes: Sequence[Change]) -> None:
         self._kernel.changed(inode, changes)
         for other in self._elsewhere(inode, changes):
             assert other.parent is not None

@@ -33,7 +33,7 @@ KEPT = 10.0
 REFUSED = 30.0
 """Seconds for which a directory that may not be watched is left alone: every open would ask."""
 
-Told = Callable[[Inode, Sequence[Change]], None]
+OnChanges = Callable[[Inode, Sequence[Change]], None]
 
 
 class _Entry:
@@ -48,21 +48,22 @@ class _Entry:
 
 
 class Watches:
-    """Begins and ends them. ``told`` hears of every change, on the loop, after it is believed."""
+    """Begins and ends them. ``on_changes`` hears of every change, on the loop, after it is
+    believed."""
 
     def __init__(
         self,
         namespace: Namespace,
         nursery: ServiceNursery,
         stats: VfsStats,
-        told: Told,
+        on_changes: OnChanges,
         *,
         most: int = WATCHES_MAX,
     ) -> None:
         self._namespace = namespace
         self._nursery = nursery
         self._stats = stats
-        self._told = told
+        self._on_changes = on_changes
         self._most = most
         self._entries: dict[Inode, _Entry] = {}  # the one used longest ago first
         self._refused: dict[Inode, float] = {}  # until when
@@ -133,14 +134,14 @@ class Watches:
             changed = {change.name for change in changes}
             names = [name for name in folder.links_of(changed) or () if name not in changed]
             changes = [*changes, *(Change(name, ChangeKind.MODIFIED) for name in names)]
-        self._told(entry.inode, changes)
+        self._on_changes(entry.inode, changes)
         if anything and changes:
-            self._told(entry.inode, [])
+            self._on_changes(entry.inode, [])
 
     def _lost(self, entry: _Entry) -> None:
         """What happens until the directory is watched again is told by no watch."""
         entry.watched.told([], trio.current_time())
-        self._told(entry.inode, [])
+        self._on_changes(entry.inode, [])
 
     def _end(self, entry: _Entry) -> None:
         if entry.watched.lives:
