@@ -14,7 +14,8 @@ Retirement. An object whose generation is over is buried and retired: its reads 
 False, and a write that is already on its way ends in a grave (``graveyard.py``). Where another
 process ended the generation, a write finds that the files are buried.
 
-Files are made at the first write: a file that is opened and never stored costs one failed open.
+Files are made at the first write, or by an open that says it is about to write: any other file
+that is opened and never stored costs one failed open.
 Files that another process made meanwhile are taken then, if they are of this generation.
 
 Syscalls, small ones in the page cache: opening an existing object 8 (flock twice round open,
