@@ -69,6 +69,30 @@ class Locked(NetfsError):
     """Another client holds the file or range (EAGAIN / EBUSY)."""
 
 
+class AlreadyExists(NetfsError):
+    """Something has the name already (EEXIST)."""
+
+
+class NotEmpty(NetfsError):
+    """A directory that is to go holds names (ENOTEMPTY)."""
+
+
+class DiskFull(NetfsError):
+    """The server's disk is full (ENOSPC)."""
+
+
+class QuotaExceeded(NetfsError):
+    """The user's share of the server's disk is used up (EDQUOT)."""
+
+
+class FileTooLarge(NetfsError):
+    """A size beyond what the server, or its file system, can hold (EFBIG)."""
+
+
+class WriteProtected(NetfsError):
+    """The server lets no client write to the share or its disk (EROFS)."""
+
+
 class ServerBusy(NetfsError):
     """The server is short of resources; asking again later may help (EIO)."""
 

@@ -22,6 +22,12 @@ _TABLE: dict[type[errors.NetfsError], int] = {
     errors.Stale: errno.ESTALE,
     errors.Shrunk: errno.ESTALE,
     errors.Locked: errno.EBUSY,
+    errors.AlreadyExists: errno.EEXIST,
+    errors.NotEmpty: errno.ENOTEMPTY,
+    errors.DiskFull: errno.ENOSPC,
+    errors.QuotaExceeded: errno.EDQUOT,
+    errors.FileTooLarge: errno.EFBIG,
+    errors.WriteProtected: errno.EROFS,
 }
 
 EXPECTED = frozenset(_TABLE)

@@ -36,6 +36,36 @@ class ServerFile(Protocol):
         ...
 
 
+class WritableFile(ServerFile, Protocol):
+    """One open file on the server that may be written. Calls may overlap as reads do; the caller
+    never has two writes of overlapping ranges under way."""
+
+    async def write(
+        self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
+    ) -> int:
+        """Write ``buffer.payload[at : at + length]`` to ``[start, start + length)``.
+
+        Returns how many bytes the server took, at least one: the rest may be sent again. The caller
+        holds the buffer and leaves those bytes as they are until this returns; the implementation
+        may scribble on, and must then restore, the bytes just below and above them. If the call is
+        cancelled the server may still get them: the implementation then keeps its own reference
+        (``buffer.hold``) until nothing is read from it any more.
+
+        Raises a ``NetfsError``: ``DiskFull``, ``QuotaExceeded``, ``AccessDenied``, ``Disconnected``.
+        After one that is ``Disconnected`` the server may or may not have the bytes.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Return when all that was written is on the server's disk, as far as it says so. Raises a
+        ``NetfsError``."""
+        ...
+
+    async def set_size(self, size: int) -> None:
+        """Cut the file at ``size`` bytes, or extend it with zeros. Raises a ``NetfsError``."""
+        ...
+
+
 class CacheObject(Protocol):
     """One cached file, opened under one coherency record. Errors are its own affair.
 

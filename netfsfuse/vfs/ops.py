@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from netfsfuse.netfs.ops import ServerFile
+from netfsfuse.netfs.ops import ServerFile, WritableFile
 from netfsfuse.types import CACHE_BLOCK, Change, DirEntry, FileAttr, ServerTime, VolumeStat
 
 SMALL = CACHE_BLOCK
@@ -53,6 +53,48 @@ class OpenFile(ServerFile, Protocol):
 
     async def aclose(self) -> None:
         """Give the handle back. Never raises; bounded in time, shielded from cancellation."""
+        ...
+
+
+class LeaseHolder(Protocol):
+    """What depends on the lease of a file that is written here."""
+
+    async def give_back(self, *, keeps_reads: bool) -> None:
+        """Another client wants the file. Returns when what was written here is on the server, or
+        has failed; from the moment of the call every write goes through. Without ``keeps_reads``
+        what was read is forgotten as well. The server is answered when this has returned or raised,
+        or after a time."""
+        ...
+
+
+class WritableOpenFile(OpenFile, WritableFile, Protocol):
+    """A file that is open for writing, and for reading where ``may_read``. All users of the mount
+    that write to the file share one."""
+
+    @property
+    def may_read(self) -> bool:
+        """Whether the server lets this user read it, too."""
+        ...
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether no other SMB client reads or writes it before ``LeaseHolder.give_back`` was
+        called: what is written may wait here."""
+        ...
+
+    def share(self) -> OpenFile:
+        """Another user of the same handle, for reading only; costs no message, and is closed by its
+        own ``aclose``. Where ``may_read``."""
+        ...
+
+    async def set_times(self, *, access: int | None, write: int | None) -> None:
+        """Set times (nanoseconds since 1970), None for what shall stay. What is written later, or
+        was and is not yet there, does not move a write time that was set. Raises a NetfsError."""
+        ...
+
+    async def finish(self) -> FileAttr | None:
+        """Close it: the attributes that it has after all that was done through it, None where the
+        server did not tell. Never raises; bounded in time, shielded from cancellation."""
         ...
 
 
@@ -163,4 +205,49 @@ class Namespace(Protocol):
 
     async def stat_volume(self) -> VolumeStat:
         """Space on the server's volume."""
+        ...
+
+
+class WritableNamespace(Namespace, Protocol):
+    """The names below the mounted folder, and the calls that change them. A call that raises
+    ``Disconnected`` may have been done, or not, where looking could not tell either."""
+
+    async def open_writing(
+        self, path: str, *, known: FileAttr | None = None, holder: LeaseHolder
+    ) -> WritableOpenFile:
+        """Open a file that exists, for writing and, where the user may, for reading. ``known``:
+        what it is believed to be, so that a lease of ours on it is joined and not broken. Its
+        ``attr`` are those of the file now."""
+        ...
+
+    async def create(
+        self, path: str, *, exclusive: bool, holder: LeaseHolder
+    ) -> tuple[WritableOpenFile, bool]:
+        """As :meth:`open_writing`, where the file is made if there is none; and whether it was. If
+        ``exclusive`` and there is one: AlreadyExists."""
+        ...
+
+    async def make_directory(self, path: str) -> FileAttr:
+        """A new directory; its attributes."""
+        ...
+
+    async def remove(self, path: str, *, directory: bool) -> None:
+        """Remove a name: of an empty directory, or of anything else."""
+        ...
+
+    async def rename(self, path: str, to: str, *, replace: bool) -> FileAttr:
+        """Give what is at ``path`` the name ``to``; what that names goes, if it may be replaced.
+        Returns its attributes, as they are after that."""
+        ...
+
+    async def set_attributes(
+        self,
+        path: str,
+        *,
+        size: int | None = None,
+        access: int | None = None,
+        write: int | None = None,
+    ) -> FileAttr:
+        """Set size (bytes) or times (nanoseconds since 1970) of what is at ``path``, None for what
+        shall stay; what it is like afterwards."""
         ...

@@ -47,6 +47,9 @@ class Inode:
     ``linked``: its path leads through a link that the server follows: no watch hears of it.
     ``alias``: its number is not the directory's FileId, which has another name (``aliases.py``).
     ``astray``: a file that is open, whose path leads to another or nowhere; its handles are asked.
+    ``changed_at``: when our own last change of it was answered (trio clock): what was asked before
+    that may be older, and is not believed. ``is_ruled``: size and times are those that were made
+    here, whatever the server says of them.
     """
 
     __slots__ = (
@@ -54,9 +57,11 @@ class Inode:
         "astray",
         "attr",
         "attr_until",
+        "changed_at",
         "folder",
         "former_names",
         "generation",
+        "is_ruled",
         "known_at",
         "linked",
         "moved_after",
@@ -91,6 +96,8 @@ class Inode:
         self.astray = False
         self.linked = False
         self.alias = False
+        self.changed_at = -math.inf
+        self.is_ruled = False
 
     @property
     def kind(self) -> FileKind:
@@ -230,6 +237,7 @@ class InodeTable:
             and (inode.nlookup == 1 or inode is self._just_thawed)
             and inode.pages is None
             and inode.former_names is None
+            and inode.changed_at == -math.inf
             and inode.parent is not None
             and inode.kind is FileKind.FILE
             and self._inodes.get(inode.number) is inode

@@ -153,9 +153,11 @@ class Names:
         ``asked``, unless a later one was answered first: the kernel would be told an old size, and
         cut readers off who have seen more.
         """
-        if asked < inode.known_at:
+        if asked < inode.known_at or asked < inode.changed_at:
             return
         before = inode.attr
+        if inode.is_ruled:
+            attr = attr._replace(size=before.size, write=before.write, change=before.change)
         if before.write != attr.write or before.change != attr.change or before.size != attr.size:
             inode.moved_after, inode.same_since = inode.known_at, trio.current_time()
         elif inode.same_since == math.inf:
@@ -163,7 +165,8 @@ class Names:
         inode.known_at = asked
         inode.attr = attr
         inode.attr_until = asked + self._judge.lifetime(attr)
-        self._contents.changed(inode.number, attr)
+        if not inode.is_ruled:
+            self._contents.changed(inode.number, attr)
 
     async def _is_same(self, inode: Inode, attr: FileAttr) -> bool:
         """Whether what has the inode's number now may go on as the inode.
@@ -199,7 +202,7 @@ class Names:
         so it counts more than what was asked later by its path.
         """
         if final:
-            inode.known_at = min(inode.known_at, asked)
+            inode.known_at = max(min(inode.known_at, asked), inode.changed_at)
         if inode is not self._inodes.root and asked >= inode.known_at:
             if not inode.is_the_one(attr, inode.path):
                 raise Stale(f"{inode.path!r} is another file now")
