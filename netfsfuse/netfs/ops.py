@@ -51,8 +51,8 @@ class WritableFile(ServerFile, Protocol):
         cancelled the server may still get them: the implementation then keeps its own reference
         (``buffer.hold``) until nothing is read from it any more.
 
-        Raises a ``NetfsError``: ``DiskFull``, ``QuotaExceeded``, ``AccessDenied``, ``Disconnected``.
-        After one that is ``Disconnected`` the server may or may not have the bytes.
+        Raises a ``NetfsError``, such as ``DiskFull``, ``QuotaExceeded`` or ``AccessDenied``. After
+        ``Disconnected`` the server may or may not have the bytes.
         """
         ...
 
