@@ -113,6 +113,7 @@ class MountConfig:
     cache: CacheConfig = field(default_factory=CacheConfig)
     trust: TrustConfig = field(default_factory=TrustConfig)
     shown: ShownConfig = field(default_factory=ShownConfig)
+    read_only: bool = False  # ro: the kernel answers every call that changes something with EROFS
     allow_other: bool = False
     default_permissions: bool = False
     mount_flags: tuple[str, ...] = ()  # nosuid nodev noexec noatime ... handed to the kernel

@@ -13,6 +13,7 @@ import gc
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import trio
@@ -107,8 +108,12 @@ async def _mount(
     stats: Stats,
     ending: Ending,
 ) -> None:
+    notices: list[str] = []
     try:
         max_read = await server.connect()
+        if server.is_write_protected and not config.read_only:
+            notices.append(f"mounted read-only: {config.source} cannot be written by this user")
+            config = replace(config, read_only=True)
         root = await _stat_root(server.namespace, config)
         named = config.server
         cache, notice = await open_cache(
@@ -143,7 +148,7 @@ async def _mount(
                 notifier.absent,
                 notifier.renewed,
             )
-            notices = [notice] if notice else []
+            notices += [notice] if notice else []
             try:
                 async with mounted(operations, config, service, notifier) as fuse:
                     await _answer(fuse, ending, lambda: announce(notices))

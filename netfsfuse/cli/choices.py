@@ -68,7 +68,7 @@ class Choices:
     file_mode: int = ShownConfig().file_mode
     dir_mode: int = ShownConfig().dir_mode
     mfsymlinks: bool = True
-    writable: bool = False  # rw was asked for
+    read_only: bool = False
     allow_other: bool = False
     default_permissions: bool | None = None
     mount_flags: dict[str, None] = field(default_factory=dict)  # an ordered set
@@ -128,6 +128,7 @@ def build_config(
             dir_mode=choices.dir_mode,
             mfsymlinks=choices.mfsymlinks,
         ),
+        read_only=choices.read_only,
         allow_other=allow_other,
         # A user who lets others in wants the shown modes to count, as on cifs.
         default_permissions=allow_other if permissions is None else permissions,

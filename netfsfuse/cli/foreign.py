@@ -17,7 +17,7 @@ FSTAB = _words(
     "defaults auto noauto nofail _netdev user users nouser nousers owner noowner group nogroup "
     "sync async dirsync silent loud mand nomand iversion noiversion"
 )
-"""Words for mount(8) and the kernel. Access times mean nothing on a read-only mount."""
+"""Words for mount(8) and the kernel. The kernel moves no access times of a FUSE mount by itself."""
 
 FSTAB_PREFIXES = ("x-", "X-", "comment=", "uhelper=", "helper=")
 

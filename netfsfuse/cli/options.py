@@ -121,8 +121,6 @@ def _publish(name: str, value: str | None, choices: Choices) -> None:
 
 
 def _add_notices(choices: Choices) -> None:
-    if choices.writable:
-        choices.notices.append("mounted read-only: writing is not supported yet")
     if choices.exposed:
         choices.notices.append(
             "a password on the command line can be seen by other users: "

@@ -222,8 +222,8 @@ READING = (
     Option(("cache",), "MODE", _cache, "how changes are noticed: strict, loose, none"),
 )
 SHOWN = (
-    _flag("ro", "read-only (always so, for now)", writable=False),
-    _flag("rw", "accepted; the mount is read-only all the same", writable=True),
+    _flag("ro", "mount read-only", read_only=True),
+    _flag("rw", "mount for reading and writing (default)", read_only=False),
     _valued("uid", "USER", "uid", "shown owner, name or number", values.user_id),
     _valued("gid", "GROUP", "gid", "shown group, name or number", values.group_id),
     _valued("file_mode", "MODE", "file_mode", "shown mode of files (0755)", values.mode),

@@ -56,8 +56,10 @@ class _Raw(str):
 def mount_options(config: MountConfig) -> set[str]:
     """What libfuse is told. A comma or backslash in the source is escaped for it."""
     shown = config.source.replace("\\", "\\\\").replace(",", "\\,")
-    options: set[str] = {_Raw(f"fsname={shown}"), "subtype=netfsfuse", "ro"}
+    options: set[str] = {_Raw(f"fsname={shown}"), "subtype=netfsfuse"}
     options.update(flag for flag in config.mount_flags if flag in _KERNEL_FLAGS)
+    if config.read_only:
+        options.add("ro")
     if config.allow_other:
         options.add("allow_other")
     if config.default_permissions:

@@ -18,6 +18,8 @@ class SmbShare:
     the tasks of its connections; ``namespace`` is what is on it, for vfs."""
 
     def __init__(self, config: MountConfig, *, nursery: ServiceNursery, stats: ServerStats) -> None:
+        self.is_write_protected = False
+        """Whether the server lets this user write nowhere in it, as it said at :meth:`connect`."""
         self._session = Session(Dialler(config.server, stats=stats), nursery=nursery)
         self.namespace = SmbNamespace(
             self._session,
@@ -29,7 +31,9 @@ class SmbShare:
     async def connect(self) -> int:
         """Connect and log in; the most bytes that the server sends of a file at once. Raises
         MountError, one line for the user. :meth:`aclose` is due whatever comes of it."""
-        return (await self._session.connect()).max_read
+        established = await self._session.connect()
+        self.is_write_protected = not established.writable
+        return established.max_read
 
     def read_capacity(self) -> int:
         """Bytes of reads that may be under way at once. Changes as the server grants credits; at

@@ -230,15 +230,19 @@ def test_unknown_option_is_named_with_the_nearest(typed: str, nearest: str):
 def test_fstab_words_are_accepted_without_a_word():
     words = "rw,dev,suid,exec,auto,nofail,_netdev,user,x-systemd.automount,comment=x,defaults"
     choices = parse_options([words])
-    assert choices.notices == ["mounted read-only: writing is not supported yet"]
+    assert choices.notices == []
     assert choices.username is None
     for word in foreign.FSTAB | foreign.ALREADY_SO:
         assert parse_options([word]).notices == []
 
 
-def test_rw_has_its_notice_only_when_it_stands():
-    assert parse_options(["rw,ro"]).notices == []
-    assert len(parse_options(["ro,rw,rw"]).notices) == 1
+@pytest.mark.parametrize(
+    ("text", "read_only"), [("nofsc", False), ("ro", True), ("rw,ro", True), ("ro,rw,rw", False)]
+)
+def test_writable_unless_ro_is_the_last_word(text: str, read_only: bool):
+    choices = parse_options([text])
+    assert choices.read_only is read_only
+    assert choices.notices == []
 
 
 @pytest.mark.parametrize("name", sorted(foreign.NOT_YET))

@@ -20,7 +20,7 @@ def options(**more: object) -> set[str]:
 
 
 def test_plain() -> None:
-    assert options() == {"fsname=//host/share", "subtype=netfsfuse", "ro"}
+    assert options() == {"fsname=//host/share", "subtype=netfsfuse"}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_plain() -> None:
 )
 def test_a_source_cannot_smuggle_options(source: str, shown: str) -> None:
     assert shown in options(source=source)
-    assert len(options(source=source)) == 3
+    assert len(options(source=source)) == 2
 
 
 def test_flags() -> None:
@@ -44,8 +44,12 @@ def test_flags() -> None:
         default_permissions=True,
         mount_flags=("nosuid", "nodev", "noatime", "x-systemd.automount", "nofail"),
     )
-    assert {"allow_other", "default_permissions", "nosuid", "nodev", "noatime", "ro"} <= told
-    assert not {"x-systemd.automount", "nofail", "rw", "max_read"} & told
+    assert {"allow_other", "default_permissions", "nosuid", "nodev", "noatime"} <= told
+    assert not {"x-systemd.automount", "nofail", "rw", "ro", "max_read"} & told
+
+
+def test_read_only_where_it_is_asked_for() -> None:
+    assert options(read_only=True) - options() == {"ro"}
 
 
 def test_a_source_beyond_ascii_reaches_the_kernel_as_it_was_given() -> None:

@@ -10,8 +10,6 @@ from netfsfuse.lab.server.samba import PrivateSamba
 from tests.support.mounted import Mounted
 from tests.support.namespace import command_link, run_in_namespace
 
-NOTICE = "netfsfuse: mounted read-only: writing is not supported yet\n"
-
 
 @pytest.fixture
 def prepared(samba: PrivateSamba, mount) -> Mounted:
@@ -26,8 +24,7 @@ def prepared(samba: PrivateSamba, mount) -> Mounted:
 
 def walk(mounted: Mounted, mount_words: str, fstab: str = "") -> list[str]:
     """Mount by ``mount_words`` in a namespace, read, and umount(8); returns the line of
-    /proc/mounts. The only thing said is the one notice that ``rw`` is worth.
-    """
+    /proc/mounts. Nothing is said."""
     lines = mounted.folder / "fstab"
     lines.write_text(fstab)
     script = f"""
@@ -42,7 +39,7 @@ def walk(mounted: Mounted, mount_words: str, fstab: str = "") -> list[str]:
     assert result.returncode == 0, (result, mounted.log_text())
     content, shown = result.stdout.splitlines()
     assert content == "by mount(8)"
-    assert result.stderr == NOTICE
+    assert result.stderr == ""
     return shown.split()
 
 
@@ -59,22 +56,25 @@ def test_by_type(samba: PrivateSamba, prepared: Mounted) -> None:
     )
     assert shown[0] == "//127.0.0.1/share"
     assert shown[2] == "fuse.netfsfuse"
-    assert {"ro", "noexec", "nosuid", "nodev"} & set(shown[3].split(",")) >= {"ro", "noexec"}
+    assert {"rw", "noexec"} <= set(shown[3].split(","))
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "access"),
     [
-        "defaults",
-        "rw,noatime,dev,suid,nofail,_netdev,x-systemd.automount,x-systemd.idle-timeout=60",
-        "user,noauto,exec,relatime,comment=films,x-gvfs-show,nosuid,nodev",
+        ("defaults", "rw"),
+        ("rw,noatime,dev,suid,nofail,_netdev,x-systemd.automount,x-systemd.idle-timeout=60", "rw"),
+        ("user,noauto,exec,relatime,comment=films,x-gvfs-show,nosuid,nodev", "rw"),
+        ("ro,nofail,sync", "ro"),
     ],
 )
-def test_by_a_line_of_fstab(samba: PrivateSamba, prepared: Mounted, words: str) -> None:
+def test_by_a_line_of_fstab(
+    samba: PrivateSamba, prepared: Mounted, words: str, access: str
+) -> None:
     options = options_of(prepared, words)
     line = f"//127.0.0.1:{samba.port}/share {prepared.path} fuse.netfsfuse {options} 0 0\n"
     shown = walk(prepared, f"mount {prepared.path}", fstab=line)
-    assert "ro" in shown[3].split(",")
+    assert access in shown[3].split(",")
 
 
 def test_a_failure_is_mount_s_failure(prepared: Mounted) -> None:

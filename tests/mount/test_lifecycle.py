@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import signal
@@ -122,42 +121,6 @@ def test_a_mount_left_dead_is_replaced(samba: PrivateSamba, mount, hello: Path) 
     assert (mounted.path / hello.name).read_text() == "hello\n"
     mounted.kill9()
     mounted.umount()
-
-
-def test_how_it_shows_in_proc_mounts_and_refuses_writers(
-    samba: PrivateSamba, mount, hello: Path
-) -> None:
-    """fsname, type and ro; each writing call answers EROFS; nothing changed on the server."""
-    mounted = mount(samba)
-    (line,) = [
-        line for line in Path("/proc/mounts").read_text().splitlines() if str(mounted.path) in line
-    ]
-    source, _, kind, options, *_ = line.split()
-    assert (source, kind) == ("//127.0.0.1/share", "fuse.netfsfuse")
-    assert "ro" in options.split(",")
-    there, new = mounted.path / hello.name, mounted.path / "new"
-    attempts: list[Callable[[], object]] = [
-        lambda: there.open("a"),
-        lambda: there.open("w"),
-        lambda: there.touch(),
-        lambda: there.chmod(0o600),
-        lambda: os.chown(there, 1, 1),
-        lambda: os.truncate(there, 0),
-        lambda: os.setxattr(there, "user.x", b"y"),
-        lambda: os.removexattr(there, "user.x"),
-        lambda: os.link(there, new),
-        there.unlink,
-        lambda: there.rename(new),
-        new.touch,
-        new.mkdir,
-        lambda: os.mkfifo(new),
-        lambda: new.symlink_to("x"),
-    ]
-    for attempt in attempts:
-        with pytest.raises(OSError, match=os.strerror(errno.EROFS)):
-            attempt()
-    assert os.listdir(mounted.path) == os.listdir(samba.path)
-    assert hello.read_text() == "hello\n"
 
 
 def test_no_other_signal_ends_a_daemon(samba: PrivateSamba, mount, hello: Path) -> None:

@@ -17,6 +17,7 @@ from smbprotocol.header import SMB2HeaderRequest
 from netfsfuse.errors import NameTooLong, ProtocolError
 from netfsfuse.smb.wire import create, header, query, read
 from netfsfuse.smb.wire.header import HEADER_SIZE, Command
+from netfsfuse.smb.wire.tree import parse_tree_connect
 from netfsfuse.types import (
     DIRECTORY,
     MAY_BE_LINK,
@@ -236,3 +237,13 @@ def test_frame_of_another_protocol(prefix: bytes) -> None:
 def test_interim_is_pending_and_async(status: int, flags: int, is_interim: bool) -> None:
     message = replies.reply(8, 1, status=status, flags=flags)
     assert header.parse_header(message).is_interim is is_interim
+
+
+@pytest.mark.parametrize(
+    ("access", "writable"), [(0x001F01FF, True), (0x001200A9, False), (4, True), (0, True)]
+)
+def test_whether_the_share_may_be_written(access: int, writable: bool) -> None:
+    reply = bytearray(64 + 16)
+    reply[64:66] = struct.pack("<H", 16)
+    reply[76:80] = struct.pack("<I", access)
+    assert parse_tree_connect(memoryview(reply)).writable is writable

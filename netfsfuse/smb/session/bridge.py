@@ -288,6 +288,7 @@ class Handshake:
             sealer=line.sealer,
             clock=connection.clock,
             leasing=connection.server_capabilities.has_flag(Capabilities.SMB2_GLOBAL_CAP_LEASING),
+            writable=tree.writable,
         )
 
 

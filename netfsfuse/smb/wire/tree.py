@@ -15,6 +15,8 @@ SHARE_PIPE = 2
 SHARE_PRINT = 3
 
 _SHARE_ENCRYPT = 0x8000
+_WRITES = 0x50000006
+"""GENERIC_ALL, GENERIC_WRITE, FILE_APPEND_DATA, FILE_WRITE_DATA."""
 _VALIDATE_NEGOTIATE_INFO = 0x00140204
 _IS_FSCTL = 1
 
@@ -29,11 +31,13 @@ _SERVER = struct.Struct("<I16sHH")
 
 
 class Tree(NamedTuple):
-    """A connected share: its kind is one of ``SHARE_...``; ``sealed``: it wants encryption."""
+    """A connected share: its kind is one of ``SHARE_...``; ``sealed``: it wants encryption;
+    ``writable``: the server lets this user write somewhere in it."""
 
     tree_id: int
     kind: int
     sealed: bool
+    writable: bool
 
 
 class Negotiated(NamedTuple):
@@ -56,10 +60,12 @@ def parse_tree_connect(message: memoryview) -> Tree:
     if len(message) < HEADER_SIZE + _CONNECTED.size:
         raise ProtocolError("a TREE_CONNECT reply is too short")
     (tree_id,) = _TREE_ID.unpack_from(message, _TREE_ID_AT)
-    size, kind, _, flags, _, _ = _CONNECTED.unpack_from(message, HEADER_SIZE)
+    size, kind, _, flags, _, access = _CONNECTED.unpack_from(message, HEADER_SIZE)
     if size != _CONNECTED.size:
         raise ProtocolError("a TREE_CONNECT reply of another shape")
-    return Tree(tree_id, kind, bool(flags & _SHARE_ENCRYPT))
+    # No right at all is what a server says that does not tell them: it let us in.
+    writable = not access or bool(access & _WRITES)
+    return Tree(tree_id, kind, bool(flags & _SHARE_ENCRYPT), writable)
 
 
 def pack_validate_negotiate(client: Negotiated) -> bytes:

@@ -109,7 +109,7 @@ def empty(config: MountConfig, announce: Announce) -> None:
             return inode
 
     options = set(pyfuse3.default_options)
-    options |= {"fsname=" + config.source.replace(",", "\\,"), "subtype=netfsfuse", "ro"}
+    options |= {"fsname=" + config.source.replace(",", "\\,"), "subtype=netfsfuse"}
     pyfuse3.init(Empty(), str(config.mountpoint), options)
 
     async def serve() -> None:
