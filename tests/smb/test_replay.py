@@ -49,6 +49,7 @@ def changed(body: bytes, at: int, value: int) -> bytes:
         (Command.TREE_DISCONNECT, b"", False),
         (Command.OPLOCK_BREAK, b"", False),
         (Command.CHANGE_NOTIFY, b"", False),
+        (Command.SET_INFO, b"", False),
     ],
 )
 def test_only_what_reads_may_be_repeated(command: Command, body: bytes, may: bool) -> None:

@@ -87,14 +87,17 @@ def test_read_request(handle: bytes, start: int, length: int) -> None:
     assert value(parsed, "padding") == read.REPLY_OVERHEAD == 80
 
 
-@given(st.text(min_size=1, max_size=300))
-def test_create_request(name: str) -> None:
+@given(
+    st.text(min_size=1, max_size=300),
+    st.sampled_from([create.FILE_OPEN, create.FILE_CREATE, create.FILE_OPEN_IF]),
+)
+def test_create_request(name: str, disposition: int) -> None:
     parsed = theirs.SMB2CreateRequest()
-    parsed.unpack(create.pack_create(name, access=0x81, options=0x40))
+    parsed.unpack(create.pack_create(name, access=0x81, options=0x40, disposition=disposition))
     assert value(parsed, "buffer_path").decode("utf-16-le") == name  # type: ignore[attr-defined]
     assert value(parsed, "desired_access") == 0x81
     assert value(parsed, "create_options") == 0x40
-    assert value(parsed, "create_disposition") == 1
+    assert value(parsed, "create_disposition") == disposition
     assert value(parsed, "share_access") == 7
     (context,) = value(parsed, "buffer_contexts")  # type: ignore[misc]
     assert value(context, "buffer_name") == b"QFid"
@@ -141,7 +144,7 @@ def test_the_other_requests(handle: bytes, restart: bool) -> None:
 def test_create_reply(attr: FileAttr, handle: bytes, volume: int) -> None:
     message = replies.reply(5, 1, replies.create_body(attr, handle, volume=volume))
     created = create.parse_create(memoryview(message))
-    assert created == (handle, attr, volume, 0)
+    assert created == (handle, attr, volume, 0, 1)
 
 
 def test_create_reply_without_a_file_id() -> None:

@@ -22,6 +22,7 @@ _HANDLE_AT = {
     Command.QUERY_DIRECTORY: 8,
     Command.CHANGE_NOTIFY: 8,
     Command.QUERY_INFO: 24,
+    Command.SET_INFO: 16,
 }
 """Where a request's body has the FileId, by [MS-SMB2] 2.2."""
 

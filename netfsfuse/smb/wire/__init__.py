@@ -12,6 +12,7 @@ rarer goes through smbprotocol's structures. Imports nothing of ours but ``error
     lease       the create context that asks for a lease, and its breaks
     read        READ
     query       QUERY_INFO, QUERY_DIRECTORY, IOCTL
+    set_info    SET_INFO: times, size, name, removal
     notify      CHANGE_NOTIFY
     filetime    times of the wire -> ns since 1970
     attributes  attribute bits and reparse tags of the wire -> flags

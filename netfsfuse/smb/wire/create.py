@@ -1,4 +1,4 @@
-"""SMB2 CREATE and CLOSE ([MS-SMB2] 2.2.13 to 2.2.16) as a read-only client needs them."""
+"""SMB2 CREATE and CLOSE ([MS-SMB2] 2.2.13 to 2.2.16)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ from netfsfuse.types import FileAttr
 
 FILE_READ_DATA = 0x01  # FILE_LIST_DIRECTORY for a directory
 FILE_READ_ATTRIBUTES = 0x80
+FILE_WRITE_ATTRIBUTES = 0x100
+DELETE = 0x10000  # to rename as well
 
 FILE_DIRECTORY_FILE = 0x01
 FILE_NON_DIRECTORY_FILE = 0x40
 FILE_OPEN_REPARSE_POINT = 0x200000
 
+FILE_OPEN = 1  # dispositions: what exists,
+FILE_CREATE = 2  # what does not,
+FILE_OPEN_IF = 3  # either; and what the reply says was done:
+OPENED = 1
+CREATED = 2
+
 _SHARE_ALL = 0x07  # read, write and delete: we never stand in another client's way
-_FILE_OPEN = 1
 _FILE_DELETE_ON_CLOSE = 0x1000
 _IMPERSONATION = 2
 
@@ -29,6 +36,8 @@ _CREATE = struct.Struct("<HBBIQQIIIIIHHII")
 _CONTEXT = struct.Struct("<IHHHHI")
 _REPLY = struct.Struct("<HBBIqqqqQQII16sII")
 _CLOSE = struct.Struct("<HHI16s")
+_CLOSED = struct.Struct("<HHIqqqqQQI")
+_POSTQUERY_ATTRIB = 1
 _NAME_OFFSET = HEADER_SIZE + _CREATE.size
 
 _QFID = _CONTEXT.pack(0, 16, 4, 0, 24, 0) + b"QFid" + bytes(4)
@@ -39,21 +48,30 @@ _QFID_AND_MORE = _CONTEXT.pack(len(_QFID), 16, 4, 0, 24, 0) + _QFID[_CONTEXT.siz
 
 class Created(NamedTuple):
     """What a CREATE reply says. ``handle`` is the SMB2 FileId, 16 opaque bytes; ``lease`` the state
-    that was granted, 0 for none."""
+    that was granted, 0 for none; ``action`` what was done, ``OPENED``, ``CREATED`` or another."""
 
     handle: bytes
     attr: FileAttr
     volume_id: int
     lease: int
+    action: int = OPENED
 
 
 _NAME_END = 0xFFFE
 """Bytes: what the field for a path's length can say."""
 
 
-def pack_create(name: str, *, access: int, options: int, lease: bytes = b"") -> bytes:
-    """Body of a CREATE that opens what exists. ``name`` is the server's: ``a\\b``, "" the root.
-    ``lease``: a create context that asks for one. Raises NameTooLong."""
+def pack_create(
+    name: str,
+    *,
+    access: int,
+    options: int,
+    lease: bytes = b"",
+    disposition: int = FILE_OPEN,
+) -> bytes:
+    """Body of a CREATE that opens what exists, or as ``disposition`` says. ``name`` is the
+    server's: ``a\\b``, "" the root. ``lease``: a create context that asks for one. Raises
+    NameTooLong."""
     encoded = name.encode("utf-16-le", "surrogatepass")
     if len(encoded) > _NAME_END:
         raise NameTooLong(f"a path of {len(encoded) // 2} characters")
@@ -70,7 +88,7 @@ def pack_create(name: str, *, access: int, options: int, lease: bytes = b"") -> 
         access,
         0,
         _SHARE_ALL,
-        _FILE_OPEN,
+        disposition,
         options,
         _NAME_OFFSET,
         len(encoded),
@@ -90,7 +108,7 @@ def parse_create(message: memoryview) -> Created:
     file_id = file_id_of(disk_id)
     times = map(nanoseconds, fields[4:8])
     attr = FileAttr._make((file_id, *times, size, allocation, flags_of(attributes)))
-    return Created(fields[12], attr, volume_id, lease)
+    return Created(fields[12], attr, volume_id, lease, fields[3])
 
 
 def _contexts(message: memoryview, offset: int, length: int) -> tuple[int, int, int]:
@@ -118,7 +136,7 @@ def _contexts(message: memoryview, offset: int, length: int) -> tuple[int, int, 
 def only_opens(body: bytes) -> bool:
     """Whether a CREATE's ``body`` opens what exists, and has nothing done when it is closed."""
     disposition, options = _CREATE.unpack_from(body)[9:11]
-    return disposition == _FILE_OPEN and not options & _FILE_DELETE_ON_CLOSE
+    return disposition == FILE_OPEN and not options & _FILE_DELETE_ON_CLOSE
 
 
 def closes_related(body: bytes) -> bool:
@@ -126,6 +144,18 @@ def closes_related(body: bytes) -> bool:
     return bool(_CLOSE.unpack_from(body)[3] == RELATED_FILE_ID)
 
 
-def pack_close(handle: bytes) -> bytes:
-    """Body of a CLOSE that wants no attributes back."""
-    return _CLOSE.pack(24, 0, 0, handle)
+def pack_close(handle: bytes, *, postquery: bool = False) -> bytes:
+    """Body of a CLOSE; ``postquery``: that wants the attributes back which the file has then."""
+    return _CLOSE.pack(24, _POSTQUERY_ATTRIB if postquery else 0, 0, handle)
+
+
+def parse_close(message: memoryview, file_id: int) -> FileAttr | None:
+    """The attributes in a successful CLOSE reply, None if it states none. ``file_id``: the file's,
+    which is not among them."""
+    if len(message) < HEADER_SIZE + _CLOSED.size:
+        raise ProtocolError("a CLOSE reply is too short")
+    _, flags, _, *stamps, allocation, size, attributes = _CLOSED.unpack_from(message, HEADER_SIZE)
+    if not flags & _POSTQUERY_ATTRIB:
+        return None
+    times = map(nanoseconds, stamps)
+    return FileAttr._make((file_id, *times, size, allocation, flags_of(attributes)))

@@ -45,6 +45,7 @@ class Command(enum.IntEnum):
     QUERY_DIRECTORY = 14
     CHANGE_NOTIFY = 15
     QUERY_INFO = 16
+    SET_INFO = 17
     OPLOCK_BREAK = 18
 
 
