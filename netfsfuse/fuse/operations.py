@@ -20,6 +20,7 @@ from netfsfuse.fuse.attrs import (
     negative_entry,
     statvfs_of,
 )
+from netfsfuse.fuse.backlog import Backlog
 from netfsfuse.fuse.deadlines import Deadlines
 from netfsfuse.fuse.guard import DEADLINE, guarded, guarded_after, never_raises, prompt
 from netfsfuse.stats import Stats
@@ -57,6 +58,7 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self.stats = stats
         self.deadlines = Deadlines(DEADLINE)
+        self.backlog = Backlog()
         self._filesystem = filesystem
         self._shown = shown
         self._xattrs = ExtendedAttributes(filesystem.inodes, filesystem.feeds, describe, locate)

@@ -13,7 +13,8 @@ import trio
 
 from netfsfuse.config import DEFAULT_RASIZE, MountConfig
 from netfsfuse.errors import MountError
-from netfsfuse.fuse.initflags import DIRECT_IO_ALLOW_MMAP, added
+from netfsfuse.fuse.backlog import held_back
+from netfsfuse.fuse.initflags import DIRECT_IO_ALLOW_MMAP, HANDLE_KILLPRIV_V2, added
 from netfsfuse.fuse.notifier import Notifier
 from netfsfuse.fuse.operations import Operations
 from netfsfuse.fuse.readable import never_blocking
@@ -65,6 +66,15 @@ def mount_options(config: MountConfig) -> set[str]:
     if config.default_permissions:
         options.add("default_permissions")
     return options
+
+
+def init_flags(config: MountConfig) -> int:
+    """What the answer to INIT is to hold beside what libfuse knows."""
+    flags = 0 if config.read_only else HANDLE_KILLPRIV_V2
+    if config.trust.mode == "none":
+        # Without the kernel's pages (FOPEN_DIRECT_IO) it refuses shared mappings if not told so.
+        flags |= DIRECT_IO_ALLOW_MMAP
+    return flags
 
 
 class FuseSession:
@@ -144,9 +154,12 @@ async def mounted(
     try:
         # pyfuse3 keeps its descriptor to itself: it is the one that was not there before.
         (descriptor,) = _fuse_descriptors() - before
-        # Without the kernel's pages (FOPEN_DIRECT_IO) it refuses shared mappings if not told so.
-        wanted = DIRECT_IO_ALLOW_MMAP if config.trust.mode == "none" else 0
-        with never_blocking(descriptor), added(descriptor, wanted) if wanted else nullcontext():
+        wanted = init_flags(config)
+        with (
+            held_back(operations.backlog),
+            never_blocking(descriptor),
+            added(descriptor, wanted) if wanted else nullcontext(),
+        ):
             nursery.keep_running(operations.deadlines.run)
             nursery.start_soon(session.serve)
             nursery.keep_running(notifier.run)

@@ -9,7 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from netfsfuse.fuse.initflags import DIRECT_IO_ALLOW_MMAP, InitFlags, offered, with_flags
+from netfsfuse.fuse.initflags import (
+    DIRECT_IO_ALLOW_MMAP,
+    HANDLE_KILLPRIV_V2,
+    InitFlags,
+    offered,
+    with_flags,
+)
 
 EXT = 1 << 30
 HIGH = DIRECT_IO_ALLOW_MMAP >> 32
@@ -47,6 +53,17 @@ def test_flags_are_added_to_an_answer_and_nothing_else_is_changed() -> None:
     assert with_flags(reply(), 0) == reply()
     assert with_flags(reply(error=-71), DIRECT_IO_ALLOW_MMAP) == reply(error=-71)
     assert with_flags(reply()[:40], DIRECT_IO_ALLOW_MMAP) == reply()[:40]  # protocol 7.22
+    both = with_flags(reply(), DIRECT_IO_ALLOW_MMAP | HANDLE_KILLPRIV_V2)
+    assert struct.unpack_from("<I", both, 28)[0] == 0x1200 | EXT | 1 << 28
+    assert struct.unpack_from("<I", both, 48)[0] == HIGH
+
+
+@pytest.mark.parametrize("length", [40, len(reply())])
+def test_a_flag_of_the_lower_half_needs_no_upper_one(length: int) -> None:
+    changed = with_flags(reply()[:length], HANDLE_KILLPRIV_V2)
+    assert struct.unpack_from("<I", changed, 28)[0] == 0x1200 | 1 << 28
+    assert changed[:28] + changed[32:] == (reply()[:28] + reply()[32:])[: length - 4]
+    assert with_flags(reply(error=-71), HANDLE_KILLPRIV_V2) == reply(error=-71)
 
 
 @pytest.fixture
