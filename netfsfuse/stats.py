@@ -41,6 +41,8 @@ class ServerStats:
 
     bytes: int = 0  # payload bytes of READ replies
     reads: int = 0  # READ requests sent
+    bytes_written: int = 0  # payload bytes that the server has taken by WRITEs
+    writes: int = 0  # WRITE requests sent
     in_flight: int = 0  # READ requests sent and not answered now
     in_flight_peak: int = 0
     channels: int = 0  # TCP connections now

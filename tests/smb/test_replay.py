@@ -50,6 +50,8 @@ def changed(body: bytes, at: int, value: int) -> bytes:
         (Command.OPLOCK_BREAK, b"", False),
         (Command.CHANGE_NOTIFY, b"", False),
         (Command.SET_INFO, b"", False),
+        (Command.WRITE, b"", False),
+        (Command.FLUSH, b"", False),
     ],
 )
 def test_only_what_reads_may_be_repeated(command: Command, body: bytes, may: bool) -> None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfsfuse.smb.connection.crypto import Signer, SigningAlgorithm
-from netfsfuse.smb.connection.exchange import Request
-from netfsfuse.smb.connection.outbox import Outbox
+from netfsfuse.smb.connection.exchange import PayloadSource, Request
+from netfsfuse.smb.connection.outbox import Message, Outbox
 from netfsfuse.smb.connection.send import Sender
 from netfsfuse.smb.wire.header import FLAG_RELATED, FLAG_SIGNED, HEADER_SIZE, Command
 from tests.smb.peer import KEYS, established
@@ -23,12 +23,14 @@ class Kept:
 
     def __init__(self, broken: OSError | None = None) -> None:
         self.sends: list[list[bytes]] = []
+        self.sources: list[list[PayloadSource | None]] = []
         self.broken = broken
 
-    def send(self, messages: Sequence[bytes | bytearray]) -> None:
+    def send(self, messages: Sequence[Message]) -> None:
         if self.broken is not None:
             raise self.broken
-        self.sends.append([bytes(message) for message in messages])
+        self.sends.append([bytes(message) for message, _ in messages])
+        self.sources.append([source for _, source in messages])
 
 
 def parts_of(message: bytes) -> list[bytes]:

@@ -7,7 +7,7 @@
     pending           requests that are not answered, and what they hold meanwhile
     exchange          requests, replies, and what waits for them
     send              requests to messages: headers, compounds, signatures
-    outbox            messages to the socket, in order
+    outbox            messages to the socket, small ones before WRITEs that wait
     apart             a compound sent as single requests, and how to undo a CREATE
     intake            bytes from the socket, in few system calls
     landing           where in a reader's buffer a reply is received, one at a time

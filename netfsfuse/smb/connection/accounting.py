@@ -29,6 +29,8 @@ class Accounting:
             stats.reads += 1
             stats.in_flight += 1
             stats.in_flight_peak = max(stats.in_flight_peak, stats.in_flight)
+        elif request.command is Command.WRITE:
+            stats.writes += 1
 
     def cancelled(self) -> None:
         """A CANCEL is sent."""
@@ -40,11 +42,14 @@ class Accounting:
             self._stats.in_flight -= 1
 
     def answered(self, entry: Pending, reply: Reply) -> None:
-        """``reply`` is the final one to ``entry``. A READ's time is its payload's, and no round
-        trip; nor is what the server takes its time for."""
-        stats = self._stats
+        """``reply`` is the final one to ``entry``. A READ's and a WRITE's time is its payload's,
+        and no round trip; nor is what the server takes its time for."""
+        stats, request = self._stats, entry.request
+        if request.source is not None:
+            stats.bytes_written += reply.transferred
+            return
         stats.bytes += reply.transferred
-        if entry.request.sink is None and entry.is_due:
+        if request.sink is None and entry.is_due:
             sample = (trio.current_time() - entry.sent_at) * 1000
             known = stats.round_trip_ms
             stats.round_trip_ms = known + _ROUND_TRIP_WEIGHT * (sample - known) if known else sample

@@ -4,6 +4,10 @@ Measured with cryptography 50 on two cores, ms for 1 MiB: GMAC 0.1 to 0.2, GCM i
 0.25, CCM in place 0.9, CMAC 0.9, HMAC-SHA256 0.7. AESGCM and AESCCM decrypt correctly when the
 output is the memory of the input, and these two and HMAC let other threads run meanwhile;
 CMAC's own class does not.
+
+A WRITE's payload is signed and sealed as the second of two parts: a copy into one piece of memory
+would cost as much as half of a GMAC (0.017 ms), and AESGCM's ``encrypt`` 1.5 ms, most of it in
+memory that is new each time; in parts 0.035 and 0.05.
 """
 
 from __future__ import annotations
@@ -53,6 +57,7 @@ class Signer:
 
     def __init__(self, algorithm: SigningAlgorithm, key: bytes) -> None:
         self._compute: Callable[[memoryview], bytes]
+        self._algorithm, self._key = algorithm, key
         self.is_slow = algorithm is not SigningAlgorithm.AES_GMAC
         if algorithm is SigningAlgorithm.AES_GMAC:
             self._gcm = AESGCM(key)
@@ -61,13 +66,16 @@ class Signer:
             self._aes = algorithms.AES(key)
             self._compute = self._cmac
         else:
-            self._key = key
             self._compute = self._hmac
 
-    def sign(self, message: bytearray) -> None:
-        """Put the signature into a whole message (header to padding), its SIGNED flag set."""
+    def sign(self, message: bytearray, payload: memoryview | None = None) -> None:
+        """Put the signature into a whole message (header to padding), its SIGNED flag set. It
+        includes ``payload``, which follows, and is left where it is."""
         message[SIGNATURE] = _NO_SIGNATURE
-        message[SIGNATURE] = self._compute(memoryview(message))
+        if payload is None:
+            message[SIGNATURE] = self._compute(memoryview(message))
+        else:
+            message[SIGNATURE] = self._compute_both(message, payload)
 
     def verify(self, message: memoryview) -> None:
         """Raise ProtocolError unless the signature fits. Zeroes the field in place."""
@@ -76,17 +84,36 @@ class Signer:
         if not hmac.compare_digest(claimed, self._compute(message)):
             raise ProtocolError("a reply's signature does not fit")
 
+    def _compute_both(self, message: bytearray, payload: memoryview) -> bytes:
+        if self._algorithm is SigningAlgorithm.AES_GMAC:
+            gcm = Cipher(
+                algorithms.AES(self._key), modes.GCM(self._gmac_nonce(message))
+            ).encryptor()
+            gcm.authenticate_additional_data(message)
+            gcm.authenticate_additional_data(payload)
+            gcm.finalize()
+            return gcm.tag
+        if self._algorithm is SigningAlgorithm.AES_CMAC:
+            return self._cmac(message, payload)
+        sha = hmac.new(self._key, message, "sha256")
+        sha.update(payload)
+        return sha.digest()[:16]
+
     def _gmac(self, message: memoryview) -> bytes:
+        return self._gcm.encrypt(self._gmac_nonce(message), b"", message)
+
+    @staticmethod
+    def _gmac_nonce(message: bytearray | memoryview) -> bytes:
         role = struct.unpack_from("<I", message, 16)[0] & FLAG_RESPONSE
         if message[12] == Command.CANCEL:  # it shares the MessageId of another request
             role |= _CANCELS
-        nonce = bytes(message[24:32]) + struct.pack("<I", role)
-        return self._gcm.encrypt(nonce, b"", message)
+        return bytes(message[24:32]) + struct.pack("<I", role)
 
-    def _cmac(self, message: memoryview) -> bytes:
+    def _cmac(self, *parts: bytearray | memoryview) -> bytes:
         mac = CMAC(self._aes)
-        for start in range(0, len(message), _CMAC_PIECE):
-            mac.update(bytes(message[start : start + _CMAC_PIECE]))
+        for part in parts:
+            for start in range(0, len(part), _CMAC_PIECE):
+                mac.update(bytes(part[start : start + _CMAC_PIECE]))
         return mac.finalize()
 
     def _hmac(self, message: memoryview) -> bytes:
@@ -108,6 +135,7 @@ class Sealer:
             kind, self._nonce_size = AESGCM, 12
         else:
             kind, self._nonce_size = AESCCM, 11
+        self._encryption_key = encryption_key
         self.is_slow = kind is AESCCM
         self._encrypt = kind(encryption_key)
         self._decrypt = kind(decryption_key)
@@ -117,11 +145,42 @@ class Sealer:
 
     def seal(self, message: bytes | bytearray) -> bytes:
         """A TRANSFORM_HEADER and the encrypted message."""
-        self._nonce = (self._nonce + 1) % (1 << (8 * self._nonce_size))
-        nonce = self._nonce.to_bytes(self._nonce_size, "little")
-        header = _TRANSFORM.pack(MAGIC_TRANSFORM, b"", nonce, len(message), 0, 1, self._session_id)
+        nonce, header = self._begin(len(message))
         sealed = self._encrypt.encrypt(nonce, bytes(message), header[20:])
         return b"".join((header[:4], sealed[-16:], header[20:], sealed[:-16]))
+
+    def seal_both(self, message: bytes | bytearray, payload: memoryview) -> bytearray:
+        """The same of ``message`` and ``payload``, which follows it, in memory of its own."""
+        length = len(message) + len(payload)
+        nonce, header = self._begin(length)
+        whole = bytearray(TRANSFORM_SIZE + length + TAG_SIZE)
+        view = memoryview(whole)
+        view[:TRANSFORM_SIZE] = header
+        middle, end = TRANSFORM_SIZE + len(message), TRANSFORM_SIZE + length
+        if self.is_slow:
+            view[TRANSFORM_SIZE:middle], view[middle:end] = message, payload
+            ccm = view[TRANSFORM_SIZE:]
+            self._encrypt.encrypt_into(nonce, ccm[:length], header[20:], ccm)
+            tag = bytes(ccm[length:])
+        else:
+            gcm = Cipher(algorithms.AES(self._encryption_key), modes.GCM(nonce)).encryptor()
+            gcm.authenticate_additional_data(header[20:])
+            gcm.update_into(message, view[TRANSFORM_SIZE:middle])
+            gcm.update_into(payload, view[middle:end])
+            gcm.finalize()
+            tag = gcm.tag
+        view[4:20] = tag
+        view.release()
+        del whole[end:]
+        return whole
+
+    def _begin(self, length: int) -> tuple[bytes, bytes]:
+        """A new nonce, and the header of ``length`` bytes, without their tag."""
+        self._nonce = (self._nonce + 1) % (1 << (8 * self._nonce_size))
+        nonce = self._nonce.to_bytes(self._nonce_size, "little")
+        flags = 1  # encrypted
+        packed = _TRANSFORM.pack(MAGIC_TRANSFORM, b"", nonce, length, 0, flags, self._session_id)
+        return nonce, packed
 
     def unseal(self, header: memoryview, sealed: bytearray) -> bytes:
         """The message inside. ``sealed`` is the ciphertext; the tag is appended to it in place.

@@ -11,6 +11,7 @@ from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
 from netfsfuse.netfs.memory.buffer import Buffer
 from netfsfuse.smb.wire.header import Command, Header
 from netfsfuse.smb.wire.read import parse_read
+from netfsfuse.smb.wire.write import parse_write
 
 FIXED = 1024
 """Bytes that a successful reply may have beside what was asked for: headers, padding, and what a
@@ -39,8 +40,25 @@ class Sink:
 
 
 @dataclass(slots=True)
+class PayloadSource:
+    """Where the payload of a WRITE lies: ``buffer.payload[at : at + length]``. It is sent from
+    there, uncopied unless it is encrypted: those bytes stay as they are, and the buffer is held,
+    until the answer is there and the socket has them all."""
+
+    buffer: Buffer
+    at: int
+    length: int
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes."""
+        return self.buffer.payload[self.at : self.at + self.length]
+
+
+@dataclass(slots=True)
 class Request:
-    """One message of an exchange: its body without header, and its CreditCharge.
+    """One message of an exchange: its body without header, and its CreditCharge. ``source`` is
+    what follows the body, where that is a WRITE's payload.
 
     ``undo``: what to send after a successful reply that no caller waits for any more, lest a handle
     stay open on the server. ``standing``: it is answered when something happens, which may be
@@ -57,6 +75,7 @@ class Request:
     standing: bool = False
     room: int = 0
     unrelated: bool = False
+    source: PayloadSource | None = None
 
     @property
     def payload(self) -> int:
@@ -80,11 +99,20 @@ class Request:
         if len(message) > longest:
             raise ProtocolError(f"a {self.command.name} reply of {len(message)} bytes")
 
+    def taken(self, message: memoryview) -> int:
+        """Bytes of ``source`` that the server has, by its successful reply. Raises
+        ProtocolError for more than were sent."""
+        assert self.source is not None
+        count = parse_write(message)
+        if count > self.source.length:
+            raise ProtocolError(f"{count} bytes written of {self.source.length}")
+        return count
+
 
 @dataclass(slots=True)
 class Reply:
     """A final reply. ``message`` is the whole of it, header included; for a sink only the header
-    and ``transferred``, the payload's bytes, are of use.
+    and ``transferred``, the payload's bytes, are of use. For a source these are what was taken.
     """
 
     header: Header

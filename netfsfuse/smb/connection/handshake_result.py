@@ -40,6 +40,8 @@ class HandshakeResult:
     """The server's time, as it stated it."""
     leasing: bool = False
     """The server grants leases."""
+    max_write: int = 65536
+    """Bytes that one WRITE may bring."""
     writable: bool = True
     """It lets this user write somewhere in the share."""
 

@@ -1,7 +1,15 @@
-"""Messages to the socket, in order. Requests are small, and the socket almost always takes them at
-once: no task switch. What it does not take waits for the task of ``run``.
+"""Messages to the socket. Most are small, and the socket almost always takes them at once: no task
+switch. What it does not take waits for the task of ``run``.
 
-Nothing bounds it here: each request in it has cost a credit, and each cancels at most once.
+The payload of a WRITE is sent from the buffer that it lies in, uncopied; where all is encrypted,
+from the ciphertext's own memory. The buffer is held as long as the socket does not have all of it,
+whatever becomes of the caller, or of the answer.
+
+While WRITEs wait, small messages go before them, never into the middle of one: a look-up would
+else stand behind megabytes. So messages may leave in another order than they were given in, which
+the server allows: MessageIds are a window, not a sequence ([MS-SMB2] 3.3.5.2.3).
+
+Nothing bounds what waits here: each request in it has cost a credit, and each cancels at most once.
 """
 
 from __future__ import annotations
@@ -9,12 +17,37 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Sequence
+from errno import EPIPE
 
 import trio
 
 from netfsfuse.smb.connection.crypto import Sealer
+from netfsfuse.smb.connection.exchange import PayloadSource
 from netfsfuse.smb.wire.header import pack_frame
 from netfsfuse.stats import ServerStats
+
+Message = tuple[bytes | bytearray, PayloadSource | None]
+"""A whole message, signed if it must be, but for the payload that follows."""
+
+
+class _Frame:
+    """What is still to be sent of one: some ``parts``. ``held`` is what they are read from."""
+
+    __slots__ = ("held", "parts")
+
+    def __init__(self, parts: list[memoryview], held: PayloadSource | None) -> None:
+        self.parts = parts
+        self.held = held
+
+    def sent(self, count: int) -> bool:
+        """The socket has taken ``count`` bytes; whether that was all."""
+        parts = self.parts
+        while parts and count >= len(parts[0]):
+            count -= len(parts[0])
+            del parts[0]
+        if count:
+            parts[0] = parts[0][count:]
+        return not parts
 
 
 class Outbox:
@@ -32,39 +65,87 @@ class Outbox:
         self._trio_sock = trio_sock
         self._sealer = sealer
         self._stats = stats
-        self._waiting: deque[memoryview] = deque()
+        self._begun: _Frame | None = None  # of which the socket may have a part
+        self._small: deque[_Frame] = deque()
+        self._large: deque[_Frame] = deque()
         self._filled = trio.Event()
+        self._closed = False
 
     def __len__(self) -> int:
         """Frames that wait for the socket."""
-        return len(self._waiting)
+        return len(self._small) + len(self._large) + (self._begun is not None)
 
-    def send(self, messages: Sequence[bytes | bytearray]) -> None:
-        """Send whole messages, signed if they must be, with one system call. Raises OSError."""
+    def send(self, messages: Sequence[Message]) -> None:
+        """Send ``messages``, with one system call where they are small. Raises OSError, and then
+        holds nothing."""
+        if self._closed:
+            raise OSError(EPIPE, "the connection has ended")
+        small: list[bytes | bytearray] = []
+        for message, source in messages:
+            if source is None:
+                if self._sealer is not None:
+                    message = self._sealer.seal(message)
+                small += (pack_frame(len(message)), message)
+            else:
+                self._hand_over_small(small)
+                small = []
+                self._hand_over(self._with_payload(message, source), self._large)
+        self._hand_over_small(small)
+
+    def _hand_over_small(self, parts: Sequence[bytes | bytearray]) -> None:
+        if parts:
+            self._hand_over(_Frame([memoryview(b"".join(parts))], None), self._small)
+
+    def _with_payload(self, message: bytes | bytearray, source: PayloadSource) -> _Frame:
         if self._sealer is not None:
-            messages = [self._sealer.seal(message) for message in messages]
-        frames = [part for message in messages for part in (pack_frame(len(message)), message)]
-        frame = memoryview(b"".join(frames))
-        self._stats.wire_sent += len(frame)
-        if not self._waiting:
+            sealed = self._sealer.seal_both(message, source.view)
+            return _Frame([memoryview(pack_frame(len(sealed))), memoryview(sealed)], None)
+        framed = pack_frame(len(message) + source.length) + message
+        return _Frame([memoryview(framed), source.view], source)
+
+    def _hand_over(self, frame: _Frame, queue: deque[_Frame]) -> None:
+        """To the socket, what it takes; the rest to wait, its buffer held."""
+        self._stats.wire_sent += sum(map(len, frame.parts))
+        begun = False
+        if not self:
+            parts = frame.parts
             try:
-                sent = self._sock.send(frame)
+                count = self._sock.send(parts[0]) if len(parts) == 1 else self._sock.sendmsg(parts)
             except BlockingIOError:
-                sent = 0
-            frame = frame[sent:]
-        if frame:
-            self._waiting.append(frame)
-            self._filled.set()
+                count = 0
+            if frame.sent(count):
+                return
+            begun = count > 0
+        if frame.held is not None:
+            frame.held.buffer.hold()
+        if begun:
+            self._begun = frame
+        else:
+            queue.append(frame)
+        self._filled.set()
 
     async def run(self) -> None:
         """Send what waits. Raises OSError and trio's errors of a closed socket."""
         while True:
             await self._filled.wait()
-            while self._waiting:
-                sent = await self._trio_sock.send(self._waiting[0])
-                rest = self._waiting[0][sent:]
-                if rest:
-                    self._waiting[0] = rest
-                else:
-                    self._waiting.popleft()
+            while self:
+                frame = self._begun = self._begun or (self._small or self._large).popleft()
+                if frame.sent(await self._trio_sock.sendmsg(frame.parts)):
+                    self._begun = None
+                    self._let_go(frame)
             self._filled = trio.Event()
+
+    def close(self) -> None:
+        """Nothing can be sent any more, now or later: let go of what waits. Idempotent."""
+        self._closed = True
+        waiting = [*self._small, *self._large] + ([self._begun] if self._begun else [])
+        self._begun = None
+        self._small.clear()
+        self._large.clear()
+        for frame in waiting:
+            self._let_go(frame)
+
+    @staticmethod
+    def _let_go(frame: _Frame) -> None:
+        if frame.held is not None:
+            frame.held.buffer.drop()

@@ -2,7 +2,8 @@
 in the window, its buffer, its place in the mount's figures.
 
 Credits come back with an interim or the final reply, whichever brings them, and once. The buffer
-is held until the entry leaves the table: a reply may land in it at any moment before.
+is held until the entry leaves the table: a reply may land in it at any moment before, and of a
+WRITE's the server may not have all yet.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class PendingTable(dict[int, Pending]):
         for index, request in enumerate(requests):
             if request.sink is not None:
                 request.sink.buffer.hold()
+            elif request.source is not None:
+                request.source.buffer.hold()
             self[first_id] = Pending(request, exchange, index, now, requests)
             ids.append(first_id)
             first_id += request.charge
@@ -75,3 +78,5 @@ class PendingTable(dict[int, Pending]):
         self._accounting.left(request)
         if request.sink is not None:
             request.sink.buffer.drop()
+        elif request.source is not None:
+            request.source.buffer.drop()

@@ -236,6 +236,8 @@ class Receiver:
                 request = entry.request
                 if len(part) > FIXED or request.command is Command.READ:
                     request.check(header.status, part)
+                if request.source is not None and not header.status:
+                    reply.transferred = request.taken(part)
                 if request.sink is not None and not header.status:
                     sink = await self._sink_to_copy_to(header.message_id)
                     reply.transferred = sink.fill(part) if sink is not None else 0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from netfsfuse.smb.connection.exchange import Request
 from netfsfuse.smb.connection.handshake_result import HandshakeResult
-from netfsfuse.smb.connection.outbox import Outbox
+from netfsfuse.smb.connection.outbox import Message, Outbox
 from netfsfuse.smb.wire.header import (
     FLAG_RELATED,
     FLAG_SIGNED,
@@ -47,7 +47,7 @@ class Sender:
                 parts = (
                     self._pack(requests[begin + i], ids[begin + i], i, count) for i in range(count)
                 )
-                messages.append(b"".join(parts))
+                messages.append((b"".join(parts), requests[end - 1].source))
                 begin = end
         self._hand_over(messages)
 
@@ -60,19 +60,25 @@ class Sender:
         )
         if self._signer is not None:
             self._signer.sign(packed)
-        self._hand_over([packed])
+        self._hand_over([(packed, None)])
 
-    def _hand_over(self, messages: Sequence[bytes | bytearray]) -> None:
+    def _hand_over(self, messages: Sequence[Message]) -> None:
         try:
             self._outbox.send(messages)
         except OSError as failed:
             self._broken(failed)
 
     def _pack(self, request: Request, message_id: int, index: int, count: int) -> bytes | bytearray:
-        """The request as number ``index`` of the ``count`` in its message."""
+        """The request as number ``index`` of the ``count`` in its message. The payload of the last
+        one is signed, and left to be sent from where it lies."""
         established = self._established
         last = index == count - 1
-        padding = 0 if last else -len(request.body) % 8
+        body, payload = request.body, None
+        if request.source is not None and last:
+            payload = request.source.view
+        elif request.source is not None:
+            body = b"".join((body, request.source.view))
+        padding = 0 if last else -len(body) % 8
         flags = FLAG_SIGNED if established.sign_requests else 0
         if index and not request.unrelated:
             flags |= FLAG_RELATED
@@ -81,12 +87,12 @@ class Sender:
             charge=request.charge if established.multi_credit else 0,
             credit_request=self._ask(request.charge),
             flags=flags,
-            next_command=0 if last else HEADER_SIZE + len(request.body) + padding,
+            next_command=0 if last else HEADER_SIZE + len(body) + padding,
             message_id=message_id,
             tree_id=established.tree_id,
             session_id=established.session_id,
         )
-        packed = bytearray(header + request.body + bytes(padding))
+        packed = bytearray(header + body + bytes(padding))
         if self._signer is not None:
-            self._signer.sign(packed)
+            self._signer.sign(packed, payload)
         return packed

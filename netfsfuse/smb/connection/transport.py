@@ -106,8 +106,13 @@ class Transport:
         return min(self._gate.largest_charge * CREDIT_BYTES, self.established.max_read)
 
     @property
+    def largest_write(self) -> int:
+        """Bytes that one WRITE may bring: what credits allow, and the server at all."""
+        return min(self._gate.largest_charge * CREDIT_BYTES, self.established.max_write)
+
+    @property
     def read_capacity(self) -> int:
-        """Bytes of reads that the credits now held allow at once."""
+        """Bytes of reads, or of writes, that the credits now held allow at once."""
         return self._gate.largest_charge * CREDIT_BYTES
 
     async def exchange(
@@ -115,8 +120,8 @@ class Transport:
     ) -> list[Reply]:
         """Send ``requests`` (a related compound if more than one) and wait for all final replies.
 
-        ``demand`` is that of a read; without one it is a question about names or attributes, which
-        go first.
+        ``demand`` is that of a read or a write; without one it is a question about names or
+        attributes, which go first.
 
         Statuses are for the caller to judge. Raises Disconnected or ProtocolError when the
         connection ended, DeadlineExceeded when one stays PENDING for too long. Cancellation leaves
@@ -226,6 +231,7 @@ class Transport:
             self.fail(ProtocolError(f"unreadable reply: {failed.exceptions[0]}"))
         finally:
             self.fail(Disconnected("the connection was closed"))
+            self._outbox.close()
             self._pending.release()
             self._stats.channels -= 1
             self.ended.set()

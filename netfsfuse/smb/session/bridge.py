@@ -282,6 +282,7 @@ class Handshake:
             credits=line.credits,
             multi_credit=large,
             max_read=connection.max_read_size if large else 65536,
+            max_write=connection.max_write_size if large else 65536,
             max_transact=connection.max_transact_size if large else 65536,
             signer=signer,
             sign_requests=signer is not None and demanded,

@@ -15,7 +15,8 @@ IOCTL             FSCTL_GET_REPARSE_POINT
 READ, ECHO        always
 QUERY_INFO        always
 QUERY_DIRECTORY   always: the place in a listing is its handle's, and the caller's to see to
-SET_INFO          never
+WRITE, SET_INFO   never
+FLUSH             never: what it was to make last may be lost with a server that was begun anew
 CHANGE_NOTIFY     never: what happened in between would be missed; the watch is begun anew
 OPLOCK_BREAK      never: the lease that it answers for is gone with the connection
 CANCEL            never: so is what it cancels
@@ -70,6 +71,8 @@ _NEVER = frozenset(
         Command.TREE_CONNECT,
         Command.TREE_DISCONNECT,
         Command.CANCEL,
+        Command.WRITE,
+        Command.FLUSH,
         Command.SET_INFO,
         Command.CHANGE_NOTIFY,
         Command.OPLOCK_BREAK,

@@ -11,6 +11,7 @@ rarer goes through smbprotocol's structures. Imports nothing of ours but ``error
     create      CREATE and CLOSE
     lease       the create context that asks for a lease, and its breaks
     read        READ
+    write       WRITE, FLUSH
     query       QUERY_INFO, QUERY_DIRECTORY, IOCTL
     set_info    SET_INFO: times, size, name, removal
     notify      CHANGE_NOTIFY

@@ -38,7 +38,9 @@ class Command(enum.IntEnum):
     TREE_DISCONNECT = 4
     CREATE = 5
     CLOSE = 6
+    FLUSH = 7
     READ = 8
+    WRITE = 9
     IOCTL = 11
     CANCEL = 12
     ECHO = 13
