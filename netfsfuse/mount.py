@@ -110,7 +110,7 @@ async def _mount(
 ) -> None:
     notices: list[str] = []
     try:
-        max_read = await server.connect()
+        limits = await server.connect()
         if server.is_write_protected and not config.read_only:
             notices.append(f"mounted read-only: {config.source} cannot be written by this user")
             config = replace(config, read_only=True)
@@ -127,7 +127,7 @@ async def _mount(
         service.start_soon(cache.maintain)
         ending.hangs = lambda: cache.health.hangs
         try:
-            netfs = _netfs(config, service, server, stats, max_read)
+            netfs = _netfs(config, service, server, stats, limits.max_read)
             inodes = InodeTable(root, stats.vfs)
             notifier = Notifier(inodes)
             filesystem = FileSystem(

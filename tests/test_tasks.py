@@ -25,6 +25,7 @@ NURSERIES = {
     "fuse/notifier.py": "one guarded task's",
     "smb/connection/transport.py": "one connection's: what is raised ends the connection",
     "smb/session/channels.py": "ends with the call",
+    "smb/session/lease.py": "one guarded task's",
     "smb/share/siblings.py": "ends with the call",
     "vfs/tree/links.py": "ends with the call",
     "vfs/feed/treewatch.py": "one feed's: what is raised begins it anew",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from netfsfuse.config import MountConfig
 from netfsfuse.smb.session.dialler import Dialler
 from netfsfuse.smb.session.session import Session
@@ -11,6 +13,13 @@ from netfsfuse.tasks import ServiceNursery
 
 LEASE_TRUST = 1.0
 """Seconds for which a lease alone stands for a file: the server's own users break none."""
+
+
+class ShareLimits(NamedTuple):
+    """Bytes that the server sends, and takes, of a file at once."""
+
+    max_read: int
+    max_write: int
 
 
 class SmbShare:
@@ -28,17 +37,21 @@ class SmbShare:
             lease_trust=min(config.trust.acregmax, LEASE_TRUST),
         )
 
-    async def connect(self) -> int:
-        """Connect and log in; the most bytes that the server sends of a file at once. Raises
-        MountError, one line for the user. :meth:`aclose` is due whatever comes of it."""
+    async def connect(self) -> ShareLimits:
+        """Connect and log in. Raises MountError, one line for the user. :meth:`aclose` is due
+        whatever comes of it."""
         established = await self._session.connect()
         self.is_write_protected = not established.writable
-        return established.max_read
+        return ShareLimits(established.max_read, established.max_write)
 
     def read_capacity(self) -> int:
         """Bytes of reads that may be under way at once. Changes as the server grants credits; at
         least 64 KiB."""
         return self._session.read_capacity()
+
+    def write_capacity(self) -> int:
+        """The same of writes."""
+        return self._session.write_capacity()
 
     async def aclose(self) -> None:
         """Log off, politely but briefly, and end all connections. Idempotent."""

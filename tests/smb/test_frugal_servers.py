@@ -12,8 +12,9 @@ import trio.testing
 from netfsfuse.errors import Disconnected, MountError, NotFound, ServerBusy
 from netfsfuse.smb.session.scarcity import LASTS
 from netfsfuse.smb.session.session import Session
+from netfsfuse.smb.share.leased import PARKED_SIZE_MIN
 from netfsfuse.smb.share.namespace import SmbNamespace
-from netfsfuse.smb.share.openfiles import PARKED_SIZE_MIN, OpenFiles
+from netfsfuse.smb.share.openfiles import OpenFiles
 from netfsfuse.smb.share.watch import SmbWatch
 from netfsfuse.smb.wire.header import FLAG_RELATED, Command
 from netfsfuse.smb.wire.lease import READ_HANDLE

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from netfsfuse.errors import ProtocolError
 from netfsfuse.smb.session.lease import Leases
-from netfsfuse.smb.share.openfiles import PARKED_MAX, OpenFiles
+from netfsfuse.smb.share.leased import PARKED_MAX
+from netfsfuse.smb.share.openfiles import OpenFiles
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.smb.wire.lease import pack_lease_context, parse_break
 from netfsfuse.types import DirEntry
@@ -287,7 +288,7 @@ async def test_a_storm_of_breaks(known: bool) -> None:
 @given(st.binary(max_size=120))
 def test_any_message_as_a_break(body: bytes) -> None:
     """An answer or a ProtocolError, whatever comes."""
-    leases = Leases()
+    leases = Leases(lambda *_: None)
     leases.version = 2
     leases.begin()
     message = memoryview(replies.reply(18, 2**64 - 1, body))

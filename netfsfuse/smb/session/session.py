@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 
 from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
+from netfsfuse.smb.connection.credits import CREDIT_BYTES
 from netfsfuse.smb.connection.exchange import Reply, Request
 from netfsfuse.smb.connection.handshake_result import HandshakeResult
 from netfsfuse.smb.connection.transport import Transport
@@ -55,7 +56,7 @@ class Session:
         self.file_ids = FileIds()
         self.odd_names = OddNames()
         self.followed = Followed(self)
-        self.leases = Leases()
+        self.leases = Leases(self.spawn)
         self.scarcity = Scarcity()
         self._dialler = dialler
         self._nursery = nursery
@@ -80,6 +81,18 @@ class Session:
     def max_transact(self) -> int:
         """Bytes that the server sends at once of all but files."""
         return SMALLEST if self._transport is None else self._transport.established.max_transact
+
+    @property
+    def max_write(self) -> int:
+        """Bytes that the server takes of a file at once."""
+        return SMALLEST if self._transport is None else self._transport.established.max_write
+
+    def write_capacity(self) -> int:
+        """Bytes of writes that the credits now held allow at once: all go by the mount's own
+        connection, which alone has leases. Changes as the server grants credits; at least
+        64 KiB."""
+        live = self.live
+        return CREDIT_BYTES if live is None else max(live.read_capacity, CREDIT_BYTES)
 
     def read_capacity(self) -> int:
         """Bytes of reads that the credits now held allow at once, on all connections. Changes as
@@ -139,9 +152,10 @@ class Session:
         have given way.
         """
         transport, sent, replies = await replay.run(self, requests)
+        done = [request for request, reply in zip(sent, replies, strict=True) if not reply.status]
         if (
             replies[0].status in SHORT_OF_HANDLES
-            and replay.may_repeat(sent)
+            and replay.may_repeat(done)
             and self.scarcity.give_way()
         ):
             transport.take_back(sent, replies)  # what was opened beside it

@@ -1,114 +1,49 @@
-"""One open file on the server: netfs's ServerFile.
-
-The handle belongs to one connection. When that is gone the file is opened again by its path, once
-for all readers that wait, and must be the same file as before (FileId, and creation time or whole
-coherency record): otherwise the handle is stale for good, since a server may give a dead file's
-FileId to a new one. Files may share a handle, see ``openfiles.py``.
-"""
+"""One open file on the server: netfs's ServerFile."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
-from typing import Protocol
 
 import trio
 
-from netfsfuse.errors import IsADirectory, NotFound, Stale
+from netfsfuse.errors import Stale
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.netfs.memory.buffer import Buffer
 from netfsfuse.smb import status
 from netfsfuse.smb.connection.credits import charge_for
 from netfsfuse.smb.connection.exchange import Reply, Request, Sink
 from netfsfuse.smb.connection.transport import Transport
-from netfsfuse.smb.session import replay
 from netfsfuse.smb.session.channels import Channels
-from netfsfuse.smb.session.replay import Verdict
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share.handle import ServerHandle
+from netfsfuse.smb.share.reopened import Build, Owner, ReopenedFile, breaks
 from netfsfuse.smb.share.siblings import Siblings, read_beside
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.smb.wire.query import ALL_ROOM, pack_query_all, parse_all
 from netfsfuse.smb.wire.read import pack_read
-from netfsfuse.types import FileAttr, coherency_of, creation_is_derived, same_content
-
-log = logging.getLogger(__name__)
-
-Build = Callable[[bytes, Transport], Request]
-"""Makes the request for a handle, sized to the credits of a connection."""
+from netfsfuse.types import FileAttr, creation_is_derived
 
 
-class Owner(Protocol):
-    """Knows all files of the share that are open (``openfiles.py``)."""
-
-    @property
-    def leasing(self) -> bool:
-        """Whether leases are to be asked for."""
-        ...
-
-    def park(self, handle: ServerHandle) -> bool:
-        """Whether it takes over a handle that no file uses; else it is closed."""
-        ...
-
-    def broken(self, handle: ServerHandle) -> None:
-        """The handle's lease was broken."""
-        ...
-
-    def replaced(self, old: ServerHandle, new: ServerHandle) -> None:
-        """No file uses ``old`` any more, which was closed or lost: the file is open as ``new``."""
-        ...
-
-    def closed(self, file: SmbFile) -> None:
-        """The file is closed, by the server, too."""
-        ...
-
-
-class SmbFile:
-    """One open file. ``name`` is the server's path. Made by :meth:`open`, ended by ``aclose``."""
-
-    def __init__(
-        self,
-        session: Session,
-        name: str,
-        handle: ServerHandle,
-        attr: FileAttr,
-        owner: Owner | None = None,
-    ) -> None:
-        self.attr = attr
-        self.disk_id = (attr.file_id, handle.volume_id)
-        self._session = session
-        self._name = name
-        self._handle = handle
-        self._owner = owner
-        self._stale: str | None = None  # why it can be read no more
-        self._closed = False
-        self._reopening = trio.Lock()
-        handle.users += 1
+class SmbFile(ReopenedFile):
+    """One open file, shared or not. Made by :meth:`open`, ended by ``aclose``."""
 
     @classmethod
     async def open(
-        cls, session: Session, name: str, owner: Owner | None = None, *, head: int = 0
+        cls,
+        session: Session,
+        name: str,
+        owner: Owner | None = None,
+        *,
+        head: int = 0,
+        file_id: int = 0,
     ) -> SmbFile:
-        """Open for reading, the first ``head`` bytes with it. Raises the server's refusal as a
-        NetfsError."""
-        handle, attr = await ServerHandle.open(session, name, head=head, on_break=_breaks(owner))
+        """Open for reading, the first ``head`` bytes with it. ``file_id``: what is believed to be
+        there. Raises the server's refusal as a NetfsError."""
+        handle, attr = await ServerHandle.open(
+            session, name, head=head, file_id=file_id, on_break=breaks(owner)
+        )
         return cls(session, name, handle, attr, owner)
-
-    @property
-    def handle(self) -> ServerHandle:
-        """The handle as it is now."""
-        return self._handle
-
-    @property
-    def is_followed(self) -> bool:
-        """Keeps the contract of ``OpenFile.is_followed``."""
-        return self._handle.is_followed
-
-    @property
-    def asked(self) -> float:
-        """When the server was asked for ``attr`` (trio clock)."""
-        return self._handle.asked
 
     def share(self) -> SmbFile | None:
         """Another file on the same handle; None when that is not to be had any more."""
@@ -145,9 +80,11 @@ class SmbFile:
     ) -> Reply:
         """Through the channel that suits best, and if that fails on the primary connection."""
         handle = self._handle
-        if handle.siblings is None:
-            handle.siblings = Siblings(handle, channels)
-        lane, sibling = handle.siblings.choose(length)
+        lane, sibling = channels.primary, None
+        if not handle.may_write:  # a handle elsewhere, without its lease, would break that
+            if handle.siblings is None:
+                handle.siblings = Siblings(handle, channels)
+            lane, sibling = handle.siblings.choose(length)
         if sibling is not None and lane.live is not None and self._stale is None:
             with channels.on(lane, length):
                 request = build(sibling.raw, lane.live)
@@ -186,72 +123,10 @@ class SmbFile:
             raise status.error_of(reply.status, f"QUERY_INFO {self._name!r}")
         return self._session.file_ids.seen(parse_all(reply.message))
 
-    async def _exchange(self, build: Build, demand: Demand | None = None) -> Reply:
-        """One request on the handle as it is now; once more if connection or handle were lost."""
-        handle = self._handle
-
-        def requests(transport: Transport) -> list[Request]:
-            nonlocal handle
-            handle = self._handle
-            return [build(handle.raw, transport)]
-
-        def judge(replies: Sequence[Reply]) -> Verdict:
-            if replies[0].status != status.FILE_CLOSED:
-                return Verdict.FINAL
-            if handle.given_up:  # by ourselves, while the request was on its way
-                return Verdict.RENEWED
-            handle.lose()
-            return Verdict.AGAIN
-
-        outcome = await replay.run(
-            self._session, requests, ready=self._ready, judge=judge, demand=demand, resizes=True
-        )
-        return outcome.replies[0]
-
-    async def _ready(self) -> Transport:
-        """The live connection, with ``_handle`` valid on it."""
-        if self._stale is not None:
-            raise Stale(self._stale)
-        transport = await self._session.transport()
-        if self._handle.number == self._session.number:
-            return transport
-        async with self._reopening:
-            while True:
-                if self._stale is not None:
-                    raise Stale(self._stale)
-                transport = await self._session.transport()
-                if self._handle.number == self._session.number:
-                    return transport
-                await self._reopen()
-
-    async def _reopen(self) -> None:
-        log.info("opening %r again", self._name)
-        await self._handle.close(self._session)  # it is lost; its siblings may not be
-        try:
-            handle, attr = await ServerHandle.open(
-                self._session, self._name, on_break=_breaks(self._owner)
-            )
-        except (NotFound, IsADirectory) as gone:
-            self._stale = self._stale or f"{self._name!r} is gone"
-            raise Stale(self._stale) from gone
-        if not self._is(attr):
-            self._stale = self._stale or f"{self._name!r} is another file now"
-        if self._stale is not None:  # for one of these reasons, or closed meanwhile
-            await handle.close(self._session)
-            raise Stale(self._stale)
-        self._take(handle)
-
-    def _is(self, attr: FileAttr) -> bool:
-        """Whether ``attr`` describes this file, for all that is known without a handle of it."""
-        before = self.attr
-        return attr.file_id == before.file_id and (
-            attr.creation == before.creation or same_content(coherency_of(before), attr)
-        )
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether ``aclose`` was called: it is read no more."""
-        return self._closed
+    async def look(self) -> None:
+        """Have ``attr`` say what the file is like now. Raises as :meth:`query`."""
+        self._looked = trio.current_time()
+        self.attr = await self.query()
 
     def has_other_handle(self, other: SmbFile) -> bool:
         """Whether the server holds a handle for this file, or soon may, that is not ``other``'s."""
@@ -282,9 +157,7 @@ class SmbFile:
             for old in {file._handle for file in files}:
                 old.given_up = True
                 await old.close(self._session)
-            handle, attr = await ServerHandle.open(
-                self._session, self._name, on_break=_breaks(self._owner)
-            )
+            handle, attr = await self._open_anew()
             same = {file for file in files if file._is(attr)}
             if handle.number == connection:
                 # Held open until now: only where the server made creation times up it may have
@@ -309,15 +182,7 @@ class SmbFile:
             for file in same:
                 if file._stale is None:
                     file._take(handle)
-                    file.attr = attr
-
-    def _take(self, handle: ServerHandle) -> None:
-        old, self._handle = self._handle, handle
-        old.users -= 1
-        handle.users += 1
-        handle.was_read |= old.was_read  # what was on its way is asked again
-        if not old.users and self._owner is not None:
-            self._owner.replaced(old, handle)
+                    file.attr, file._looked = attr, None
 
     async def aclose(self) -> None:
         """Keeps the contract of ``OpenFile.aclose``."""
@@ -335,7 +200,3 @@ class SmbFile:
                 await handle.close(self._session)
         if owner is not None:
             owner.closed(self)
-
-
-def _breaks(owner: Owner | None) -> Callable[[ServerHandle], None] | None:
-    return None if owner is None or not owner.leasing else owner.broken

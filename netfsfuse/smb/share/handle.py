@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import trio
 
@@ -15,17 +15,24 @@ from netfsfuse.smb.connection.apart import undo_create
 from netfsfuse.smb.connection.exchange import Reply, Request
 from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.session.channels import Lane
-from netfsfuse.smb.session.lease import Lease
+from netfsfuse.smb.session.lease import LeaseHold
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.wire.create import (
+    CREATED,
+    FILE_APPEND_DATA,
     FILE_NON_DIRECTORY_FILE,
+    FILE_OPEN,
     FILE_READ_ATTRIBUTES,
     FILE_READ_DATA,
+    FILE_WRITE_ATTRIBUTES,
+    FILE_WRITE_DATA,
     pack_close,
     pack_create,
+    parse_close,
     parse_create,
 )
 from netfsfuse.smb.wire.header import RELATED_FILE_ID, Command
+from netfsfuse.smb.wire.lease import READ_HANDLE, READ_WRITE_HANDLE
 from netfsfuse.smb.wire.read import pack_read, parse_read
 from netfsfuse.types import FileAttr
 
@@ -33,7 +40,22 @@ log = logging.getLogger(__name__)
 
 _CLOSE_TIMEOUT = 5.0
 READ_ACCESS = FILE_READ_DATA | FILE_READ_ATTRIBUTES
+WRITE_ACCESS = FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_WRITE_ATTRIBUTES | FILE_READ_ATTRIBUTES
 _CLOSED = -1
+
+
+class Purpose(NamedTuple):
+    """What a handle is opened for: the access and the lease that are asked for, and whether the
+    file is made by it."""
+
+    access: int
+    lease: int
+    disposition: int = FILE_OPEN
+
+
+READING = Purpose(READ_ACCESS, READ_HANDLE)
+WRITING = Purpose(READ_ACCESS | WRITE_ACCESS, READ_WRITE_HANDLE)
+ONLY_WRITING = Purpose(WRITE_ACCESS, READ_WRITE_HANDLE)
 
 
 class FurtherHandles(Protocol):
@@ -55,6 +77,7 @@ class ServerHandle:
     ``attr`` are what it was opened by, ``asked`` when (trio clock), ``is_followed`` whether
     ``name`` leads through a link (``followed.py``). ``head``: the file's beginning, as far as it
     was asked for with the open, ``was_read``: more was. ``lease`` is None where none was granted.
+    ``purpose``: what it was opened for, ``was_made``: the file was made by that.
     """
 
     __slots__ = (
@@ -67,10 +90,12 @@ class ServerHandle:
         "lease",
         "name",
         "number",
+        "purpose",
         "raw",
         "siblings",
         "users",
         "volume_id",
+        "was_made",
         "was_read",
     )
 
@@ -93,7 +118,9 @@ class ServerHandle:
         self.is_followed = False
         self.head: memoryview | None = None
         self.was_read = False
-        self.lease: Lease | None = None
+        self.lease: LeaseHold | None = None
+        self.purpose = READING
+        self.was_made = False
         self.users = 0
         self.given_up = False
         self.siblings: FurtherHandles | None = None
@@ -106,15 +133,22 @@ class ServerHandle:
         name: str,
         *,
         head: int = 0,
+        purpose: Purpose = READING,
+        file_id: int = 0,
         on_break: Callable[[ServerHandle], None] | None = None,
     ) -> tuple[ServerHandle, FileAttr]:
-        """Open ``name`` for reading, and read its first ``head`` bytes (64 KiB at most, or what
+        """Open ``name`` for ``purpose``, and read its first ``head`` bytes (64 KiB at most, or what
         the server sends at once) in the same round trip. Raises the server's refusal as a
-        NetfsError. With ``on_break``, which hears of breaks, a lease is asked for."""
-        opening = _Opening(session, name, head, leasing=on_break is not None)
+        NetfsError; Disconnected where the file may have been made, or not. With ``on_break``, which
+        hears of breaks, a lease is asked for. ``file_id``: what is believed to be there."""
+        opening = _Opening(session, name, head, purpose, leasing=on_break is not None)
+        opening.file_id = file_id
         opened = None
         try:
             replies = await session.exchange(opening.requests)
+            if opening.is_refused_key(replies[0].status):
+                opening.file_id = 0
+                replies = await session.exchange(opening.requests)
             opened = opening.opened(replies)
         finally:
             if opened is None or opened.lease is None:
@@ -127,6 +161,11 @@ class ServerHandle:
     def is_leased(self) -> bool:
         """Whether no other SMB client can have changed the file since it was opened."""
         return self.lease is not None and self.lease.reads
+
+    @property
+    def may_write(self) -> bool:
+        """Whether it was opened for writing."""
+        return bool(self.purpose.access & FILE_WRITE_DATA)
 
     @property
     def closing(self) -> bool:
@@ -160,12 +199,15 @@ class ServerHandle:
         self.lose()
         session.close_later(raw, number)
 
-    async def close(self, session: Session) -> None:
-        """CLOSE, unless that was done, or the connection is gone and the handle with it.
+    async def close(self, session: Session, *, file_id: int | None = None) -> FileAttr | None:
+        """CLOSE, unless that was done, or the connection is gone and the handle with it. Where a
+        ``file_id`` is given, the file's, the attributes that it has then; None where the server
+        does not tell.
 
         When this returns the server has closed it, whichever of several callers asked first. Never
         raises; bounded in time, shielded from cancellation.
         """
+        attr = None
         with trio.CancelScope(shield=True):
             async with self._closing:
                 number, self.number = self.number, _CLOSED
@@ -173,19 +215,22 @@ class ServerHandle:
                 if self.siblings is not None:
                     with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                         await self.siblings.aclose()
-                if number not in (_CLOSED, session.number):
-                    return
-                if number != _CLOSED:
-                    await self._close(session, number)
+                if number == session.number != _CLOSED:
+                    attr = await self._close(session, number, file_id)
+        return attr
 
-    async def _close(self, session: Session, number: int) -> None:
+    async def _close(self, session: Session, number: int, file_id: int | None) -> FileAttr | None:
+        body = pack_close(self.raw, postquery=file_id is not None)
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             try:
                 transport = await session.transport()
                 if number == session.number:
-                    await transport.exchange([Request(Command.CLOSE, pack_close(self.raw))])
+                    (reply,) = await transport.exchange([Request(Command.CLOSE, body)])
+                    if file_id is not None and not reply.status:
+                        return parse_close(reply.message, file_id)
             except NetfsError as failed:
                 log.debug("CLOSE: %s", failed)
+        return None
 
 
 class _Opening:
@@ -200,29 +245,36 @@ class _Opening:
         "_leasing",
         "_name",
         "_number",
+        "_purpose",
         "_session",
+        "file_id",
     )
 
-    def __init__(self, session: Session, name: str, head: int, *, leasing: bool) -> None:
+    def __init__(
+        self, session: Session, name: str, head: int, purpose: Purpose, *, leasing: bool
+    ) -> None:
+        self.file_id = 0
         self._session = session
         self._name = name
         self._head = head
+        self._purpose = purpose
         self._leasing = leasing
-        self._lease: Lease | None = None
+        self._lease: LeaseHold | None = None
         self._number = _CLOSED
         self._asked = 0.0
         self._asking = 0  # requests before the question whether a link was followed
 
     def requests(self, transport: Transport) -> list[Request]:
         """CREATE, READ, and the question whether a link was followed, for this connection."""
-        session, name = self._session, self._name
+        session, name, purpose = self._session, self._name, self._purpose
         self._number, self._asked = session.number, trio.current_time()
         self.end_lease()  # of an attempt that failed
         if self._leasing:
-            self._lease = session.leases.begin()
+            self._lease = session.leases.begin(self.file_id, purpose.lease)
         body = pack_create(
             name,
-            access=READ_ACCESS,
+            access=purpose.access,
+            disposition=purpose.disposition,
             options=FILE_NON_DIRECTORY_FILE,
             lease=b"" if self._lease is None else self._lease.context,
         )
@@ -232,6 +284,11 @@ class _Opening:
             requests.append(Request(Command.READ, pack_read(RELATED_FILE_ID, 0, room), room=room))
         self._asking = len(requests)
         return requests + session.followed.question(name)
+
+    def is_refused_key(self, code: int) -> bool:
+        """Whether the server knows the lease's key for another file, and so refuses."""
+        lease = self._lease
+        return code == status.INVALID_PARAMETER and lease is not None and lease.lease.file_id != 0
 
     def opened(self, replies: list[Reply]) -> ServerHandle:
         """The handle that ``replies`` bring; it has taken the lease if one was granted, and not
@@ -253,8 +310,10 @@ class _Opening:
             asked=self._asked,
         )
         opened.is_followed = followed
+        opened.purpose = self._purpose
+        opened.was_made = file.action == CREATED
         if self._lease is not None:
-            self._lease.grant(file.lease)
+            self._lease.grant(file.lease, opened.attr.file_id)
             if self._lease.reads:
                 opened.lease = self._lease
         if self._head and not replies[1].status:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from netfsfuse.errors import InvalidArgument, NotSupported
+from netfsfuse.errors import InvalidArgument, InvalidName, NotSupported
 from netfsfuse.smb import status
 from netfsfuse.smb.connection.exchange import Reply, Request
 from netfsfuse.smb.connection.transport import Transport
+from netfsfuse.smb.session.lease import Holder
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share import compound
 from netfsfuse.smb.share.deferred import DeferredFile
 from netfsfuse.smb.share.directory import SmbListing
 from netfsfuse.smb.share.file import SmbFile
 from netfsfuse.smb.share.handle import READ_ACCESS
-from netfsfuse.smb.share.mutations import SmbMutations
 from netfsfuse.smb.share.names import decode_name, is_surely_listed, path_to_server
 from netfsfuse.smb.share.openfiles import OpenFiles
 from netfsfuse.smb.share.reparse import MFSYMLINK_SIZE, parse_mfsymlink, parse_reparse
 from netfsfuse.smb.share.watch import SmbWatch
+from netfsfuse.smb.share.writable import WritableSmbFile
 from netfsfuse.smb.wire.create import (
+    FILE_CREATE,
     FILE_NON_DIRECTORY_FILE,
+    FILE_OPEN_IF,
     FILE_OPEN_REPARSE_POINT,
     FILE_READ_ATTRIBUTES,
     FILE_READ_DATA,
@@ -57,7 +60,6 @@ class SmbNamespace:
         self._subdir = subdir
         self._mfsymlinks = mfsymlinks
         self._files = OpenFiles(session, trust=lease_trust if session.config.leases else 0.0)
-        self._mutations = SmbMutations(session, self._files)
 
     def _server_path(self, path: str) -> str:
         return path_to_server(f"{self._subdir}/{path}", self._session.odd_names)
@@ -134,6 +136,26 @@ class SmbNamespace:
         file = await self._files.open(name, head=prefill, known=known, on_break=on_break)
         return file, file.whole
 
+    async def open_writing(
+        self, path: str, *, known: FileAttr | None = None, holder: Holder
+    ) -> WritableSmbFile:
+        """Keeps the contract of ``WritableNamespace.open_writing``."""
+        name = self._server_path(path)
+        return await self._files.open_writing(name, known=known, holder=holder)
+
+    async def create(
+        self, path: str, *, exclusive: bool, holder: Holder
+    ) -> tuple[WritableSmbFile, bool]:
+        """Keeps the contract of ``WritableNamespace.create``. Raises InvalidArgument for a name
+        that the server cannot hold."""
+        name = self._server_path(path)
+        how = FILE_CREATE if exclusive else FILE_OPEN_IF
+        try:
+            file = await self._files.open_writing(name, holder=holder, disposition=how)
+        except InvalidName as refused:
+            raise InvalidArgument(str(refused)) from refused
+        return file, file.was_made
+
     def open_deferred(
         self, path: str, attr: FileAttr, opened: Callable[[FileAttr], None]
     ) -> DeferredFile:
@@ -144,6 +166,8 @@ class SmbNamespace:
         """Keeps the contract of ``Namespace.fetch``."""
         name = self._server_path(path)
         self._files.give_way(name)
+        if self._files.writer(name) is not None:
+            return None
         create = pack_create(name, access=READ_ACCESS, options=FILE_NON_DIRECTORY_FILE)
         session = self._session
         question = session.followed.ask(name)
@@ -186,34 +210,3 @@ class SmbNamespace:
         query = Request(Command.QUERY_INFO, pack_query_full_size(RELATED_FILE_ID))
         replies = await self._ask("", query, options=0)
         return parse_full_size(replies[1].message)
-
-    # -- changes ------------------------------------------------------------------------------
-
-    async def make_directory(self, path: str) -> FileAttr:
-        """Keeps the contract of ``WritableNamespace.make_directory``."""
-        return await self._mutations.make_directory(self._server_path(path))
-
-    async def remove(self, path: str, *, directory: bool) -> None:
-        """Keeps the contract of ``WritableNamespace.remove``."""
-        await self._mutations.remove(self._server_path(path), directory=directory)
-
-    async def rename(
-        self, path: str, to: str, *, replace: bool, known: FileAttr | None = None
-    ) -> FileAttr:
-        """Keeps the contract of ``WritableNamespace.rename``."""
-        name, new_name = self._server_path(path), self._server_path(to)
-        return await self._mutations.rename(name, new_name, replace=replace, known=known)
-
-    async def set_attributes(
-        self,
-        path: str,
-        *,
-        size: int | None = None,
-        access: int | None = None,
-        write: int | None = None,
-        read_only: bool | None = None,
-    ) -> FileAttr:
-        """Keeps the contract of ``WritableNamespace.set_attributes``."""
-        return await self._mutations.set_attributes(
-            self._server_path(path), size=size, access=access, write=write, read_only=read_only
-        )
