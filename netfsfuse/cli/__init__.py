@@ -5,9 +5,10 @@ Two halves. The pure one turns text into values and can be tested with tables: `
 ``choices`` (what was chosen, as a :class:`~netfsfuse.config.MountConfig`). The other half meets the
 machine: ``credentials`` (files, environment, prompt), ``checks`` (mount point, /dev/fuse),
 ``daemon`` and ``handover`` (a process that outlives the command, readiness, secrets), ``probe``
-(asking a filesystem that may hang), ``detach``, ``programs``, ``conceal``, ``log``; and one file a
-command: ``mount``, ``umount``, ``stats``, ``bench``. ``main`` joins them and is the only place
-where an error becomes a line and an exit status.
+(asking a filesystem that may hang), ``unsent`` (what is to be written still), ``detach``,
+``programs``, ``conceal``, ``log``; and one file a command: ``mount``, ``umount``, ``stats``,
+``bench``. ``main`` joins them and is the only place where an error becomes a line and an exit
+status.
 
 Invariants:
 

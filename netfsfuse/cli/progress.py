@@ -9,9 +9,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 
 class Bar:
-    """A progress bar on a terminal, nothing elsewhere."""
+    """A progress bar on a terminal, nothing elsewhere. ``doing``: the word before it."""
 
-    def __init__(self) -> None:
+    def __init__(self, doing: str) -> None:
         self._console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -21,16 +21,16 @@ class Bar:
             console=self._console,
             transient=True,
         )
-        self._task = self._progress.add_task("warming", total=0)
+        self._task = self._progress.add_task(doing, total=0)
 
     def shown(self) -> Progress | nullcontext[None]:
         """Shows it meanwhile."""
         return self._progress if self._console.is_terminal else nullcontext()
 
     def found(self, total: int) -> None:
-        """``total`` bytes of files were found so far."""
+        """``total`` bytes are to be done, as far as is known."""
         self._progress.update(self._task, total=total)
 
     def done(self, size: int) -> None:
-        """A file of ``size`` bytes is done."""
+        """So many of them are done."""
         self._progress.advance(self._task, size)

@@ -1,4 +1,5 @@
-"""``netfsfuse umount``: take the mount away, and return when its daemon is gone.
+"""``netfsfuse umount``: take the mount away, and return when its daemon is gone. What was written
+to it is on the server before (``unsent.py``).
 
 The daemon is found before unmounting: the mount itself tells its pid, or else /proc does. A pidfd
 is opened and the process behind it checked, so that a reused pid is never waited for.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import select
@@ -22,6 +24,7 @@ from netfsfuse.cli.detach import abandon, detach
 from netfsfuse.cli.place import resolved
 from netfsfuse.cli.probe import probe
 from netfsfuse.cli.say import say
+from netfsfuse.cli.unsent import wait_sent
 from netfsfuse.errors import MountError
 from netfsfuse.mountinfo import Mount, mount_at, read_mounts
 from netfsfuse.stats import STATS_XATTR
@@ -54,6 +57,9 @@ def umount_command(mountpoint: str, lazy: bool, force: bool) -> None:
             if pidfd is not None:
                 stack.callback(os.close, pidfd)
                 daemons.append((pid, pidfd))
+        dirty = 0
+        if not (lazy or force or hung or dead):
+            dirty = wait_sent(path, answer.value if answer else None)
         if force:
             abandon(mount)
         else:
@@ -62,7 +68,7 @@ def umount_command(mountpoint: str, lazy: bool, force: bool) -> None:
             if hung or lazy:
                 _look_gone(path, pid, pidfd, told=hung)
             else:
-                _wait_gone(path, pid, pidfd)
+                _wait_gone(path, pid, pidfd, limit=math.inf if dirty else _GONE_TIMEOUT)
 
 
 def _our_mount(mountpoint: str) -> Mount:
@@ -130,14 +136,16 @@ def _open_daemon(pid: int, path: str) -> int | None:
     return None
 
 
-def _wait_gone(path: str, pid: int, pidfd: int) -> None:
+def _wait_gone(path: str, pid: int, pidfd: int, *, limit: float) -> None:
+    """``limit``: seconds. A daemon that has something to send ends when it is done, or when nothing
+    moves any more."""
     if _has_ended(pid, pidfd, _SAID_AFTER):
         return
     say(f"netfsfuse: {path} is unmounted; its daemon (pid {pid}) is ending", err=True)
-    if not _has_ended(pid, pidfd, _GONE_TIMEOUT - _SAID_AFTER):
+    if not _has_ended(pid, pidfd, limit - _SAID_AFTER):
         raise MountError(
             f"{path} is unmounted, but its daemon (pid {pid}) is still running "
-            f"after {_GONE_TIMEOUT:g} seconds"
+            f"after {limit:g} seconds"
         )
 
 

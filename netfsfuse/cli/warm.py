@@ -28,7 +28,7 @@ def warm_command(paths: tuple[str, ...], pin: bool, jobs: int) -> None:
     takes back what --pin does.
     """
     tops = [real_on_mount(path) for path in paths]
-    bar = import_module("netfsfuse.cli.progress").Bar()
+    bar = import_module("netfsfuse.cli.progress").Bar("warming")
     with bar.shown():
         outcome = import_module("netfsfuse.warm").warm(tops, jobs, bar, pin=pin)
     for line in outcome.failures[:_FAILURES_SHOWN]:
