@@ -66,6 +66,16 @@ GiB, the whole mount, measured); slower links get smaller ones."""
 
 
 @dataclass(frozen=True, slots=True)
+class WriteConfig:
+    """When a program that writes is told that it has written."""
+
+    wsize: int | None = None  # WRITE size, bytes, multiple of 64 KiB; None: found out, <= 4 MiB
+    sync: bool = False  # write returns when the server has the bytes
+    close_waits: bool = True  # close returns when the server has all; not so with async
+    strict_sync: bool = True  # fsync has the server put it on its disk; not so with nostrictsync
+
+
+@dataclass(frozen=True, slots=True)
 class CacheConfig:
     """The persistent cache."""
 
@@ -110,6 +120,7 @@ class MountConfig:
     mountpoint: Path
     server: ServerConfig
     read: ReadConfig = field(default_factory=ReadConfig)
+    write: WriteConfig = field(default_factory=WriteConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     trust: TrustConfig = field(default_factory=TrustConfig)
     shown: ShownConfig = field(default_factory=ShownConfig)

@@ -21,6 +21,7 @@ from netfsfuse.config import (
     ServerConfig,
     ShownConfig,
     TrustConfig,
+    WriteConfig,
 )
 
 SMB_PORT = 445
@@ -58,6 +59,11 @@ class Choices:
     cachefree: int = 0
     percentages: dict[str, int] = field(default_factory=dict)
     verify: str = CacheConfig().verify
+    # writing
+    wsize: int | None = None
+    sync: bool = False
+    close_waits: bool = True
+    strict_sync: bool = True
     # what is believed
     mode: str = TrustConfig().mode
     acregmax: float = TrustConfig().acregmax
@@ -114,6 +120,12 @@ def build_config(
         mountpoint=mountpoint,
         server=_server(choices, source, credentials),
         read=replace(ReadConfig(), rsize=choices.rsize, rasize=choices.rasize),
+        write=WriteConfig(
+            wsize=choices.wsize,
+            sync=choices.sync,
+            close_waits=choices.close_waits,
+            strict_sync=choices.strict_sync,
+        ),
         cache=_cache(choices, invoker),
         trust=TrustConfig(
             mode=choices.mode,

@@ -15,9 +15,10 @@ def _words(text: str) -> frozenset[str]:
 FSTAB = _words(
     "relatime norelatime strictatime nostrictatime lazytime nolazytime "
     "defaults auto noauto nofail _netdev user users nouser nousers owner noowner group nogroup "
-    "sync async dirsync silent loud mand nomand iversion noiversion"
+    "dirsync silent loud mand nomand iversion noiversion"
 )
-"""Words for mount(8) and the kernel. The kernel moves no access times of a FUSE mount by itself."""
+"""Words for mount(8) and the kernel. A name is on the server before the call that changed it
+returns (dirsync); the kernel moves no access times of a FUSE mount by itself."""
 
 FSTAB_PREFIXES = ("x-", "X-", "comment=", "uhelper=", "helper=")
 
@@ -25,13 +26,13 @@ ALREADY_SO = _words(
     "serverino mapposix soft nobrl nounix noposix nolinux nodfs noacl nocifsacl "
     "nouser_xattr noidsfromsid nomodefromsid nosetuids nosfu nomultichannel "
     "noresilienthandles nopersistenthandles nohandlecache nosharesock noposixpaths "
-    "forceuid forcegid noforceuid noforcegid nostrictsync strictsync nodelete nointr "
+    "forceuid forcegid noforceuid noforcegid nodelete nointr "
     "nodynperm nowitness nocompress norootfs noremap nomultiuser"
 )
-"""mount.cifs's names for what we do in any case, or what only matters to a writer."""
+"""mount.cifs's names for what we do in any case."""
 
 NOT_TUNED_YET = _words(
-    "wsize bsize esize min_enc_offload echo_interval handletimeout retrans "
+    "bsize esize min_enc_offload echo_interval handletimeout retrans "
     "max_cached_dirs handlecache noblocksend noautotune tcpnodelay nosparse rwpidforward intr "
     "netbiosname servern"
 )

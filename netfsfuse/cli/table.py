@@ -17,7 +17,7 @@ from netfsfuse.types import CACHE_BLOCK
 
 Apply = Callable[[Choices, str], None]
 
-_MAX_RSIZE = 8 * MIB  # Samba's and Windows' largest MaxReadSize
+_MAX_SIZE = 8 * MIB  # Samba's and Windows' largest MaxReadSize and MaxWriteSize
 _MAX_RASIZE = 64 * MIB  # leaves room for a second reader in the 96 MiB that all may read ahead
 _MAX_CHANNELS = 16
 
@@ -167,8 +167,8 @@ def _percentage(name: str) -> Option:
     return Option((name,), "N", apply, _PERCENTAGES[name])
 
 
-def _rsize(name: str, text: str) -> int:
-    return values.block_size(name, text, CACHE_BLOCK, _MAX_RSIZE)
+def _size(name: str, text: str) -> int:
+    return values.block_size(name, text, CACHE_BLOCK, _MAX_SIZE)
 
 
 def _rasize(name: str, text: str) -> int:
@@ -210,7 +210,7 @@ SERVER = (
     ),
 )
 READING = (
-    _valued("rsize", "SIZE", "rsize", "size of a read (64K-8M; default: adapts, to 1M)", _rsize),
+    _valued("rsize", "SIZE", "rsize", "size of a read (64K-8M; default: adapts, to 1M)", _size),
     _valued("rasize", "SIZE", "rasize", "largest readahead (64K-64M, default: 64M)", _rasize),
     _flag("fsc", "keep what was read in the disk cache (default)", fsc=True),
     _flag("nofsc", "no disk cache", fsc=False),
@@ -220,6 +220,13 @@ READING = (
     *(_percentage(kind + word) for kind in "bf" for word in ("run", "cull", "stop")),
     _valued("verify", "WHEN", "verify", "hash stored blocks: open, always, never", _verify),
     Option(("cache",), "MODE", _cache, "how changes are noticed: strict, loose, none"),
+)
+WRITING = (
+    _valued("wsize", "SIZE", "wsize", "size of a write (64K-8M; default: adapts)", _size),
+    _flag("sync", "each write waits for the server", sync=True, close_waits=True),
+    _flag("async", "close does not; errors show at the next call", sync=False, close_waits=False),
+    _flag("strictsync", "fsync waits for the server's disk (default)", strict_sync=True),
+    _flag("nostrictsync", "fsync waits for the server alone", strict_sync=False),
 )
 SHOWN = (
     _flag("ro", "mount read-only", read_only=True),
@@ -255,6 +262,7 @@ GROUPS = {
     "Login": LOGIN,
     "Server": SERVER,
     "Reading and cache": READING,
+    "Writing": WRITING,
     "How it looks": SHOWN,
     "Log and options": OURSELVES,
 }

@@ -4,8 +4,9 @@
 * ``health``       judges errors: whether the cache is to be used now (pure)
 * ``threads``      the one place where blocking file I/O goes to threads
 * ``batch``        joins transfers of one file that can go together
-* ``file``         one cached file
+* ``small``        a small file that is being written, in memory (pure)
 * ``whole``        small files, stored and found whole, many at once
+* ``file``         one cached file
 * ``maintenance``  syncs, culls, notes what is used
 * ``io``           the cache of one mount: ``FsCache``
 * ``binding``      finds and binds the directory

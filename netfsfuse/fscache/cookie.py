@@ -37,6 +37,11 @@ def object_key(attr: FileAttr, path: str) -> bytes:
     return identity + b":" + where if creation_is_derived(attr) else identity
 
 
+def label(where: str) -> bytes:
+    """For listings: the path ``where``, from the share's root."""
+    return where.strip("/").encode("utf-8", "surrogatepass")
+
+
 def coherency_bytes(attr: FileAttr) -> bytes:
     """The record of ``attr``, 52 bytes, little-endian: FileId, size (64 bits each, unsigned), the
     times (creation, change, write) in seconds since 1970 (64 bits each, signed), their nanoseconds

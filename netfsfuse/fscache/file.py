@@ -13,9 +13,11 @@ import cachefiles
 from netfsfuse.fscache import cookie
 from netfsfuse.fscache.batch import Batch, Piece, Take
 from netfsfuse.fscache.health import Health
+from netfsfuse.fscache.small import SmallContent
 from netfsfuse.fscache.threads import Threads
+from netfsfuse.fscache.whole import WholeFile
 from netfsfuse.stats import CacheStats
-from netfsfuse.types import ByteRange, FileAttr, coherency_of, same_content
+from netfsfuse.types import CACHE_BLOCK, ByteRange, FileAttr, coherency_of, same_content
 
 READS = 2
 """Hops at once that read, of a file. A second one keeps the disk busy while hashes are made."""
@@ -65,7 +67,19 @@ class MountCache(Protocol):
         ...
 
     def forget(self, key: bytes, file: CachedFile) -> None:
-        """``file`` is closed."""
+        """``file`` is closed, or its key is another now."""
+        ...
+
+    def begin_changes(self, key: bytes, file: CachedFile) -> None:
+        """``file`` is about to be changed: all others of its key are over."""
+        ...
+
+    def restamped(self, key: bytes, file: CachedFile) -> None:
+        """``file`` has this key and another record now: what has the key and another is over."""
+        ...
+
+    async def store_later(self, file: WholeFile, data: memoryview) -> bool:
+        """Store ``data``, all of ``file``, some time soon; False when there is no room for it."""
         ...
 
     def failed(self, error: Exception) -> None:
@@ -87,25 +101,29 @@ class CachedFile:
     """``CacheObject`` of one acquire; the first call that needs its backing file opens it."""
 
     __slots__ = (
-        "_attr",
+        "_changing",
         "_closed",
-        "_key",
-        "_label",
         "_object",
         "_owner",
         "_reads",
+        "_small",
         "_stores",
+        "_where",
+        "attr",
         "coherency",
+        "key",
         "superseded",
     )
 
-    def __init__(self, owner: MountCache, key: bytes, attr: FileAttr, label: bytes) -> None:
+    def __init__(self, owner: MountCache, attr: FileAttr, where: str) -> None:
         self.coherency = coherency_of(attr)
         self.superseded = False  # acquired again under other content
         self._owner = owner
-        self._key = key
-        self._label = label
-        self._attr = attr
+        self._where = where
+        self.key = cookie.object_key(attr, where)
+        self.attr = attr
+        self._changing = False
+        self._small: SmallContent | None = None
         self._object: cachefiles.Object | None = None
         self._closed = False
         self._reads = Batch(self._read_pieces, READS)
@@ -115,15 +133,20 @@ class CachedFile:
         """Which parts of ``[start, end)`` are stored; a hint, :meth:`read` has the last word."""
         if not self._may_hold_data:
             return []
+        if self._small is not None:
+            return self._small.occupancy()
         found = await self._call(lambda file: file.occupancy(start, end))
         return [] if found is None or self._over else [ByteRange(*extent) for extent in found]
 
     async def read(self, start: int, target: memoryview) -> bool:
         """Fill ``target`` with verified bytes; False, and it is undefined, if any is missing."""
         stats = self._owner.stats
-        filled = self._may_hold_data and (
-            self._read_now(start, target) or await self._reads.transfer(start, target)
-        )
+        if self._small is not None:
+            filled = not self._over and self._small.read(start, target)
+        else:
+            filled = self._may_hold_data and (
+                self._read_now(start, target) or await self._reads.transfer(start, target)
+            )
         if not filled or self._over:
             stats.misses += 1
             return False
@@ -136,6 +159,8 @@ class CachedFile:
         if self._over or not owner.room:
             owner.stats.refused += not self._over
             return False
+        if self._small is not None:
+            return self._small.write(start, data)
         done = await self._stores.transfer(start, data)
         owner.stored(done=done)
         if not done:
@@ -143,18 +168,64 @@ class CachedFile:
         owner.stats.bytes_stored += len(data)
         return True
 
+    async def begin_changes(self) -> bool:
+        """As ``CacheObject`` says. What is stored of a file that is changed is dropped."""
+        if self._over:
+            return False
+        if not self._changing:
+            self._owner.begin_changes(self.key, self)
+            self._changing = True
+            if self.attr.size:
+                await self._call(lambda file: file.invalidate())
+            self._small = SmallContent(self.attr.size)
+        return not self._over
+
+    async def discard(self, start: int, end: int) -> bool:
+        """As ``CacheObject`` says."""
+        if self._small is not None and start < CACHE_BLOCK and start < end:
+            self._small.discard()
+        return not self._over
+
+    async def resize(self, size: int) -> bool:
+        """As ``CacheObject`` says."""
+        if self._small is not None:
+            self._small.resize(size)
+        return not self._over
+
+    async def restamp(self, attr: FileAttr) -> bool:
+        """As ``CacheObject`` says. A small file is stored along with others, soon."""
+        small, self._small, self._changing = self._small, None, False
+        data = None if small is None else small.whole(attr.size)
+        if self._over or data is None:
+            self.superseded = True
+            return False
+        self._become(attr)
+        return await self._owner.store_later(WholeFile.at(attr, self._where), memoryview(data))
+
+    def _become(self, attr: FileAttr) -> None:
+        """Go on as one that was acquired under ``attr``."""
+        self._owner.forget(self.key, self)
+        self.attr, self.coherency = attr, coherency_of(attr)
+        self.key = cookie.object_key(attr, self._where)
+        self._owner.restamped(self.key, self)
+
     async def aclose(self) -> None:
         """Let the object go. Idempotent. Usually without a thread; shielded where it needs one."""
         if self._closed:
             return
         self._closed = True
-        self._owner.forget(self._key, self)
+        self._owner.forget(self.key, self)
         if self._object is not None:
             held, self._object = self._object, None
             self._owner.holds(-1)
             await self._owner.drop(held)
         else:
-            self._owner.used(self._key)
+            self._owner.used(self.key)
+
+    @property
+    def changing(self) -> bool:
+        """Whether what is stored is for this acquire only."""
+        return self._changing and not self._over
 
     @property
     def _over(self) -> bool:
@@ -239,13 +310,13 @@ class CachedFile:
         try:
             file = self._object
             if file is None:
-                attr = self._attr
+                attr = self.attr
                 file, found = volume.open(
-                    self._key,
+                    self.key,
                     attr.size,
                     cookie.coherency_bytes(attr),
                     self._matches,
-                    label=self._label,
+                    label=cookie.label(self._where),
                 )
                 done.opened = file
                 done.replaced = found is cachefiles.Found.REPLACED
@@ -256,4 +327,4 @@ class CachedFile:
 
     def _matches(self, stored: bytes) -> bool:
         known = cookie.coherency_from(stored)
-        return known is not None and same_content(known, self._attr)
+        return known is not None and same_content(known, self.attr)

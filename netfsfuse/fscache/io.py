@@ -81,36 +81,35 @@ class FsCache:
 
         Objects of the same file that were acquired under other content find nothing and store
         nothing from here on. What is on disk of other content is dropped before it is looked at.
+        While one of them is being changed (``CacheObject.begin_changes``) there is none for others.
         """
         if self.volume is None or self.health.dead or not 0 <= attr.size < 2**63:
             return None
-        file = self._file(attr, path)
-        others = self._open.setdefault(file.key, set())
-        for other in others:
-            if not same_content(other.coherency, attr):
-                other.superseded = True
-        acquired = CachedFile(self, file.key, attr, file.label)
-        others.add(acquired)
+        acquired = CachedFile(self, attr, f"{self._subdir}/{path}")
+        self.restamped(acquired.key, acquired)
+        if self._is_changing(acquired.key, acquired):
+            self.forget(acquired.key, acquired)
+            return None
         return acquired
 
     def _file(self, attr: FileAttr, path: str) -> WholeFile:
-        where = f"{self._subdir}/{path}"
-        label = where.strip("/").encode("utf-8", "surrogatepass")
-        return WholeFile(cookie.object_key(attr, where), attr, label)
+        return WholeFile.at(attr, f"{self._subdir}/{path}")
 
     async def store_whole(self, attr: FileAttr, path: str, data: memoryview) -> None:
         """Store all of a small file, soon. May wait a moment for room. Never raises."""
         if self.volume is None or self.health.dead or not data:
             return
-        if not await self._whole.store(self._file(attr, path), data):
-            self.stats.refused += 1
+        await self.store_later(self._file(attr, path), data)
 
     async def load_whole(self, files: Sequence[tuple[FileAttr, str]]) -> list[memoryview | None]:
         """What is stored of each small file, given as ``(attr, path)``: all of it and verified, or
-        None. Never raises, and returns after ``CACHE_TIMEOUT``."""
+        None, also where it is being changed. Never raises, and returns after ``CACHE_TIMEOUT``."""
         if self.volume is not None and not self.health.dead and not self.health.hangs:
             with trio.move_on_after(CACHE_TIMEOUT):
-                return await self._whole.load([self._file(*each) for each in files])
+                asked = [self._file(*each) for each in files]
+                return await self._whole.load(
+                    [None if self._is_changing(each.key) else each for each in asked]
+                )
         return [None] * len(files)
 
     def mark_used(self, attr: FileAttr, path: str) -> None:
@@ -118,10 +117,36 @@ class FsCache:
         if self.volume is not None:
             self.used(cookie.object_key(attr, f"{self._subdir}/{path}"))
 
+    def restamped(self, key: bytes, file: CachedFile) -> None:
+        """``file`` has this key and another record now: what has the key and another is over."""
+        others = self._open.setdefault(key, set())
+        for other in others:
+            if not same_content(other.coherency, file.attr):
+                other.superseded = True
+        others.add(file)
+
+    def begin_changes(self, key: bytes, file: CachedFile) -> None:
+        """``file`` is about to be changed: all others of its key are over."""
+        for other in self._open.get(key, ()):
+            if other is not file:
+                other.superseded = True
+
+    def _is_changing(self, key: bytes, but: CachedFile | None = None) -> bool:
+        others = self._open.get(key, ())
+        return any(other.changing for other in others if other is not but)
+
     def is_superseded(self, file: WholeFile) -> bool:
-        """Whether the file is open with other content."""
+        """Whether the file is open with other content, or is being changed."""
         others = self._open.get(file.key, ())
-        return any(not same_content(other.coherency, file.attr) for other in others)
+        return any(
+            other.changing or not same_content(other.coherency, file.attr) for other in others
+        )
+
+    async def store_later(self, file: WholeFile, data: memoryview) -> bool:
+        """Store ``data``, all of ``file``, some time soon; False when there is no room for it."""
+        stored = await self._whole.store(file, data)
+        self.stats.refused += not stored
+        return stored
 
     def _count(self, stored: int, found: int) -> None:
         self.stats.bytes_stored += stored
@@ -212,7 +237,7 @@ class FsCache:
             self.maintenance.used(key)
 
     def forget(self, key: bytes, file: CachedFile) -> None:
-        """``file`` is closed."""
+        """``file`` is closed, or its key is another now."""
         files = self._open.get(key, set())
         files.discard(file)
         if not files:

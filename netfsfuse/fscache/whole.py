@@ -39,6 +39,11 @@ class WholeFile:
     attr: FileAttr
     label: bytes
 
+    @classmethod
+    def at(cls, attr: FileAttr, where: str) -> WholeFile:
+        """The file described as ``attr`` at ``where``, from the share's root."""
+        return cls(cookie.object_key(attr, where), attr, cookie.label(where))
+
     def matches(self, stored: bytes) -> bool:
         """Whether data under the ``stored`` record is the file's content."""
         known = cookie.coherency_from(stored)
@@ -176,8 +181,9 @@ class WholeFiles:
                 return stored, [error]
         return stored, []
 
-    async def load(self, files: Sequence[WholeFile]) -> list[memoryview | None]:
-        """The content of each file that is stored whole and right; None for the others."""
+    async def load(self, files: Sequence[WholeFile | None]) -> list[memoryview | None]:
+        """The content of each file that is stored whole and right; None for the others. None among
+        ``files`` is not looked for."""
         try:
             found, errors = await self._owner.threads.ask(partial(self._load, files))
         except cachefiles.CacheError as failed:
@@ -187,7 +193,9 @@ class WholeFiles:
         self._count(0, sum(len(data) for data in found if data is not None))
         return found + [None] * (len(files) - len(found))
 
-    def _load(self, files: Sequence[WholeFile]) -> tuple[list[memoryview | None], list[Exception]]:
+    def _load(
+        self, files: Sequence[WholeFile | None]
+    ) -> tuple[list[memoryview | None], list[Exception]]:
         """In a thread. Misses cost one call each."""
         found: list[memoryview | None] = []
         for file in files:
@@ -195,7 +203,8 @@ class WholeFiles:
             if volume is None:
                 break
             try:
-                found.append(self._content(volume, file) if volume.holds(file.key) else None)
+                there = file is not None and volume.holds(file.key)
+                found.append(self._content(volume, file) if file and there else None)
             except Exception as error:
                 return found, [error]
         return found, []

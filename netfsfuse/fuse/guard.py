@@ -4,7 +4,8 @@ pyfuse3 turns only FUSEError into an errno; anything else leaves its main loop a
 down. So here everything becomes a FUSEError: our errors by the table, a missed deadline and
 whatever was not foreseen EIO, the latter with a traceback in the log. FUSE_INTERRUPT does not reach
 handlers, and an O_DIRECT reader that was killed sits in D state until it is answered; therefore
-each handler that may wait has a deadline of its own.
+each handler that may wait has a deadline of its own, or, where it waits for bytes that are on
+their way to the server, one that counts from the last that got there (:func:`patient`).
 """
 
 from __future__ import annotations
@@ -57,6 +58,15 @@ def prompt(
 
     functools.update_wrapper(guard, handler)
     return guard
+
+
+def patient(
+    handler: Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
+    """As :func:`prompt`, for a handler that waits until the server has what was written: 64 MiB may
+    take a minute. What it awaits must raise DeadlineExceeded once ``DEADLINE`` seconds have gone by
+    in which no byte came further."""
+    return prompt(handler)
 
 
 def guarded(

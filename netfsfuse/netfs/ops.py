@@ -10,7 +10,7 @@ from typing import Protocol
 
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.netfs.memory.buffer import Buffer
-from netfsfuse.types import ByteRange
+from netfsfuse.types import ByteRange, FileAttr
 
 
 class ServerFile(Protocol):
@@ -86,11 +86,40 @@ class CacheObject(Protocol):
         ...
 
     async def write(self, start: int, data: memoryview) -> bool:
-        """Store whole blocks (the last one of the file may be short). False when not stored:
-        no room, an I/O error, or the object was invalidated meanwhile.
+        """Store whole blocks (the last one of the file may be short), also in place of those that
+        are stored. Of two overlapping ones the one called last remains. False when not stored: no
+        room, an I/O error, or the object was invalidated meanwhile.
+        """
+        ...
+
+    async def begin_changes(self) -> bool:
+        """The file is about to be changed by us. To be awaited before the first request that
+        overwrites, cuts or extends it; from then on until ``restamp`` what is stored is valid for
+        this object only, and what a crash leaves of it is never used. Other objects of the same
+        file find and store nothing any more. False: it cannot be, and the object is over; its owner
+        goes on without.
+        """
+        ...
+
+    async def discard(self, start: int, end: int) -> bool:
+        """The blocks of ``[start, end)`` are not the file's content any more. When it returns none
+        of them is stored, nor by a ``write`` that was called before. False: the object is over."""
+        ...
+
+    async def resize(self, size: int) -> bool:
+        """The file has ``size`` bytes now: cut there, or extended with what is not stored. A last
+        block that ended at the old size is discarded. False: the object is over."""
+        ...
+
+    async def restamp(self, attr: FileAttr) -> bool:
+        """The server's file is ``attr`` now, and all that is stored and was not discarded is its
+        content. It is found again under ``attr``, by any opener; the object goes on as one that was
+        acquired so. To be called when no change is under way, and no store. False: the object is
+        over and nothing of it is found again.
         """
         ...
 
     async def aclose(self) -> None:
-        """Let the object go. Idempotent, shielded from cancellation by the implementation."""
+        """Let the object go. Idempotent, shielded from cancellation by the implementation. After
+        ``begin_changes`` without ``restamp`` nothing of it is found again."""
         ...

@@ -235,9 +235,11 @@ class WritableNamespace(Namespace, Protocol):
         """Remove a name: of an empty directory, or of anything else."""
         ...
 
-    async def rename(self, path: str, to: str, *, replace: bool) -> FileAttr:
-        """Give what is at ``path`` the name ``to``; what that names goes, if it may be replaced.
-        Returns its attributes, as they are after that."""
+    async def rename(
+        self, path: str, to: str, *, replace: bool, known: FileAttr | None = None
+    ) -> FileAttr:
+        """Give what is at ``path``, ``known`` as that, the name ``to``; what that names goes, if it
+        may be replaced. Returns its attributes, as they are after that."""
         ...
 
     async def set_attributes(
@@ -247,7 +249,8 @@ class WritableNamespace(Namespace, Protocol):
         size: int | None = None,
         access: int | None = None,
         write: int | None = None,
+        read_only: bool | None = None,
     ) -> FileAttr:
-        """Set size (bytes) or times (nanoseconds since 1970) of what is at ``path``, None for what
-        shall stay; what it is like afterwards."""
+        """Set size (bytes), times (nanoseconds since 1970) or the read-only mark of what is at
+        ``path``, None for what shall stay; what it is like afterwards."""
         ...

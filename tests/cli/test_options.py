@@ -107,6 +107,19 @@ def test_an_ordinary_user_who_lets_others_in_checks_modes():
         ("acregmax=5,acdirmax=3", "trust.acregmax", 5.0),
         ("acregmax=5,acdirmax=3", "trust.acdirmax", 3.0),
         ("acregmax=60", "trust.acdirmax", 1.0),
+        ("wsize=64K", "write.wsize", 65536),
+        ("wsize=8M", "write.wsize", 8 << 20),
+        ("ro", "write.wsize", None),
+        ("sync", "write.sync", True),
+        ("rw", "write.sync", False),
+        ("async,sync", "write.close_waits", True),
+        ("async", "write.close_waits", False),
+        ("sync,async", "write.sync", False),
+        ("defaults", "write.close_waits", True),
+        ("nostrictsync", "write.strict_sync", False),
+        ("nostrictsync,strictsync", "write.strict_sync", True),
+        ("ro", "read_only", True),
+        ("ro,rw", "read_only", False),
         ("cache=loose", "trust.mode", "loose"),
         ("cache=ro", "trust.mode", "loose"),
         ("cache=none", "trust.mode", "none"),
@@ -174,6 +187,9 @@ def test_login(text: str, expected: dict[str, Any]):
         "max_credits=60001",
         "rsize=63K",
         "rsize=9M",
+        "wsize=63K",
+        "wsize=9M",
+        "sync=1",
         "rsize=4Q",
         "rasize=1G",
         "actimeo=-1",
@@ -252,7 +268,7 @@ def test_not_yet(name: str):
 
 
 def test_not_tuned_yet_says_so():
-    assert parse_options(["wsize=65536"]).notices == ["option wsize has no effect yet"]
+    assert parse_options(["bsize=65536"]).notices == ["option bsize has no effect yet"]
 
 
 def test_sloppy_ignores_with_a_notice_wherever_it_stands():

@@ -12,7 +12,7 @@ import trio.testing
 
 from netfsfuse import errors
 from netfsfuse.fuse.deadlines import Deadlines
-from netfsfuse.fuse.guard import DEADLINE, guarded, guarded_after, never_raises, prompt
+from netfsfuse.fuse.guard import DEADLINE, guarded, guarded_after, never_raises, patient, prompt
 from netfsfuse.stats import Stats
 
 
@@ -55,6 +55,11 @@ class Handlers:
     @guarded
     async def hang(self) -> None:
         await trio.sleep_forever()
+
+    @patient
+    async def fsync(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        raise errors.DeadlineExceeded("no byte for 30 s")
 
     @never_raises
     async def forget(self) -> None:
@@ -185,6 +190,20 @@ async def test_every_handler_ends_by_the_deadline(
     assert ended == [30, 40, 50]
     assert DEADLINE == 30
     assert "hang: no answer within 30 s" in caplog.text
+
+
+async def test_a_patient_handler_has_no_deadline_but_what_it_awaits(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    handlers = Handlers()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(handlers.deadlines.run)
+        with pytest.raises(pyfuse3.FUSEError) as caught:
+            await handlers.fsync(3600)
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() >= 3600
+    assert caught.value.errno == errno.EIO
+    assert "fsync: DeadlineExceeded: no byte for 30 s" in caplog.text
 
 
 async def test_cancellation_passes(autojump_clock: trio.testing.MockClock) -> None:

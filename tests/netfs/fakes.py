@@ -15,7 +15,7 @@ from netfsfuse.errors import Stale
 from netfsfuse.netfs import PAGE, Buffer, Netfs, NetfsInode
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.stats import Stats
-from netfsfuse.types import CACHE_BLOCK, ByteRange
+from netfsfuse.types import CACHE_BLOCK, ByteRange, FileAttr
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -137,6 +137,8 @@ class FakeCache:
     """One cached file of ``size`` bytes. ``lies``: blocks it says it has, until it reads them.
 
     ``store_gate`` / ``read_gate`` / ``query_gate``: while not None, the operation hangs on it.
+    ``refuse_changes``: what begins or ends changes says False, and the object is over.
+    ``restamped``: what it was restamped as last.
     """
 
     size: int
@@ -154,6 +156,11 @@ class FakeCache:
     writing: int = 0
     writing_peak: int = 0
     closed: int = 0
+    refuse_changes: bool = False
+    changing: bool = False
+    over: bool = False
+    discards: list[ByteRange] = field(default_factory=list)
+    restamped: FileAttr | None = None
 
     def fill(self, content: bytes, start: int = 0, end: int | None = None) -> None:
         """Store ``content``'s blocks of ``[start, end)``."""
@@ -171,6 +178,8 @@ class FakeCache:
             await self.query_gate.wait()
         await trio.lowlevel.checkpoint()
         self._raise()
+        if self.over:
+            return []
         there = sorted(set(self.blocks) | self.lies)
         return [
             ByteRange(block * CACHE_BLOCK, min((block + 1) * CACHE_BLOCK, self.size))
@@ -195,7 +204,7 @@ class FakeCache:
         for block in blocks:
             at = block * CACHE_BLOCK - start
             room = target[at : at + CACHE_BLOCK]
-            if block in self.lies or block not in self.blocks:
+            if self.over or block in self.lies or block not in self.blocks:
                 room[:] = b"\xee" * len(room)  # undefined, and must never be seen
                 self.lies.discard(block)
                 self.blocks.pop(block, None)
@@ -216,13 +225,50 @@ class FakeCache:
         finally:
             self.writing -= 1
         self._raise()
-        if self.refuse:
+        if self.refuse or self.over:
             return False
         for block in blocks:
             at = block * CACHE_BLOCK - start
             self.blocks[block] = bytes(data[at : at + CACHE_BLOCK])
             self.lies.discard(block)
         return True
+
+    async def begin_changes(self) -> bool:
+        insist(not self.closed, "cache object used after it was closed")
+        await trio.lowlevel.checkpoint()
+        self.changing = not (self.over or self.refuse_changes)
+        self.over = not self.changing
+        return self.changing
+
+    async def discard(self, start: int, end: int) -> bool:
+        insist(self.changing or self.over, "discard before begin_changes")
+        insist(start % CACHE_BLOCK == 0, "unaligned start")
+        for block in range(start // CACHE_BLOCK, -(-end // CACHE_BLOCK)):
+            self.blocks.pop(block, None)
+            self.lies.discard(block)
+        self.discards.append(ByteRange(start, end))
+        await trio.lowlevel.checkpoint()
+        return not self.over
+
+    async def resize(self, size: int) -> bool:
+        insist(not self.closed, "cache object used after it was closed")
+        insist(self.changing or self.over, "resize before begin_changes")
+        if size != self.size:
+            kept = min(size, self.size) // CACHE_BLOCK
+            self.blocks = {block: data for block, data in self.blocks.items() if block < kept}
+            self.size = size
+        await trio.lowlevel.checkpoint()
+        return not self.over
+
+    async def restamp(self, attr: FileAttr) -> bool:
+        insist(not self.closed, "cache object used after it was closed")
+        insist(not self.writing, "restamped with a store in flight")
+        insist(attr.size == self.size, "restamped with another size")
+        await trio.lowlevel.checkpoint()
+        self.changing = False
+        self.over = self.over or self.refuse_changes
+        self.restamped = None if self.over else attr
+        return not self.over
 
     async def aclose(self) -> None:
         insist(not self.writing, "closed with a store in flight")

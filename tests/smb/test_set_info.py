@@ -11,7 +11,7 @@ from smbprotocol import file_info
 from smbprotocol import open as theirs
 
 from netfsfuse.errors import NameTooLong, ProtocolError
-from netfsfuse.smb.wire.attributes import attributes_of
+from netfsfuse.smb.wire.attributes import with_read_only
 from netfsfuse.smb.wire.create import pack_close, parse_close
 from netfsfuse.smb.wire.filetime import nanoseconds, ticks_of
 from netfsfuse.smb.wire.header import Command
@@ -101,10 +101,13 @@ def test_a_time_beyond_the_wire_is_stated_as_its_end(moment: int) -> None:
     pack_set_basic(bytes(16), write=moment)
 
 
-def test_attributes_are_never_none() -> None:
-    assert attributes_of(read_only=False, directory=False) == 0x80
-    assert attributes_of(read_only=True, directory=False) == 0x01
-    assert attributes_of(read_only=True, directory=True) == 0x11
+@given(st.integers(0, 0xFFFFFFFF), st.booleans())
+def test_attributes_are_never_none_and_others_stay(before: int, read_only: bool) -> None:
+    now = with_read_only(before, read_only)
+    assert now
+    assert bool(now & 1) is read_only
+    assert now & 0x3126 == before & 0x3126
+    assert not now & 0x10
 
 
 @given(HANDLES, st.booleans())

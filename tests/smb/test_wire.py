@@ -144,7 +144,7 @@ def test_the_other_requests(handle: bytes, restart: bool) -> None:
 def test_create_reply(attr: FileAttr, handle: bytes, volume: int) -> None:
     message = replies.reply(5, 1, replies.create_body(attr, handle, volume=volume))
     created = create.parse_create(memoryview(message))
-    assert created == (handle, attr, volume, 0, 1)
+    assert created == (handle, attr, volume, 0, 1, replies.attributes(attr))
 
 
 def test_create_reply_without_a_file_id() -> None:

@@ -300,6 +300,20 @@ class FakeObject:
     async def write(self, start: int, data: memoryview) -> bool:
         return False
 
+    async def begin_changes(self) -> bool:
+        self._cache.changed += 1
+        return True
+
+    async def discard(self, start: int, end: int) -> bool:
+        return True
+
+    async def resize(self, size: int) -> bool:
+        return True
+
+    async def restamp(self, attr: FileAttr) -> bool:
+        self._cache.restamped.append(attr)
+        return True
+
     async def aclose(self) -> None:
         if not self.closed:
             self.closed = True
@@ -308,10 +322,12 @@ class FakeObject:
 
 @dataclass
 class FakeCache:
-    """``pause`` seconds an acquire takes."""
+    """``pause`` seconds an acquire takes. ``changed``: how often changes were begun."""
 
     acquired: list[FileAttr] = field(default_factory=list)
     closed: int = 0
+    changed: int = 0
+    restamped: list[FileAttr] = field(default_factory=list)
     pause: float = 0.0
     kept: dict[str, tuple[FileAttr, bytes]] = field(default_factory=dict)
     used: list[str] = field(default_factory=list)

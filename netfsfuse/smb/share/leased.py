@@ -155,6 +155,12 @@ class LeasedHandles:
             if handle.name.rpartition("\\")[0] == directory:
                 self._close_parked(handle)
 
+    def give_way_in(self, tree: str) -> None:
+        """The same of all files anywhere below the directory ``tree``."""
+        for handle in list(self._parked):
+            if handle.name.startswith(f"{tree}\\"):
+                self._close_parked(handle)
+
     def broken(self, handle: ServerHandle) -> None:
         """The lease of ``handle`` was broken."""
         hook = self._hooks.get(handle)

@@ -15,6 +15,7 @@ from netfsfuse.smb.share.deferred import DeferredFile
 from netfsfuse.smb.share.directory import SmbListing
 from netfsfuse.smb.share.file import SmbFile
 from netfsfuse.smb.share.handle import READ_ACCESS
+from netfsfuse.smb.share.mutations import SmbMutations
 from netfsfuse.smb.share.names import decode_name, is_surely_listed, path_to_server
 from netfsfuse.smb.share.openfiles import OpenFiles
 from netfsfuse.smb.share.reparse import MFSYMLINK_SIZE, parse_mfsymlink, parse_reparse
@@ -60,6 +61,7 @@ class SmbNamespace:
         self._subdir = subdir
         self._mfsymlinks = mfsymlinks
         self._files = OpenFiles(session, trust=lease_trust if session.config.leases else 0.0)
+        self._mutations = SmbMutations(session, self._files)
 
     def _server_path(self, path: str) -> str:
         return path_to_server(f"{self._subdir}/{path}", self._session.odd_names)
@@ -210,3 +212,34 @@ class SmbNamespace:
         query = Request(Command.QUERY_INFO, pack_query_full_size(RELATED_FILE_ID))
         replies = await self._ask("", query, options=0)
         return parse_full_size(replies[1].message)
+
+    # -- changes ------------------------------------------------------------------------------
+
+    async def make_directory(self, path: str) -> FileAttr:
+        """Keeps the contract of ``WritableNamespace.make_directory``."""
+        return await self._mutations.make_directory(self._server_path(path))
+
+    async def remove(self, path: str, *, directory: bool) -> None:
+        """Keeps the contract of ``WritableNamespace.remove``."""
+        await self._mutations.remove(self._server_path(path), directory=directory)
+
+    async def rename(
+        self, path: str, to: str, *, replace: bool, known: FileAttr | None = None
+    ) -> FileAttr:
+        """Keeps the contract of ``WritableNamespace.rename``."""
+        name, new_name = self._server_path(path), self._server_path(to)
+        return await self._mutations.rename(name, new_name, replace=replace, known=known)
+
+    async def set_attributes(
+        self,
+        path: str,
+        *,
+        size: int | None = None,
+        access: int | None = None,
+        write: int | None = None,
+        read_only: bool | None = None,
+    ) -> FileAttr:
+        """Keeps the contract of ``WritableNamespace.set_attributes``."""
+        return await self._mutations.set_attributes(
+            self._server_path(path), size=size, access=access, write=write, read_only=read_only
+        )

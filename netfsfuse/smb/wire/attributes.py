@@ -7,6 +7,7 @@ from netfsfuse.types import DIRECTORY, MAY_BE_LINK, READ_ONLY
 _READ_ONLY = 0x01
 _DIRECTORY = 0x10
 _NORMAL = 0x80
+_SETTABLE = 0x3127  # read-only, hidden, system, archive, temporary, offline, not indexed
 _REPARSE_POINT = 0x400
 
 SYMLINK = 0xA000000C
@@ -33,9 +34,8 @@ def flags_of(attributes: int, tag: int = 0) -> int:
     return flags
 
 
-def attributes_of(*, read_only: bool, directory: bool) -> int:
-    """What a SET_INFO states so that a file is ``read_only``, or is not; never 0, which would leave
-    all as it is. What else the server keeps beside that bit (hidden, system, archive) is lost, as
-    it is by cifs."""
-    attributes = (_READ_ONLY if read_only else 0) | (_DIRECTORY if directory else 0)
-    return attributes or _NORMAL
+def with_read_only(attributes: int, read_only: bool) -> int:
+    """What a SET_INFO states of a file with these ``attributes`` so that it is ``read_only``, or is
+    not; never 0, which would leave all as it is."""
+    kept = attributes & _SETTABLE & ~_READ_ONLY
+    return kept | (_READ_ONLY if read_only else 0) or _NORMAL

@@ -50,13 +50,15 @@ _QFID_AND_MORE = _CONTEXT.pack(len(_QFID), 16, 4, 0, 24, 0) + _QFID[_CONTEXT.siz
 
 class Created(NamedTuple):
     """What a CREATE reply says. ``handle`` is the SMB2 FileId, 16 opaque bytes; ``lease`` the state
-    that was granted, 0 for none; ``action`` what was done, ``OPENED``, ``CREATED`` or another."""
+    that was granted, 0 for none; ``action`` what was done, ``OPENED``, ``CREATED`` or another;
+    ``attributes`` are the bits of which ``attr`` has some."""
 
     handle: bytes
     attr: FileAttr
     volume_id: int
     lease: int
     action: int = OPENED
+    attributes: int = 0
 
 
 _NAME_END = 0xFFFE
@@ -110,7 +112,7 @@ def parse_create(message: memoryview) -> Created:
     file_id = file_id_of(disk_id)
     times = map(nanoseconds, fields[4:8])
     attr = FileAttr._make((file_id, *times, size, allocation, flags_of(attributes)))
-    return Created(fields[12], attr, volume_id, lease, fields[3])
+    return Created(fields[12], attr, volume_id, lease, fields[3], attributes)
 
 
 def _contexts(message: memoryview, offset: int, length: int) -> tuple[int, int, int]:
