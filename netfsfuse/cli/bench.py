@@ -91,7 +91,7 @@ def bench_command(
 
 
 def _list_rows() -> None:
-    from netfsfuse.lab.bench.plan import ROWS
+    from netfsfuse.lab.bench.rows import ROWS
 
     for name, (question, make) in ROWS.items():
         click.echo(f"{name:<12}{len(make()):>3}  {question}")

@@ -10,8 +10,8 @@ import pytest
 from netfsfuse.cli import bench
 from netfsfuse.cli.main import main
 from netfsfuse.lab.bench import run
-from netfsfuse.lab.bench.plan import ROWS
 from netfsfuse.lab.bench.request import Request
+from netfsfuse.lab.bench.rows import ROWS
 from tests.cli.command import SECRET, Command, line_of
 
 MIB = 1024 * 1024

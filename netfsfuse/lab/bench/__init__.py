@@ -2,7 +2,8 @@
 
 Pure:
 
-* ``plan``        rows, their cells, the contenders of each
+* ``plan``        the words of it: cells, contenders, links
+* ``rows``        rows, their cells, the contenders of each
 * ``sizes``       how much a run reads
 * ``pace``        how many rounds there is time for
 * ``spread``      medians and paired ratios
@@ -36,5 +37,6 @@ The bench drives the real command, as the demo does, and knows nothing of the la
 * A cold run has a fresh mount and an empty cache; the server's page cache is warm.
 * No run is meant to take over 10 s: its size follows the contender's rate, and is shown.
 * What ours delivered is compared with the server's file, once for each file.
+* Written data counts as written when the server has it; the same comparison follows.
 * What was not run is said, with the reason.
 """

@@ -15,10 +15,11 @@ from pathlib import Path
 from netfsfuse.lab.bench.errors import BenchError, NotHere
 from netfsfuse.lab.bench.links import Links, Measured
 from netfsfuse.lab.bench.machine import missing_programs
-from netfsfuse.lab.bench.plan import Cell, Contender, build_plan
+from netfsfuse.lab.bench.plan import Cell, Contender
 from netfsfuse.lab.bench.process import Program
 from netfsfuse.lab.bench.request import Request
 from netfsfuse.lab.bench.results import CellResult, Results, cells_from_json
+from netfsfuse.lab.bench.rows import build_plan
 from netfsfuse.lab.bench.runner import Runner
 from netfsfuse.lab.bench.serving import PrivateServing
 from netfsfuse.lab.bench.sizes import Sizes

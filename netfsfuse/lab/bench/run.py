@@ -24,12 +24,13 @@ from netfsfuse.lab.bench.inside import measure_inside
 from netfsfuse.lab.bench.links import Links
 from netfsfuse.lab.bench.machine import describe_machine, missing_programs
 from netfsfuse.lab.bench.pace import QUICK_RUN, WHOLE_RUN
-from netfsfuse.lab.bench.plan import MIB, Cell, Kind, build_plan
+from netfsfuse.lab.bench.plan import MIB, Cell, Kind
 from netfsfuse.lab.bench.plot import draw
 from netfsfuse.lab.bench.process import run
 from netfsfuse.lab.bench.progress import ProgressBar
 from netfsfuse.lab.bench.request import Request
 from netfsfuse.lab.bench.results import Results
+from netfsfuse.lab.bench.rows import build_plan
 from netfsfuse.lab.bench.runner import FAILED, Runner
 from netfsfuse.lab.bench.serving import GivenServing, PrivateServing, Serving
 from netfsfuse.lab.bench.show import show

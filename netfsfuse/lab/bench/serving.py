@@ -48,6 +48,10 @@ class Serving(Protocol):
     def files(self, purpose: str, count: int, size: int) -> list[ServedFile]:
         """``count`` different files of ``size`` bytes, the same ones for the same words."""
 
+    def place(self, name: str) -> Path:
+        """Where the server keeps what a run writes to the share under ``name``; the run removes
+        it."""
+
     def tree(self, directories: int, files: int) -> str:
         """The name of a directory with ``directories`` of ``files`` of 4 KiB each."""
 
@@ -106,6 +110,9 @@ class PrivateServing:
     def files(self, purpose: str, count: int, size: int) -> list[ServedFile]:
         return [self._made(f"{purpose}-{size // 1024}K-{n}", size) for n in range(count)]
 
+    def place(self, name: str) -> Path:
+        return self._share / name
+
     def tree(self, directories: int, files: int) -> str:
         name = f"tree-{directories}-{files}"
         path = self._share / name
@@ -146,6 +153,9 @@ class GivenServing:
 
     def files(self, purpose: str, count: int, size: int) -> list[ServedFile]:
         raise NotHere("needs several files, and so the private server")
+
+    def place(self, name: str) -> Path:
+        raise NotHere("writes, and so needs the private server")
 
     def tree(self, directories: int, files: int) -> str:
         raise NotHere("needs a tree of its own, and so the private server")

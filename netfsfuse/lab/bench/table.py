@@ -57,8 +57,8 @@ def _figures(cell: CellResult, column: Column) -> list[str]:
         str(round(column.runs[-1].bytes / MIB)) if column.runs[-1].bytes else "",
         *_spread(column.spread(measure), shown),
         "" if column is ours else _times(ours_is(cell, column)),
-        _number(column.median("cpu_per_gib")) if cell.work not in _SMALL_READS else "",
-        _number(column.median("reader_cpu_per_gib")) if cell.work not in _SMALL_READS else "",
+        _number(column.median("cpu_per_gib")) if cell.work not in _SMALL else "",
+        _number(column.median("reader_cpu_per_gib")) if cell.work not in _SMALL else "",
         _number(column.median("peak_rss"), MIB, 0),
         _number(column.median("in_flight_peak"), 1, 0),
     ]
@@ -94,10 +94,11 @@ _MEASURES = {
     "random": ("iops", _iops),
     "find": ("files_per_second", _files),
     "grep": ("files_per_second", _files),
+    "untar": ("files_per_second", _files),
 }
 """Works that are not about MB/s."""
 _LESS_IS_BETTER = {"idle_seconds", "busy_seconds"}
-_SMALL_READS = {"first_byte", "random", "find", "grep"}
+_SMALL = {"first_byte", "random", "find", "grep", "untar"}
 
 
 def _spread(found: Spread | None, shown: object) -> tuple[str, str]:

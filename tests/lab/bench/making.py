@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from netfsfuse.lab.bench.plan import Cell, build_plan
+from netfsfuse.lab.bench.plan import Cell
 from netfsfuse.lab.bench.results import CellResult, Results, Run
+from netfsfuse.lab.bench.rows import build_plan
 from netfsfuse.lab.bench.runner import new_result
 
 GIB = 1024**3

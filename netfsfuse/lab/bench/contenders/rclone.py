@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,12 +34,18 @@ class RcloneMount:
     """
 
     def __init__(
-        self, target: Target, folder: Path, cachedir: Path, environment: Mapping[str, str]
+        self,
+        target: Target,
+        folder: Path,
+        cachedir: Path,
+        environment: Mapping[str, str],
+        options: Sequence[str] = (),
     ) -> None:
         self.path = folder / "rclone"
         self.cachedir = cachedir
         self._share = target.share
         self._environment = environment
+        self._options = options
         self._program: Program | None = None
         self.mount_seconds = 0.0
 
@@ -47,7 +53,7 @@ class RcloneMount:
         self.path.mkdir(exist_ok=True)
         self.cachedir.mkdir(exist_ok=True, mode=0o700)
         argv = [*_RCLONE, "mount", f"S:{self._share}", str(self.path)]
-        argv += ["--vfs-cache-mode", "full", "--cache-dir", str(self.cachedir)]
+        argv += ["--vfs-cache-mode", "full", "--cache-dir", str(self.cachedir), *self._options]
         begin = time.monotonic()
         self._program = Program(argv, environment=self._environment)
         try:

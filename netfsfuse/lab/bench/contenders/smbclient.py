@@ -1,4 +1,4 @@
-"""``smbclient get``: logs in, fetches one file, leaves. Its login counts, as for its user."""
+"""``smbclient``: logs in, fetches or stores one file, leaves. Its login counts, as for its user."""
 
 from __future__ import annotations
 
@@ -24,9 +24,17 @@ class Smbclient:
 
     def get(self, name: str, into: Path) -> list[str]:
         """The command that fetches ``name`` ("/" between folders). Raises :class:`BenchError`."""
-        if '"' in name or '"' in str(into):
-            raise BenchError("smbclient cannot fetch a file with a quote in its name")
-        remote = name.replace("/", "\\")
+        return self._command("-c", f'get "{_remote(name)}" "{_quotable(into)}"')
+
+    def put(self, source: Path, name: str) -> list[str]:
+        """The command that stores a file as ``name``. Raises :class:`BenchError`."""
+        return self._command("-c", f'put "{_quotable(source)}" "{_remote(name)}"')
+
+    def unpack(self, archive: Path, folder: str) -> list[str]:
+        """The command that unpacks an archive of tar's into a folder of the share."""
+        return self._command("--directory", folder, "-Tx", str(archive))
+
+    def _command(self, *words: str) -> list[str]:
         # The machine's own smb.conf is left out: both sides of a comparison use defaults.
         return [
             "smbclient",
@@ -34,6 +42,15 @@ class Smbclient:
             f"--authentication-file={self._login}",
             f"--port={self._target.port}",
             f"//{self._target.host}/{self._target.share}",
-            "-c",
-            f'get "{remote}" "{into}"',
+            *words,
         ]
+
+
+def _remote(name: str) -> str:
+    return _quotable(name).replace("/", "\\")
+
+
+def _quotable(name: str | Path) -> str:
+    if '"' in str(name):
+        raise BenchError("smbclient cannot move a file with a quote in its name")
+    return str(name)

@@ -43,7 +43,7 @@ class Work(Protocol):
 
 
 class MountedWork:
-    """The base of works that read through a mount. ``target`` is the share, through the link."""
+    """The base of works through a mount. ``target`` is the share, through the link."""
 
     def __init__(self, bench: Bench, cell: Cell, contender: Contender, target: Target) -> None:
         self.bench = bench
@@ -72,7 +72,13 @@ class MountedWork:
             shutil.rmtree(self.cachedir, ignore_errors=True)
         if self.contender.kind is Kind.RCLONE:
             self._environment = self._environment or rclone_environment(self.target)
-            return RcloneMount(self.target, self.folder, self.cachedir, self._environment)
+            return RcloneMount(
+                self.target,
+                self.folder,
+                self.cachedir,
+                self._environment,
+                self.contender.options,
+            )
         return OurMount(self.target, self.folder, self.cachedir, self.contender.options)
 
 

@@ -12,6 +12,8 @@ from netfsfuse.lab.bench.work.many import MountedParallel, Shared, SmbclientPara
 from netfsfuse.lab.bench.work.randomly import Random
 from netfsfuse.lab.bench.work.reading import make_reading
 from netfsfuse.lab.bench.work.tree import Find, Grep
+from netfsfuse.lab.bench.work.unpacking import make_unpacking
+from netfsfuse.lab.bench.work.writing import make_writing
 
 
 def make_work(bench: Bench, cell: Cell, contender: Contender, target: Target) -> Work:
@@ -31,6 +33,10 @@ def make_work(bench: Bench, cell: Cell, contender: Contender, target: Target) ->
             return Find(bench, cell, contender, target)
         case Asked.GREP:
             return Grep(bench, cell, contender, target)
+        case Asked.WRITE | Asked.WRITE_SMALL:
+            return make_writing(bench, cell, contender, target)
+        case Asked.UNTAR:
+            return make_unpacking(bench, cell, contender, target)
         case Asked.SHARED:
             return Shared(bench, cell, contender, target)
         case Asked.PARALLEL if contender.kind is Kind.SMBCLIENT:
