@@ -51,9 +51,15 @@ def exercise(here: Path, there: Path, *options: str, timeout: float) -> None:
 
 
 class Attempts:
-    """Runs programs in new folders below ``here`` and ``there``; ``more``: to exercisers."""
+    """Runs programs in new folders below ``here`` and ``there``; ``more``: to exercisers.
 
-    def __init__(self, here: Path, there: Path, peer: Path | None, **more: Any) -> None:
+    ``keep`` leaves the files of a program in which nothing differed.
+    """
+
+    def __init__(
+        self, here: Path, there: Path, peer: Path | None, *, keep: bool = False, **more: Any
+    ) -> None:
+        self._keep = keep
         self._here = here
         self._there = there
         self._peer = peer
@@ -73,7 +79,7 @@ class Attempts:
         os.close(write_end)
         report = self._wait(child, read_end, progress)
         self.done = struct.unpack("q", progress)[0]
-        if not report:
+        if not report and not self._keep:
             shutil.rmtree(folder, ignore_errors=True)
         return report and f"in {folder.name}, after {self.done} operations:\n{report}"
 
@@ -151,6 +157,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peer", type=Path, help="the same folder on another mount")
     parser.add_argument("--cachedir", type=Path, help="drop its objects at times")
     parser.add_argument("--drop-pages", action="store_true", help="of the whole machine, at times")
+    parser.add_argument("--keep", action="store_true", help="the files, though nothing differs")
     parser.add_argument("--shrink", type=float, default=0.0, metavar="SECONDS")
     return parser.parse_args(words)
 
@@ -166,6 +173,7 @@ def main(words: Sequence[str] | None = None) -> int:
         given.here,
         given.there,
         given.peer,
+        keep=given.keep,
         cachedir=given.cachedir,
         drops_pages=given.drop_pages,
     )
