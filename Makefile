@@ -57,7 +57,7 @@ demo-packages: packages
 
 # After the others, so that two apt-get never run at once under make -j.
 test-packages: packages
-	@scripts/packages samba fio git iproute2 rsync e2fsprogs xfsprogs btrfs-progs
+	@scripts/packages samba fio git iproute2 rsync strace e2fsprogs xfsprogs btrfs-progs
 
 bench-packages: packages
 	@scripts/packages samba fio rclone smbclient iproute2
