@@ -150,7 +150,7 @@ async def _mount(
             )
             notices += [notice] if notice else []
             try:
-                async with mounted(operations, config, service, notifier) as fuse:
+                async with mounted(operations, config, service, notifier, ending) as fuse:
                     await _answer(fuse, ending, lambda: announce(notices))
             finally:
                 ending.begun.set()

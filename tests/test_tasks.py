@@ -22,6 +22,7 @@ NURSERIES = {
     "fscache/io.py": "one guarded task's",
     "fscache/maintenance.py": "one guarded task's",
     "fuse/lane.py": "one guarded task's",
+    "ending.py": "ends with the call",
     "fuse/notifier.py": "one guarded task's",
     "smb/connection/transport.py": "one connection's: what is raised ends the connection",
     "smb/session/channels.py": "ends with the call",

@@ -19,7 +19,10 @@ from netfsfuse.printable import printable
 from netfsfuse.stats import STATS_XATTR
 
 _TIMEOUT = 3.5  # seconds
-_BYTE_NAMES = ("bytes", "bytes_read", "bytes_stored", "bytes_peak", "wire_received", "wire_sent")
+_BYTE_NAMES = (
+    *("bytes", "bytes_read", "bytes_stored", "bytes_written", "bytes_peak"),
+    *("wire_received", "wire_sent", "window"),
+)
 
 
 @click.command("stats")

@@ -12,6 +12,7 @@ import pyfuse3
 import trio
 
 from netfsfuse.config import DEFAULT_RASIZE, MountConfig
+from netfsfuse.ending import Ending
 from netfsfuse.errors import MountError
 from netfsfuse.fuse.backlog import held_back
 from netfsfuse.fuse.initflags import DIRECT_IO_ALLOW_MMAP, HANDLE_KILLPRIV_V2, added
@@ -80,8 +81,9 @@ def init_flags(config: MountConfig) -> int:
 class FuseSession:
     """A mounted session. ``wait_ended`` returns when it was unmounted."""
 
-    def __init__(self, config: MountConfig) -> None:
+    def __init__(self, config: MountConfig, ending: Ending) -> None:
         self._config = config
+        self._ending = ending
         self._ended = trio.Event()
         self._scope = trio.CancelScope()
         self._mounted = True
@@ -120,11 +122,11 @@ class FuseSession:
         raise MountError(f"the mount on {self._config.mountpoint} does not answer")
 
     async def stop(self) -> None:
-        """End the main loop: requests under way get a moment, stuck ones are cancelled."""
+        """End the main loop: requests under way get a moment, stuck ones are cancelled. Those that
+        wait for what was written are not stuck as long as it moves."""
         if not self._ended.is_set():
             pyfuse3.terminate()
-            with trio.move_on_after(_GRACE, shield=True):
-                await self._ended.wait()
+            await self._ending.wait_moving(self._ended.wait, _GRACE)
             self._scope.cancel()
             with trio.CancelScope(shield=True):
                 await self._ended.wait()
@@ -142,15 +144,20 @@ def _fuse_descriptors() -> set[int]:
 
 @asynccontextmanager
 async def mounted(
-    operations: Operations, config: MountConfig, nursery: ServiceNursery, notifier: Notifier
+    operations: Operations,
+    config: MountConfig,
+    nursery: ServiceNursery,
+    notifier: Notifier,
+    ending: Ending,
 ) -> AsyncIterator[FuseSession]:
-    """Mount, and serve in ``nursery``; unmounted on the way out. Raises MountError."""
+    """Mount, and serve in ``nursery``; unmounted on the way out. ``ending`` knows what moves then.
+    Raises MountError."""
     before = _fuse_descriptors()
     try:
         pyfuse3.init(operations, str(config.mountpoint), mount_options(config))
     except RuntimeError as failed:
         raise MountError(f"cannot mount on {config.mountpoint}: {failed}") from failed
-    session = FuseSession(config)
+    session = FuseSession(config, ending)
     try:
         # pyfuse3 keeps its descriptor to itself: it is the one that was not there before.
         (descriptor,) = _fuse_descriptors() - before

@@ -22,6 +22,7 @@ import trio
 from pyfuse3 import FileInfo
 
 from netfsfuse.config import MountConfig, ServerConfig
+from netfsfuse.ending import Ending
 from netfsfuse.fuse import session
 from netfsfuse.fuse.backlog import Backlog, counted
 from netfsfuse.fuse.deadlines import Deadlines
@@ -108,7 +109,7 @@ async def serve(mountpoint: Path, sink: Sink, *, read_only: bool) -> None:
         session.init_flags = lambda _config: 0
     async with trio.open_nursery() as nursery:
         service = ServiceNursery(nursery)
-        async with session.mounted(sink, config, service, NoNews()) as fuse:  # type: ignore[arg-type]
+        async with session.mounted(sink, config, service, NoNews(), Ending()) as fuse:  # type: ignore[arg-type]
             await fuse.wait_answering()
             print("ready", flush=True)
             await fuse.wait_ended()
