@@ -56,6 +56,37 @@ class ServerStats:
 
 
 @dataclass(slots=True)
+class WriteStats:
+    """What programs wrote, and how it goes to the server."""
+
+    bytes: int = 0  # bytes that programs wrote
+    writes: int = 0  # write calls
+    requests: int = 0  # WRITE requests, each answered or failed
+    in_flight: int = 0  # of them under way now
+    in_flight_peak: int = 0
+    dirty_bytes: int = 0  # written here and not answered by the server, now
+    dirty_bytes_peak: int = 0
+    window: int = 0  # bytes that may be under way
+    sizes: dict[str, int] = field(default_factory=dict)  # requests by size, rounded up to 2^n bytes
+    errors: int = 0  # requests that failed: their bytes were given up
+
+    def note_request(self, length: int) -> None:
+        """A request for ``length`` bytes goes out."""
+        size = str(1 << (length - 1).bit_length())
+        self.sizes[size] = self.sizes.get(size, 0) + 1
+        self.requests += 1
+        self.in_flight += 1
+        if self.in_flight > self.in_flight_peak:
+            self.in_flight_peak = self.in_flight
+
+    def note_dirty(self, change: int) -> None:
+        """So many more bytes are dirty."""
+        self.dirty_bytes += change
+        if self.dirty_bytes > self.dirty_bytes_peak:
+            self.dirty_bytes_peak = self.dirty_bytes
+
+
+@dataclass(slots=True)
 class CacheStats:
     """What the disk cache gave and took."""
 
@@ -106,6 +137,7 @@ class Stats:
 
     application: ApplicationStats = field(default_factory=ApplicationStats)
     server: ServerStats = field(default_factory=ServerStats)
+    write: WriteStats = field(default_factory=WriteStats)
     cache: CacheStats = field(default_factory=CacheStats)
     memory: MemoryStats = field(default_factory=MemoryStats)
     vfs: VfsStats = field(default_factory=VfsStats)
@@ -122,6 +154,7 @@ class Stats:
         whole = {
             "application": asdict(self.application),
             "server": asdict(self.server),
+            "write": asdict(self.write),
             "cache": asdict(self.cache),
             "memory": asdict(self.memory),
             "vfs": asdict(self.vfs),

@@ -10,8 +10,10 @@ import trio
 
 from netfsfuse.netfs.io.contents import Contents
 from netfsfuse.netfs.io.issue import Issuer
-from netfsfuse.netfs.ops import CacheObject, ServerFile
+from netfsfuse.netfs.ops import CacheObject, ServerFile, WritableFile
 from netfsfuse.netfs.read.read import NetfsFile
+from netfsfuse.netfs.write.outlet import Outlet
+from netfsfuse.netfs.write.write import Writing
 
 
 class NetfsInode(Contents):
@@ -20,6 +22,7 @@ class NetfsInode(Contents):
     def __init__(
         self,
         issuer: Issuer,
+        outlet: Outlet,
         *,
         i_size: int,
         cache: CacheObject | None,
@@ -34,6 +37,9 @@ class NetfsInode(Contents):
             debug_name=debug_name,
         )
         self._issuer = issuer
+        self._outlet = outlet
+        self.writing: Writing | None = None
+        """Set while the file is open for writing: reads are then :meth:`Writing.read`."""
         self._owned_cache = cache
         self._closed: trio.Event | None = None
 
@@ -44,13 +50,27 @@ class NetfsInode(Contents):
         self.readers += 1
         return NetfsFile(self, self._issuer, file)
 
+    def begin_writing(self, file: WritableFile, *, behind: bool) -> Writing:
+        """All that is written to the file goes through ``file`` from now on, until the caller has
+        closed what this returns; ``behind``: after the writer was answered."""
+        if self._closed is not None or self.writing is not None:
+            raise RuntimeError("an inode that is closed, or being written already")
+        self.prefill = None
+        self.writing = Writing(
+            self, file, self._outlet, behind=behind, on_closed=self._ended_writing
+        )
+        return self.writing
+
+    def _ended_writing(self) -> None:
+        self.writing = None
+
     def fill(self, prefill: memoryview) -> None:
         """``prefill`` is all of the file, as it is under this inode's record: reads are answered
         from it, and neither cache nor server is asked. It must not change. Raises ValueError if it
-        has not the file's size; ignored once retired."""
+        has not the file's size; ignored once retired, and while it is written."""
         if len(prefill) != self.i_size:
             raise ValueError(f"{len(prefill)} bytes for a file of {self.i_size}")
-        if not self.retired:
+        if not self.retired and self.writing is None:
             self.prefill = prefill
 
     def retire(self) -> None:
@@ -68,7 +88,7 @@ class NetfsInode(Contents):
     def closes_at_once(self) -> bool:
         """Whether :meth:`aclose` would wait for nothing: no task works for it, and there is no
         cache object to be closed."""
-        return not self._tasks and self._owned_cache is None
+        return not self._tasks and self._owned_cache is None and self.writing is None
 
     def close_at_once(self) -> None:
         """As :meth:`aclose`, where :attr:`closes_at_once`; without a checkpoint."""
@@ -80,7 +100,8 @@ class NetfsInode(Contents):
                 self._issuer.pool.trim()
 
     async def aclose(self) -> None:
-        """All handles are closed: wait for the stores, free the buffers, close the cache object.
+        """All handles are closed: wait until nothing is dirty, and for the stores, free the
+        buffers, close the cache object.
 
         Idempotent. Cancelled: it goes on in the service nursery.
         """
@@ -89,7 +110,7 @@ class NetfsInode(Contents):
             return
         self._closed = closed = trio.Event()
         self.mapping.clear()
-        if self._tasks:
+        if self._tasks or self.writing is not None:
             self._issuer.nursery.start_soon(self._finish, closed)
             await closed.wait()
         else:
@@ -97,6 +118,9 @@ class NetfsInode(Contents):
 
     async def _finish(self, closed: trio.Event) -> None:
         try:
+            if self.writing is not None:
+                await self.writing.aclose()
+                self.mapping.clear()
             await self.wait_idle()
         finally:
             try:

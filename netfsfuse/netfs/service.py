@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from netfsfuse.config import DEFAULT_RASIZE, ReadConfig
+from netfsfuse.config import DEFAULT_RASIZE, MIB, ReadConfig
 from netfsfuse.netfs.inode import NetfsInode
 from netfsfuse.netfs.io.issue import Issuer
 from netfsfuse.netfs.memory.pool import BufferPool
 from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.netfs.readahead import AheadConfig
+from netfsfuse.netfs.write.outlet import Outlet
 from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import CACHE_BLOCK
+
+MOST_WSIZE = MIB
+"""Bytes, largest WRITE where ``wsize`` is not given: the kernel writes no larger pieces, and a
+folio of the size of a piece takes it whole."""
 
 
 class Netfs:
@@ -31,10 +36,15 @@ class Netfs:
         stats: Stats,
         rsize: int,
         capacity: Callable[[], int],
+        wsize: int | None = None,
+        write_capacity: Callable[[], int] | None = None,
     ) -> None:
+        wsize = min(rsize, MOST_WSIZE) if wsize is None else wsize
         if rsize < CACHE_BLOCK or rsize % CACHE_BLOCK:
             raise ValueError(f"rsize must be a multiple of {CACHE_BLOCK}, not {rsize}")
-        self.pool = BufferPool(config.buffers, stats.memory, largest=rsize)
+        if wsize < CACHE_BLOCK or wsize % CACHE_BLOCK:
+            raise ValueError(f"wsize must be a multiple of {CACHE_BLOCK}, not {wsize}")
+        self.pool = BufferPool(config.buffers, stats.memory, largest=max(rsize, wsize))
         rasize = DEFAULT_RASIZE if config.rasize is None else config.rasize
         ahead = AheadConfig(
             rsize=rsize,
@@ -46,6 +56,7 @@ class Netfs:
         self._issuer = Issuer(
             nursery=nursery, pool=self.pool, stats=stats, ahead=ahead, capacity=capacity
         )
+        self._outlet = Outlet(self._issuer, wsize=wsize, capacity=write_capacity or capacity)
 
     def inode(
         self,
@@ -61,11 +72,15 @@ class Netfs:
         inode needs no cache object. ``debug_name`` is for the log. The caller closes the inode
         after its last handle.
         """
-        inode = NetfsInode(self._issuer, i_size=i_size, cache=cache, debug_name=debug_name)
+        inode = NetfsInode(
+            self._issuer, self._outlet, i_size=i_size, cache=cache, debug_name=debug_name
+        )
         if prefill is not None:
             inode.fill(prefill)
         return inode
 
     async def drain(self) -> None:
-        """Return when everything that was fetched is stored, or will never be."""
+        """Return when everything that was written is on the server, or has failed, and all that was
+        fetched is stored, or will never be."""
+        await self._outlet.drain()
         await self._issuer.stores.drain()

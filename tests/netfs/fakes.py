@@ -45,10 +45,24 @@ class FakeServer:
     """One file. ``latency`` in virtual seconds; ``short(start, length)`` says how many bytes to
     give; ``fail(start)`` returns an exception to raise, or None; ``gate`` holds all answers.
     ``credits`` holds what nobody waits for before it is sent, as a server that grants too few does.
+
+    ``written``: WRITEs in order of sending. ``takes(start, length)`` says how many bytes of one it
+    takes, ``refuse(start)`` returns an exception to raise instead, ``write_gate`` holds all
+    answers, ``pause()`` is the latency of one WRITE, which happens at its end, or ``early()``.
     """
 
     def __init__(self, content: bytes, *, latency: float = 0.01) -> None:
-        self.content = content
+        self.content: bytes | bytearray = content
+        self.written: list[Asked] = []
+        self.takes: Callable[[int, int], int] = lambda start, length: length
+        self.refuse: Callable[[int], Exception | None] = lambda start: None
+        self.write_gate: trio.Event | None = None
+        self.pause: Callable[[], float] = lambda: self.latency
+        self.early: Callable[[], bool] = lambda: False
+        self.writes_under_way: list[ByteRange] = []
+        self.writes_peak = 0
+        self.flushes = 0
+        self.sizes_set: list[int] = []
         self.latency = latency
         self.short: Callable[[int, int], int] = lambda start, length: length
         self.fail: Callable[[int], Exception | None] = lambda start: None
@@ -66,6 +80,13 @@ class FakeServer:
 
     def open(self) -> FakeServerFile:
         return FakeServerFile(self)
+
+    def store(self, start: int, data: bytes) -> None:
+        """Bytes arrive."""
+        if not isinstance(self.content, bytearray):
+            self.content = bytearray(self.content)
+        self.content.extend(bytes(max(start - len(self.content), 0)))
+        self.content[start : start + len(data)] = data
 
 
 class FakeServerFile:
@@ -103,7 +124,7 @@ class FakeServerFile:
         failure = server.fail(start)
         if failure is not None:
             raise failure
-        data = server.content[start : start + length]
+        data = bytes(server.content[start : start + length])
         data = data[: max(1, server.short(start, len(data)))] if data else b""
         # A header is received just below the payload; what was there before is put back.
         low = PAGE + at - 64
@@ -112,6 +133,68 @@ class FakeServerFile:
         buffer.payload[at : at + len(data)] = data
         buffer.memory[low : PAGE + at] = saved
         return len(data)
+
+    async def write(
+        self, start: int, length: int, buffer: Buffer, at: int, *, demand: Demand
+    ) -> int:
+        server = self.server
+        insist(not self.closed, "WritableFile used after its handle was closed")
+        insist(0 < length <= buffer.capacity - at, "bad length")
+        insist(buffer.references > 0, "write from a free buffer")
+        mine = ByteRange(start, start + length)
+        insist(
+            all(one.end <= start or mine.end <= one.start for one in server.writes_under_way),
+            "two WRITEs that overlap are under way",
+        )
+        if server.credits is not None and not demand.urgent:
+            await self._queue(server.credits, demand)
+        demand.sent = True
+        data = bytes(buffer.payload[at : at + length])
+        # The header stands just below the payload, and something above, until the answer.
+        low, high = PAGE + at - 64, PAGE + at + length
+        saved = bytes(buffer.memory[low : PAGE + at]), bytes(buffer.memory[high : high + 16])
+        buffer.memory[low : PAGE + at], buffer.memory[high : high + 16] = b"h" * 64, b"t" * 16
+        server.written.append(Asked(start, length, demand.urgent))
+        server.writes_under_way.append(mine)
+        server.writes_peak = max(server.writes_peak, len(server.writes_under_way))
+        taken = min(length, max(1, server.takes(start, length)))
+        failure = server.refuse(start)
+        early = server.early()
+        try:
+            if early and failure is None:
+                server.store(start, data[:taken])
+            if server.write_gate is not None:
+                await server.write_gate.wait()
+            await trio.sleep(server.pause())
+            if not early and failure is None:
+                server.store(start, data[:taken])
+        finally:
+            server.writes_under_way.remove(mine)
+            insist(bytes(buffer.payload[at : at + length]) == data, "a payload changed under way")
+            buffer.memory[low : PAGE + at], buffer.memory[high : high + 16] = saved
+        if failure is not None:
+            raise failure
+        return taken
+
+    async def flush(self) -> None:
+        insist(not self.closed, "WritableFile used after its handle was closed")
+        self.server.flushes += 1
+        await trio.sleep(self.server.latency)
+
+    async def set_size(self, size: int) -> None:
+        insist(not self.closed, "WritableFile used after its handle was closed")
+        server = self.server
+        insist(
+            all(one.end <= size for one in server.writes_under_way),
+            "cut while a WRITE beyond is under way",
+        )
+        failure = server.refuse(size)
+        await trio.sleep(server.latency)
+        if failure is not None:
+            raise failure
+        server.sizes_set.append(size)
+        server.content = (bytes(server.content) + bytes(max(size - len(server.content), 0)))[:size]
+        await trio.sleep(server.latency)
 
     async def _queue(self, credits: trio.Event, demand: Demand) -> None:
         raised = trio.Event()

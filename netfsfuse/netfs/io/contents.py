@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 import trio
 
 from netfsfuse.idle import Idle
 from netfsfuse.netfs.io.occupancy import SPAN, OccupancyMap
 from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT, SlowCache
+from netfsfuse.netfs.memory.folio import Folio
 from netfsfuse.netfs.memory.mapping import Mapping
 from netfsfuse.netfs.memory.pool import BufferPool
 from netfsfuse.netfs.ops import CacheObject
@@ -23,13 +25,21 @@ from netfsfuse.types import CACHE_BLOCK, ByteRange
 log = logging.getLogger(__name__)
 
 
+class StoreGuard(Protocol):
+    """What stands between the stores of a file that is being written and its cache object."""
+
+    async def store(self, cache: CacheObject, folio: Folio) -> bool:
+        """Store ``folio``, if its bytes are the file's when that begins; whether it was."""
+        ...
+
+
 class Contents:
     """State of one file under one coherency record, shared by all its handles.
 
     ``i_size`` changes by :meth:`resize` alone. ``cache``: the cache object as long as it may be
     asked and written. ``prefill``: all ``i_size`` bytes, where they came with the open; then no
-    other source is asked. ``readers``: open handles. Tasks of the service nursery that work for
-    this file are counted by ``begin``/``end``.
+    other source is asked. ``guard``: set while the file is written. ``readers``: open handles.
+    Tasks of the service nursery that work for this file are counted by ``begin``/``end``.
     """
 
     def __init__(
@@ -45,6 +55,7 @@ class Contents:
         self.i_size = i_size
         self.cache = cache
         self.prefill: memoryview | None = None
+        self.guard: StoreGuard | None = None
         self.debug_name = debug_name
         self.mapping = Mapping(pool)
         self.occupancy = OccupancyMap()
@@ -61,7 +72,7 @@ class Contents:
         """Whether what arrives may be kept."""
         return not self.retired
 
-    def resize(self, i_size: int) -> None:
+    def resize(self, i_size: int, *, keeps_cache: bool = False) -> None:
         """The file has ``i_size`` bytes from now on; what lies below the smaller of both sizes is
         unchanged. No checkpoint.
 
@@ -69,15 +80,17 @@ class Contents:
         the old size, or lies beyond the new one. Raises ``RuntimeError``, and nothing has changed,
         if one of them is DIRTY or WRITING. A read under way ends at the smaller of the size it
         began with and the present one, or is answered by what it had pinned already; one that
-        begins now sees the new size. The cache object was opened for the old size: it is neither
-        asked nor written any more, except for what it was handed already.
+        begins now sees the new size. The cache object was opened for the old size: unless the
+        caller sees to it (``keeps_cache``), it is neither asked nor written any more, except for
+        what it was handed already.
         """
         if i_size < 0:
             raise ValueError(f"a file of {i_size} bytes")
         if i_size != self.i_size:
             self.mapping.detach_from(min(i_size, self.i_size) // CACHE_BLOCK)
             self.i_size = i_size
-            self.cache = None
+            if not keeps_cache:
+                self.cache = None
             self.prefill = None
 
     def stored_hint(self) -> Callable[[int], bool] | None:

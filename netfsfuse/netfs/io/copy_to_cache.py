@@ -90,10 +90,14 @@ class CopyToCache:
                 self._drained.wake()
 
     async def _write(self, contents: Contents, cache: CacheObject, folio: Folio) -> None:
-        if contents.live and contents.cache is cache:
-            data = folio.buffer.payload[: folio.length]
-            if await cache.write(folio.start, data):
-                contents.occupancy.note(folio.start, folio.end, stored=True)
+        if not contents.live or contents.cache is not cache or folio.outdated:
+            return
+        if contents.guard is not None:
+            stored = await contents.guard.store(cache, folio)
+        else:
+            stored = await cache.write(folio.start, folio.buffer.payload[: folio.length])
+        if stored:
+            contents.occupancy.note(folio.start, folio.end, stored=True)
 
     async def _take_slot(self) -> bool:
         """Wait for one of ``STORES``; False when they hang."""

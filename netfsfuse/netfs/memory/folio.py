@@ -71,8 +71,10 @@ class Folio:
     file ended there. ``owner``: the open file through which the server is asked, None once it is
     not used for this any more. ``error``: why it is VOID; None if the fill was taken back.
     ``waiters``: readers that have it pinned. ``consumed``: bytes given to readers. ``busy``: a task
-    fills or stores it. ``let_go``: to leave its mapping when that task ends. ``fill`` is set
-    exactly while the state is FILLING and a task is to fill it, ``home`` while it is in a mapping.
+    fills or stores it. ``let_go``: to leave its mapping when that task ends. ``outdated``: the file
+    was changed after its bytes were asked for, so they are not to be stored any more. ``fill`` is
+    set exactly while the state is FILLING and a task is to fill it, ``home`` while it is in a
+    mapping.
     """
 
     __slots__ = (
@@ -86,6 +88,7 @@ class Folio:
         "home",
         "length",
         "let_go",
+        "outdated",
         "owner",
         "start",
         "state",
@@ -110,6 +113,7 @@ class Folio:
         self.home: Home | None = None
         self.busy = False
         self.let_go = False
+        self.outdated = False
         self._settled: trio.Event | None = None
 
     @property

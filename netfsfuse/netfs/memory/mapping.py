@@ -74,12 +74,21 @@ class Mapping:
         for folio in set(self._blocks.values()):
             self.detach(folio)
 
+    def outdate(self, start: int, end: int) -> None:
+        """The file was changed in ``[start, end)``: what is here of its blocks serves only those
+        that wait for it already, and is not to be stored."""
+        for folio in list(self.within(start, end)):
+            folio.outdated = True
+            self.detach(folio)
+
     def detach_from(self, block: int) -> None:
-        """Detach every folio that has ``block`` or one behind it; all or, raising, none."""
+        """Detach every folio that has ``block`` or one behind it, as :meth:`outdate` does; all or,
+        raising, none."""
         folios = {folio for at, folio in self._blocks.items() if at >= block}
         if any(folio.state in (FolioState.DIRTY, FolioState.WRITING) for folio in folios):
             raise RuntimeError("bytes that are nowhere else cannot leave their mapping")
         for folio in folios:
+            folio.outdated = True
             self.detach(folio)
 
     def consume(self, folio: Folio, count: int, *, runs_on: bool, alone: bool) -> None:

@@ -129,6 +129,28 @@ class BufferPool:
             assert place.grant is not None
             return place.grant
 
+    def acquire_withheld(self, size: int) -> Buffer | None:
+        """A buffer of at least ``size`` bytes with one reference, for bytes that will be nowhere
+        else; None if none is to be had now. Until :meth:`release_withheld` it counts as withheld.
+
+        At most half the budget is, and so much that a largest buffer is left to all others. Does
+        not go before a read that waits in :meth:`acquire`.
+        """
+        capacity = size_class(size, self._largest)
+        cost = _cost(capacity)
+        most = min(self.budget // 2, self.budget - _cost(self._largest))
+        if self.withheld + cost > most or self._gate.waiting:
+            return None
+        buffer = self._take(capacity, self.budget, last_resort=True)
+        if buffer is not None:
+            self.withheld += cost
+        return buffer
+
+    def release_withheld(self, buffer: Buffer) -> None:
+        """The bytes of a withheld buffer are elsewhere, or given up; the reference stays with the
+        caller."""
+        self.withheld -= _cost(buffer.capacity)
+
     def register(self, tenant: Tenant) -> None:
         """From now on ``tenant.buffer`` may be evicted whenever it is idle."""
         self._unconsumed[tenant] = None

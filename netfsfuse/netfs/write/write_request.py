@@ -1,0 +1,65 @@
+"""One folio sent, and what it is when the server has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from netfsfuse.errors import ProtocolError
+from netfsfuse.netfs.demand import Demand
+from netfsfuse.netfs.io.contents import Contents
+from netfsfuse.netfs.memory.folio import Folio
+from netfsfuse.netfs.memory.pool import BufferPool
+from netfsfuse.netfs.ops import WritableFile
+from netfsfuse.netfs.write.dirty import DirtyFolio
+from netfsfuse.netfs.write.outlet import Outlet
+from netfsfuse.types import CACHE_BLOCK
+
+
+async def send_folio(
+    file: WritableFile,
+    folio: DirtyFolio,
+    outlet: Outlet,
+    demand: Demand,
+    progressed: Callable[[], None],
+) -> None:
+    """Write a SENDING folio to the server: one request, and others for what it did not take.
+    ``progressed`` is called for each answer. Raises the ``NetfsError`` of the first that fails."""
+    stats, link = outlet.stats, outlet.link
+    at, end = folio.start, folio.end
+    while at < end:
+        length = end - at
+        flight = link.started(trio.current_time(), length)
+        stats.note_request(length)
+        try:
+            taken = await file.write(at, length, folio.buffer, at - folio.base, demand=demand)
+        except BaseException:
+            link.abandoned(flight)
+            raise
+        finally:
+            stats.in_flight -= 1
+        progressed()
+        link.finished(flight, trio.current_time(), taken)
+        if not 0 < taken <= length:
+            raise ProtocolError(f"the server took {taken} of {length} bytes")
+        at += taken
+
+
+def become_clean(contents: Contents, pool: BufferPool, folio: DirtyFolio) -> Folio | None:
+    """What the server has now, as a CLEAN, ``busy`` folio of the mapping, as far as whole blocks
+    are there; it takes over the buffer's reference. None where nothing of it may be kept."""
+    if not contents.live or folio.buffer.overrun or folio.start != folio.base:
+        return None
+    end = folio.end
+    if end != contents.i_size:
+        end -= end % CACHE_BLOCK
+    if end <= folio.base:
+        return None
+    clean = Folio(folio.base, end - folio.base, folio.buffer)
+    clean.filled(clean.length)
+    clean.busy = True
+    clean.buffer.hold()
+    contents.mapping.attach(clean)
+    pool.touch(clean, consumed=True)
+    return clean
