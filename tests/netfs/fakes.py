@@ -81,6 +81,9 @@ class FakeServer:
     def open(self) -> FakeServerFile:
         return FakeServerFile(self)
 
+    def resized(self, size: int) -> None:
+        """The file is going to be cut or extended at this moment."""
+
     def store(self, start: int, data: bytes) -> None:
         """Bytes arrive."""
         if not isinstance(self.content, bytearray):
@@ -193,6 +196,7 @@ class FakeServerFile:
         if failure is not None:
             raise failure
         server.sizes_set.append(size)
+        server.resized(size)
         server.content = (bytes(server.content) + bytes(max(size - len(server.content), 0)))[:size]
         await trio.sleep(server.latency)
 
@@ -243,6 +247,7 @@ class FakeCache:
     changing: bool = False
     over: bool = False
     discards: list[ByteRange] = field(default_factory=list)
+    storing: list[set[int]] = field(default_factory=list)
     restamped: FileAttr | None = None
 
     def fill(self, content: bytes, start: int = 0, end: int | None = None) -> None:
@@ -300,6 +305,8 @@ class FakeCache:
         self.writes.append(ByteRange(start, start + len(data)))
         self.writing += 1
         self.writing_peak = max(self.writing_peak, self.writing)
+        mine = set(blocks)
+        self.storing.append(mine)
         try:
             if self.store_gate is not None:
                 with trio.CancelScope(shield=True):
@@ -307,10 +314,11 @@ class FakeCache:
             await trio.sleep(self.store_delay)
         finally:
             self.writing -= 1
+            self.storing = [other for other in self.storing if other is not mine]
         self._raise()
         if self.refuse or self.over:
             return False
-        for block in blocks:
+        for block in sorted(mine):
             at = block * CACHE_BLOCK - start
             self.blocks[block] = bytes(data[at : at + CACHE_BLOCK])
             self.lies.discard(block)
@@ -329,6 +337,8 @@ class FakeCache:
         for block in range(start // CACHE_BLOCK, -(-end // CACHE_BLOCK)):
             self.blocks.pop(block, None)
             self.lies.discard(block)
+            for storing in self.storing:
+                storing.discard(block)
         self.discards.append(ByteRange(start, end))
         await trio.lowlevel.checkpoint()
         return not self.over
@@ -377,6 +387,7 @@ async def mounted(
     rasize: int | None = None,
     buffers: int = 96 * MIB,
     capacity: int = 512 * MIB,
+    wsize: int | None = None,
 ) -> AsyncIterator[Mounted]:
     """A Netfs in its own service nursery. When the test is through, no buffer may be out."""
     stats = Stats()
@@ -388,6 +399,7 @@ async def mounted(
             stats=stats,
             rsize=rsize,
             capacity=lambda: capacity,
+            wsize=wsize,
         )
         yield Mounted(netfs, stats)
         await netfs.drain()

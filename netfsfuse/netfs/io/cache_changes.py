@@ -93,6 +93,10 @@ class CacheChanges:
         self._begun = False
         self._lock = trio.Lock()  # of ``_begun`` and ``_size``
 
+    def may_ask(self, end: int) -> bool:
+        """As ``StoreGuard.may_ask``."""
+        return end == self._size if end % CACHE_BLOCK else end <= self._size
+
     async def prepare(self, start: int, end: int) -> None:
         """Bytes ``[start, end)`` are going to change on the server: no block that has one of them
         is stored any more when this returns, nor the last one if the file is going to grow. No

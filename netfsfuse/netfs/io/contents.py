@@ -26,7 +26,12 @@ log = logging.getLogger(__name__)
 
 
 class StoreGuard(Protocol):
-    """What stands between the stores of a file that is being written and its cache object."""
+    """What stands between a file that is being written and its cache object."""
+
+    def may_ask(self, end: int) -> bool:
+        """Whether the object knows of a block that ends at ``end``: the last one is cut at the
+        file's size, which the object has not always followed yet."""
+        ...
 
     async def store(self, cache: CacheObject, folio: Folio) -> bool:
         """Store ``folio``, if its bytes are the file's when that begins; whether it was."""
@@ -138,7 +143,9 @@ class Contents:
         stored: list[ByteRange] = []
         try:
             if self.cache is cache:
-                end = min((span + 1) * SPAN, self.i_size)
+                end = (span + 1) * SPAN
+                if self.guard is None or self.guard.may_ask(self.i_size):
+                    end = min(end, self.i_size)
                 stored = await cache.query_occupancy(span * SPAN, end)
         except Exception:
             log.exception("%s: cache query failed", self.debug_name)

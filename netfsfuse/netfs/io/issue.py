@@ -216,6 +216,8 @@ class Issuer:
         whole = ByteRange(sub.folio.start, sub.folio.end)
         good: list[ByteRange] = []
         try:
+            if contents.guard is not None and not contents.guard.may_ask(whole.end):
+                return [whole]
             if await _read_part(contents.cache, sub.folio, whole):
                 return []
             if contents.cache is not None and whole.length > CACHE_BLOCK and not sub.cache_only:
