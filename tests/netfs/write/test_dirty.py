@@ -70,8 +70,12 @@ def put(folios, start, data, now=0.0):
 
 offsets = st.one_of(
     st.integers(0, SPAN - 1),
-    st.builds(lambda block, by: max(0, min(block * K + by, SPAN - 1)), st.integers(0, 9), st.integers(-2, 2)),
-)  # fmt: skip
+    st.builds(
+        lambda block, by: max(0, min(block * K + by, SPAN - 1)),
+        st.integers(0, 9),
+        st.integers(-2, 2),
+    ),
+)
 lengths = st.one_of(
     st.integers(1, 5), st.integers(1, 5 * K), st.sampled_from([K - 1, K, K + 1, 4096, 4 * K])
 )
