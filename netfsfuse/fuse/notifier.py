@@ -122,6 +122,14 @@ class Notifier:
         """The kernel is told that ``name`` is not there; for how many seconds it may believe it."""
         return self._absent.told(directory, name, lifetime, trio.current_time())
 
+    def own_change(self, directory: Inode, name: str) -> None:
+        """A call of the kernel has made ``name`` in a directory, or removed it: it knows that. Only
+        other spellings that it was told are not there it does not know to be the same."""
+        own = encode_name(name)
+        for spelt in self._absent.spellings(directory.number, name):
+            if spelt != own:
+                self._names.put(directory.number, spelt)
+
     def renewed(self, number: int) -> None:
         """An open has made the kernel ask for the attributes of this inode again, and is about to
         make it drop the pages: earlier news of it is dropped, what comes now is put off."""

@@ -23,6 +23,7 @@ from netfsfuse.fuse.attrs import (
 from netfsfuse.fuse.backlog import Backlog
 from netfsfuse.fuse.deadlines import Deadlines
 from netfsfuse.fuse.guard import DEADLINE, guarded, guarded_after, never_raises, prompt
+from netfsfuse.fuse.name_changes import NameChanges
 from netfsfuse.stats import Stats
 from netfsfuse.types import DirEntry
 from netfsfuse.vfs.filesystem import FileSystem
@@ -35,7 +36,7 @@ _PATH_MAX = 4096
 _FIRST_ENTRY = 2  # readdir offsets 1 and 2 lie behind "." and ".."
 
 
-class Operations(pyfuse3.Operations):
+class Operations(NameChanges):
     """Answers the kernel's calls. ``describe`` returns what ``netfsfuse stats`` shows, ``locate``
     where a file of that inode number is cached, ``absent`` for how long the kernel may believe that
     a directory does not hold a name, of at most so many seconds; ``renewed`` hears of the inodes of
@@ -222,17 +223,8 @@ class Operations(pyfuse3.Operations):
         raise ReadOnly("the mount is read-only")
 
     setattr: Any = _refuse
-    mknod: Any = _refuse
-    mkdir: Any = _refuse
-    unlink: Any = _refuse
-    rmdir: Any = _refuse
-    symlink: Any = _refuse
-    rename: Any = _refuse
-    link: Any = _refuse
     create: Any = _refuse
     write: Any = _refuse
-    setxattr: Any = _refuse
-    removexattr: Any = _refuse
 
 
 def _invalidate_attributes(inode: InodeT) -> None:

@@ -29,17 +29,22 @@ from netfsfuse.vfs.files.holding import Holding
 from netfsfuse.vfs.files.opening import Openings
 from netfsfuse.vfs.inodes.identity import inode_number
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
-from netfsfuse.vfs.ops import Namespace
+from netfsfuse.vfs.ops import MutableNamespace
 from netfsfuse.vfs.prefetch.prefetch import Ahead
 from netfsfuse.vfs.tree.attributes import ROOT_TIMEOUT, Attributes
 from netfsfuse.vfs.tree.links import Answers, Links
 from netfsfuse.vfs.tree.listings import Listings
+from netfsfuse.vfs.tree.mutations import Mutations
 from netfsfuse.vfs.tree.names import Names
+from netfsfuse.vfs.tree.own_changes import OwnChanges
 
 log = logging.getLogger(__name__)
 
 VOLUME_TRUST = 15.0
 """Seconds: each ``find`` and ``grep -r`` asks for the space of what it goes through."""
+
+VOLUME_TRUST_CHANGED = 1.0
+"""The same where something was changed here since it was asked for."""
 
 
 class Kernel(Protocol):
@@ -48,6 +53,10 @@ class Kernel(Protocol):
     def changed(self, directory: Inode, changes: Sequence[Change]) -> None:
         """Other clients, or the server's own users, have changed something in a directory; no
         changes mean that anything may have changed. Never waits."""
+        ...
+
+    def own_change(self, directory: Inode, name: str) -> None:
+        """A call of the kernel has made ``name`` in a directory, or removed it. Never waits."""
         ...
 
     async def drop_entry(self, directory: Inode, name: str) -> None:
@@ -63,7 +72,7 @@ class FileSystem:
         self,
         *,
         inodes: InodeTable,
-        namespace: Namespace,
+        namespace: MutableNamespace,
         contents: Contents,
         kernel: Kernel,
         trust: TrustConfig,
@@ -104,6 +113,18 @@ class FileSystem:
             judge,
             nursery,
             stats.vfs,
+        )
+        self._own = OwnChanges(
+            inodes,
+            namespace,
+            self._names,
+            self._listings,
+            self._watches,
+            kernel,
+            self._ahead.forget,
+        )
+        self.mutations = Mutations(
+            inodes, namespace, self._names, self._listings, self._watches, self._own
         )
         self._holding = Holding(nursery)
         self._closings = Closings(nursery)
@@ -184,8 +205,11 @@ class FileSystem:
 
     async def statfs(self) -> VolumeStat:
         """Space on the server's volume; the last known while the server cannot be reached, and for
-        ``VOLUME_TRUST``."""
-        if self._volume is not None and trio.current_time() < self._volume_until:
+        ``VOLUME_TRUST``, less where something was changed here."""
+        trusted = self._volume_until
+        if self._own.changed_at > trusted - VOLUME_TRUST:
+            trusted += VOLUME_TRUST_CHANGED - VOLUME_TRUST
+        if self._volume is not None and trio.current_time() < trusted:
             return self._volume
         asked = trio.current_time()
         try:

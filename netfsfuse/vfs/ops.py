@@ -208,24 +208,9 @@ class Namespace(Protocol):
         ...
 
 
-class WritableNamespace(Namespace, Protocol):
+class MutableNamespace(Namespace, Protocol):
     """The names below the mounted folder, and the calls that change them. A call that raises
     ``Disconnected`` may have been done, or not, where looking could not tell either."""
-
-    async def open_writing(
-        self, path: str, *, known: FileAttr | None = None, holder: LeaseHolder
-    ) -> WritableOpenFile:
-        """Open a file that exists, for writing and, where the user may, for reading. ``known``:
-        what it is believed to be, so that a lease of ours on it is joined and not broken. Its
-        ``attr`` are those of the file now."""
-        ...
-
-    async def create(
-        self, path: str, *, exclusive: bool, holder: LeaseHolder
-    ) -> tuple[WritableOpenFile, bool]:
-        """As :meth:`open_writing`, where the file is made if there is none; and whether it was. If
-        ``exclusive`` and there is one: AlreadyExists."""
-        ...
 
     async def make_directory(self, path: str) -> FileAttr:
         """A new directory; its attributes."""
@@ -253,4 +238,23 @@ class WritableNamespace(Namespace, Protocol):
     ) -> FileAttr:
         """Set size (bytes), times (nanoseconds since 1970) or the read-only mark of what is at
         ``path``, None for what shall stay; what it is like afterwards."""
+        ...
+
+
+class WritableNamespace(MutableNamespace, Protocol):
+    """The same, and the calls that open files for writing."""
+
+    async def open_writing(
+        self, path: str, *, known: FileAttr | None = None, holder: LeaseHolder
+    ) -> WritableOpenFile:
+        """Open a file that exists, for writing and, where the user may, for reading. ``known``:
+        what it is believed to be, so that a lease of ours on it is joined and not broken. Its
+        ``attr`` are those of the file now."""
+        ...
+
+    async def create(
+        self, path: str, *, exclusive: bool, holder: LeaseHolder
+    ) -> tuple[WritableOpenFile, bool]:
+        """As :meth:`open_writing`, where the file is made if there is none; and whether it was. If
+        ``exclusive`` and there is one: AlreadyExists."""
         ...

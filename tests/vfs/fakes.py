@@ -14,7 +14,15 @@ import trio
 import trio.testing
 
 from netfsfuse.config import ReadConfig, TrustConfig
-from netfsfuse.errors import Disconnected, NotADirectory, NotFound, Stale
+from netfsfuse.errors import (
+    AlreadyExists,
+    Disconnected,
+    IsADirectory,
+    NotADirectory,
+    NotEmpty,
+    NotFound,
+    Stale,
+)
 from netfsfuse.netfs import Buffer, Netfs
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.netfs.ops import CacheObject
@@ -22,7 +30,9 @@ from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import (
     DIRECTORY,
+    READ_ONLY,
     Change,
+    ChangeKind,
     DirEntry,
     FileAttr,
     ServerTime,
@@ -283,6 +293,91 @@ class FakeNamespace:
         await self.note("statfs", "")
         return VolumeStat(4096, 1000, 500, 400)
 
+    # -- changes: as they echo on Samba 4.17 ---------------------------------------------------
+
+    echoing: bool = True
+    next_id: int = 1000
+
+    def _below(self, path: str) -> list[str]:
+        return [each for each in self.tree if each.startswith(f"{path}/")]
+
+    def _echo(self, path: str, *kinds: ChangeKind) -> None:
+        parent, _, name = path.rpartition("/")
+        if self.echoing:
+            for kind in kinds:
+                self.tell(parent, Change(name, kind))
+
+    def _check_parent(self, path: str) -> None:
+        parent = path.rpartition("/")[0]
+        if parent not in self.tree:
+            raise NotFound(path)
+
+    async def make_directory(self, path: str) -> FileAttr:
+        await self.note("make_directory", path)
+        self._check_parent(path)
+        if path in self.tree:
+            raise AlreadyExists(path)
+        self.next_id += 1
+        self.tree[path] = Node(dir_attr(self.next_id))
+        self._echo(path, ChangeKind.CREATED, ChangeKind.MODIFIED)
+        return self.tree[path].attr
+
+    async def remove(self, path: str, *, directory: bool) -> None:
+        node = await self._node("remove", path)
+        if node.attr.is_directory != directory:
+            raise NotADirectory(path) if directory else IsADirectory(path)
+        if self._below(path):
+            raise NotEmpty(path)
+        del self.tree[path]
+        self._echo(path, ChangeKind.REMOVED)
+
+    async def rename(
+        self, path: str, to: str, *, replace: bool, known: FileAttr | None = None
+    ) -> FileAttr:
+        node = await self._node("rename", path)
+        self._check_parent(to)
+        if to in self.tree and not replace:
+            raise AlreadyExists(to)
+        if self._below(to):
+            raise NotEmpty(to)
+        moved = {to: node}
+        for each in self._below(path):
+            moved[to + each[len(path) :]] = self.tree.pop(each)
+        del self.tree[path]
+        self.tree.update(moved)
+        if path.rpartition("/")[0] == to.rpartition("/")[0]:
+            self._echo(path, ChangeKind.RENAMED_FROM)
+            self._echo(to, ChangeKind.RENAMED_TO, ChangeKind.MODIFIED)
+        else:
+            self._echo(path, ChangeKind.REMOVED)
+            self._echo(to, ChangeKind.CREATED, ChangeKind.MODIFIED)
+        return node.attr
+
+    async def set_attributes(
+        self,
+        path: str,
+        *,
+        size: int | None = None,
+        access: int | None = None,
+        write: int | None = None,
+        read_only: bool | None = None,
+    ) -> FileAttr:
+        node = await self._node("set_attributes", path)
+        attr = node.attr
+        if size is not None:
+            node.content = node.content[:size].ljust(size, b"\0")
+            now = int(self.clock[0] * 1e9)
+            attr = attr._replace(size=size, allocation=size, write=now, change=now)
+        if access is not None:
+            attr = attr._replace(access=access)
+        if write is not None:
+            attr = attr._replace(write=write, change=write)
+        if read_only is not None:
+            attr = attr._replace(flags=attr.flags & ~READ_ONLY | (READ_ONLY if read_only else 0))
+        node.attr = attr
+        self._echo(path, ChangeKind.MODIFIED, ChangeKind.MODIFIED)
+        return attr
+
 
 class FakeObject:
     """A cache object that stores nothing, of one cache key; two at once are a failure."""
@@ -359,9 +454,13 @@ class FakeKernel:
 
     on_changed: Callable[[Inode, Sequence[Change]], None] = lambda directory, changes: None
     on_drop: Callable[[Inode, str], None] = lambda directory, name: None
+    own: list[tuple[Inode, str]] = field(default_factory=list)
 
     def changed(self, directory: Inode, changes: Sequence[Change]) -> None:
         self.on_changed(directory, changes)
+
+    def own_change(self, directory: Inode, name: str) -> None:
+        self.own.append((directory, name))
 
     async def drop_entry(self, directory: Inode, name: str) -> None:
         self.on_drop(directory, name)

@@ -21,6 +21,8 @@ from tests.vfs import fakes
     [
         (SmbNamespace, ops.Namespace),
         (fakes.FakeNamespace, ops.Namespace),
+        (SmbNamespace, ops.MutableNamespace),
+        (fakes.FakeNamespace, ops.MutableNamespace),
         (SmbListing, ops.Listing),
         (fakes.Listing, ops.Listing),
         (SmbFile, ops.OpenFile),

@@ -40,7 +40,7 @@ def listing(
     if watched is not None:
         if not watched.names_unchanged(folder.asked):
             return False, Reason.CHANGED
-        if watched.covers(folder.asked, now):
+        if watched.covers(folder.asked, now) and watched.is_sure_of_all(folder.asked):
             return True, Reason.WATCH
     if rewound:
         return False, Reason.UNWATCHED
@@ -61,7 +61,7 @@ def name(
     if watched is not None:
         if not watched.unchanged(name, folder.asked):
             return None, Reason.CHANGED
-        if watched.covers(folder.asked, now):
+        if watched.covers(folder.asked, now) and watched.is_sure(name, folder.asked):
             return Known(attr, folder.asked), Reason.WATCH
     if now < folder.asked + lifetime:
         return Known(attr, folder.asked), Reason.LIFETIME

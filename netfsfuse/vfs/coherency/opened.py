@@ -35,6 +35,11 @@ class OpenedFiles:
         if len(self._attrs) > self._most:
             del self._attrs[next(iter(self._attrs))]
 
+    def move(self, number: int, place: Place) -> None:
+        """It has another name, at ``place``, by our own doing."""
+        if (known := self._attrs.get(number)) is not None:
+            self._attrs[number] = known[0], hash(place)
+
     def forget(self, number: int) -> None:
         """What it was opened as proves nothing."""
         self._attrs.pop(number, None)

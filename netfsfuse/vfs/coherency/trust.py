@@ -142,6 +142,8 @@ def _watch(inode: Inode, now: float, lifetime: float, *, unchanged: bool = False
             return Reason.UNWATCHED
         if not unchanged and not watched.unchanged(inode.name, asked):
             return Reason.CHANGED
+        if not watched.is_sure(inode.name, asked):
+            return Reason.UNWATCHED
     if not inode.attr.is_directory:
         return Reason.WATCH
     # A directory's times are changed by what happens in it, of which its parent is not told.

@@ -7,12 +7,15 @@ Directories without one are asked again when their lifetime is over.
 
 Each watch has a task in the service nursery; it ends with the watch. A watch whose directory or
 connection is gone ends itself, and the next listing of the directory begins another.
+
+What a watch tells of our own changes is left out (``echoes.py``).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import trio
 
@@ -20,6 +23,7 @@ from netfsfuse.errors import Disconnected, NetfsError, NotSupported
 from netfsfuse.stats import VfsStats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import Change, ChangeKind
+from netfsfuse.vfs.coherency.echoes import Echoes, Expected
 from netfsfuse.vfs.inodes.directory import Watched
 from netfsfuse.vfs.inodes.inodes import Inode
 from netfsfuse.vfs.ops import Namespace, Watch
@@ -37,12 +41,13 @@ OnChanges = Callable[[Inode, Sequence[Change]], None]
 
 
 class _Entry:
-    __slots__ = ("inode", "scope", "used", "watch", "watched")
+    __slots__ = ("echoes", "inode", "scope", "used", "watch", "watched")
 
     def __init__(self, inode: Inode, watch: Watch, now: float) -> None:
         self.inode = inode
         self.watch = watch
         self.watched = Watched(now, inode.watched)
+        self.echoes = Echoes()
         self.scope = trio.CancelScope()
         self.used = now
 
@@ -108,7 +113,7 @@ class Watches:
                     changes = await entry.watch.changes()
                     heard = True
                     self._stats.notifications += max(1, len(changes))
-                    self._take_in(entry, changes)
+                    self._hear(entry, changes)
         except NotSupported as refused:
             log.info("the server tells of no changes: %s", refused)
             self._most = 0
@@ -125,6 +130,18 @@ class Watches:
             raise
         finally:
             self._end(entry)
+
+    def _hear(self, entry: _Entry, changes: Sequence[Change]) -> None:
+        """Take in what other clients have changed; nothing stands for anything."""
+        if not changes:
+            self._take_in(entry, changes)
+            return
+        now = trio.current_time()
+        others, doubtful = entry.echoes.sift(changes, now)
+        for name in doubtful:
+            entry.watched.told_of_own(name, now)
+        if others:
+            self._take_in(entry, others)
 
     def _take_in(self, entry: _Entry, changes: Sequence[Change]) -> None:
         folder = entry.inode.folder
@@ -152,6 +169,38 @@ class Watches:
             del self._entries[entry.inode]
         entry.watch.close()
 
+    @contextmanager
+    def expect(
+        self, directory: Inode, name: str, kinds: Iterable[ChangeKind], modified: float
+    ) -> Iterator[None]:
+        """Around a change of our own, from before it is sent until it is answered: what is told of
+        it is not taken for another client's (:meth:`Echoes.expect`). Where it raises it was not
+        done, or may have been: all that was and will be told is taken for another's."""
+        entry = self._entries.get(directory)
+        if entry is None:
+            yield
+            return
+        expected = entry.echoes.expect(name, kinds, modified)
+        try:
+            yield
+        except BaseException:
+            self._give_back(entry, expected)
+            raise
+        entry.echoes.answered(expected, trio.current_time())
+
+    def _give_back(self, entry: _Entry, expected: Expected) -> None:
+        """The change was not done, or may not have been: what was taken for its echo was told."""
+        if taken := entry.echoes.refused(expected):
+            self._take_in(entry, taken)
+
+    def give_way(self, path: str) -> None:
+        """End the watches of the directory ``path`` and of all below it, before anything that is
+        asked from here on: their handles would stand in the way of a rename or removal. They are
+        begun anew when the directories are used."""
+        for entry in list(self._entries.values()):
+            if is_below(entry.inode.path, path):
+                self._end(entry)
+
     def forget(self, inode: Inode) -> None:
         """The kernel has forgotten the directory."""
         self._refused.pop(inode, None)
@@ -164,3 +213,8 @@ class Watches:
         self._most = 0
         for entry in list(self._entries.values()):
             self._end(entry)
+
+
+def is_below(path: str, top: str) -> bool:
+    """Whether ``path`` is ``top`` or something below it."""
+    return path == top or not top or path.startswith(f"{top}/")

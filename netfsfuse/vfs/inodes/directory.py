@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from netfsfuse.types import Change, ChangeKind, FileAttr
@@ -59,6 +60,8 @@ class Watched:
         "_all",
         "_begun",
         "_dirty",
+        "_doubtful",
+        "_doubtful_at",
         "_ended",
         "_is_listed",
         "_last_change",
@@ -75,6 +78,8 @@ class Watched:
         self._all = -math.inf  # when anything may have changed
         self._names = -math.inf  # when a name came or went
         self._dirty: dict[str, float] = {}  # when something of that name changed, names folded
+        self._doubtful: dict[str, float] = {}  # when a change was told that may be our own alone
+        self._doubtful_at = -math.inf
         self._new: set[str] = set()  # names that came to be, and are as they were told
         self._new_at = -math.inf  # when one of them changed, which may be a link of what is known
         self._strange: dict[str, float] = {}  # names of nothing that is known, when they were told
@@ -87,6 +92,7 @@ class Watched:
             self._new, self._new_at = before._new, before._new_at
             self._is_listed = before._is_listed
             self._strange, self._strange_at = before._strange, before._strange_at
+            self._doubtful, self._doubtful_at = before._doubtful, before._doubtful_at
 
     def told(
         self,
@@ -136,6 +142,16 @@ class Watched:
         """Something of ``name`` has changed, by what was told elsewhere."""
         self._dirty[folded(name)] = now
 
+    def told_of_own(self, name: str, now: float) -> None:
+        """A modification of ``name`` was told that was ours, and may have been another client's at
+        the same moment, too: what was asked before is believed for its lifetime, and no longer by
+        the watch."""
+        if len(self._doubtful) >= _DIRTY_MAX:
+            if now - self._doubtful_at < WATCH_TRUST:
+                self._all = max(self._all, self._doubtful_at)
+            self._doubtful.clear()
+        self._doubtful[folded(name)] = self._doubtful_at = now
+
     def listed(self, folder: Folder) -> None:
         """It is known now what is there: what else was told so far was told of that, mostly."""
         self._is_listed = True
@@ -175,6 +191,14 @@ class Watched:
             return False
         return not self._dirty or asked > self._dirty.get(folded(name), -math.inf)
 
+    def is_sure(self, name: str, asked: float) -> bool:
+        """Whether no change of ``name`` was told since ``asked`` that may have been another's."""
+        return asked > self._doubtful_at or asked > self._doubtful.get(folded(name), -math.inf)
+
+    def is_sure_of_all(self, asked: float) -> bool:
+        """The same of all names."""
+        return asked > self._doubtful_at
+
     def hears_of_all_since(self, asked: float) -> bool:
         """Whether all that was told since ``asked`` is of names that are known."""
         return asked > self._strange_at and asked > self._new_at
@@ -203,9 +227,31 @@ class Folder:
     def __init__(self, attrs: dict[str, FileAttr], asked: float) -> None:
         self.attrs = attrs
         self.asked = asked
-        self._folded: set[str] | None = None
+        self._folded: dict[str, int] | None = None  # how many names are one when folded
         self._links: dict[int, list[str]] | None = None
         self._doubted: set[str] = set()
+
+    def put(self, name: str, attr: FileAttr) -> None:
+        """The name is there now, as ``attr``, by our own doing. What else is known stays as old as
+        it is."""
+        if name not in self.attrs and self._folded is not None:
+            key = folded(name)
+            self._folded[key] = self._folded.get(key, 0) + 1
+        self.attrs[name] = attr
+        self._links = None
+        self._doubted.discard(name)
+
+    def drop(self, name: str) -> None:
+        """The name is gone, by our own doing; nothing happens if it was not known."""
+        if self.attrs.pop(name, None) is None:
+            return
+        self._links = None
+        self._doubted.discard(name)
+        if self._folded is not None:
+            key = folded(name)
+            self._folded[key] -= 1
+            if not self._folded[key]:
+                del self._folded[key]
 
     def doubt(self, name: str) -> None:
         """The name was found to lead to another file than the one that was listed."""
@@ -223,7 +269,7 @@ class Folder:
     def holds_folded(self, name: str) -> bool:
         """The same of a name that was :func:`folded`."""
         if self._folded is None:
-            self._folded = {folded(known) for known in self.attrs}
+            self._folded = Counter(map(folded, self.attrs))
         return name in self._folded
 
     def links_of(self, names: Iterable[str]) -> Collection[str] | None:

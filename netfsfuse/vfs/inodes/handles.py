@@ -21,7 +21,8 @@ class DirectoryHandle:
     valid; position N is entry N. ``asked``: when the listing began (trio clock), and ``pages`` from
     which entry on which moment counts. ``listing`` is None when there is nothing more to come.
     ``links``: which of the entries that may be links are, up to the position ``examined``.
-    ``lock``: one reader at a time fetches pages.
+    ``given``: names that a listing begun anew is not to give out again. ``lock``: one reader at a
+    time fetches pages.
     """
 
     inode: Inode
@@ -33,6 +34,7 @@ class DirectoryHandle:
     used: bool = False
     links: dict[str, str | None] = field(default_factory=dict)
     examined: int = 0
+    given: set[str] = field(default_factory=set)
     lock: trio.Lock = field(default_factory=trio.Lock)
 
 

@@ -51,7 +51,8 @@ _DEPTH = 4
 class Fetch:
     """One file on its way, or here. ``attr`` is what it is believed to be, as of ``asked``;
     ``checked``: the server has opened it as that. ``head`` is its beginning, all of it where it is
-    small; ``stored``: that came from the disk cache."""
+    small; ``stored``: that came from the disk cache. ``forgotten``: the
+    file was changed here since."""
 
     __slots__ = (
         "asked",
@@ -59,6 +60,7 @@ class Fetch:
         "checked",
         "directory",
         "done",
+        "forgotten",
         "head",
         "name",
         "stored",
@@ -75,6 +77,7 @@ class Fetch:
         self.head: memoryview | None = None
         self.done = trio.Event()
         self.waited = False
+        self.forgotten = False
 
     @property
     def path(self) -> str:
@@ -234,7 +237,9 @@ class Ahead:
             return
         walk = self._walks.get((folder, False)) or self._begin(folder, directories=False)
         for name in walk.following():
-            attr = folder.attrs[name]
+            attr = folder.attrs.get(name)  # it may have been removed here since the walk began
+            if attr is None:
+                continue
             if attr.size <= SMALL and not self._namespace.may_be_link(attr):
                 yield directory, name, attr
 
@@ -306,11 +311,16 @@ class Ahead:
             await fetch.done.wait()
         if self._fetches.get(key) is fetch:
             del self._fetches[key]
-        if fetch.head is None or not self._is_current(fetch):
+        if fetch.head is None or fetch.forgotten or not self._is_current(fetch):
             return None
         if fetch.waited:
             self._window = min(self._window * 1.25 + 1, float(self._most))
         return fetch
+
+    def forget(self, directory: Inode, name: str) -> None:
+        """The file was changed or removed here: what was fetched of it is of no use."""
+        if (fetch := self._fetches.pop((directory.number, name), None)) is not None:
+            fetch.forgotten = True
 
     def _is_current(self, fetch: Fetch) -> bool:
         return self._judge.fetched(fetch.directory, fetch.name, fetch.asked)

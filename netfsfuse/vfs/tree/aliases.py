@@ -41,6 +41,10 @@ class Aliases:
             return inode_number(attr._replace(file_id=0), of_its_own)
         return inode_number(attr, "" if attr.file_id else parent.path_of(name))
 
+    def forget(self, parent: Inode, name: str) -> None:
+        """Another directory may have ``name`` from now on, or none."""
+        self._known.pop((parent.number, name), None)
+
     async def find(self, parent: Inode, name: str, attr: FileAttr) -> int:
         """The number of what is found at ``name``. Asks the server whether a directory that was
         known by another name is found by both now: what a listing says may be older than a rename.

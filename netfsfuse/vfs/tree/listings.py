@@ -16,11 +16,12 @@ import trio
 from netfsfuse.errors import NetfsError, NotADirectory, NotFound, Stale
 from netfsfuse.types import DirEntry, FileAttr, FileKind
 from netfsfuse.vfs.coherency.judge import Judge
-from netfsfuse.vfs.coherency.watches import Watches
+from netfsfuse.vfs.coherency.watches import Watches, is_below
 from netfsfuse.vfs.inodes.directory import Folder
 from netfsfuse.vfs.inodes.handles import DirectoryHandle, HandleTable
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from netfsfuse.vfs.ops import Listing, Namespace
+from netfsfuse.vfs.tree.recent import RecentChanges
 
 BATCH = 128
 """Entries handed out at a time: about what one FUSE reply holds, so little is bound in vain."""
@@ -54,6 +55,7 @@ class Listings:
         self._kept: dict[Inode, int] = {}  # entries; the one used longest ago first
         self._entries = 0
         self._filling: dict[Inode, trio.Event] = {}
+        self.recent = RecentChanges()
 
     # -- what is kept -------------------------------------------------------------------------
 
@@ -62,10 +64,13 @@ class Listings:
         return self._judge.listing(inode)
 
     def keep(self, inode: Inode, attrs: dict[str, FileAttr], asked: float) -> None:
-        """Keep a complete listing, begun when it was ``asked``."""
+        """Keep a complete listing, begun when it was ``asked``; put right by what was changed here
+        since."""
         if self._judge.config.acdirmax <= 0 or len(attrs) > FOLDER_MAX:
             return
         self.forget(inode)
+        if not self.recent.put_right(inode, attrs, asked, trio.current_time()):
+            return
         inode.folder = Folder(attrs, asked)
         if inode.watched is not None:
             inode.watched.listed(inode.folder)
@@ -78,6 +83,27 @@ class Listings:
         """Keep nothing of the directory."""
         inode.folder = None
         self._entries -= self._kept.pop(inode, 0)
+
+    def put(self, inode: Inode, name: str, attr: FileAttr) -> None:
+        """``name`` was made in the directory here, or changed."""
+        if inode.folder is not None:
+            inode.folder.put(name, attr)
+            self._resized(inode)
+
+    def drop(self, inode: Inode, name: str) -> None:
+        """``name`` was removed here."""
+        if inode.folder is not None:
+            inode.folder.drop(name)
+            self._resized(inode)
+
+    def _resized(self, inode: Inode) -> None:
+        assert inode.folder is not None
+        size = len(inode.folder.attrs)
+        if size > FOLDER_MAX:
+            self.forget(inode)
+        elif inode in self._kept:
+            self._entries += size - self._kept[inode]
+            self._kept[inode] = size
 
     def _used(self, inode: Inode) -> None:
         if inode in self._kept:
@@ -145,7 +171,7 @@ class Listings:
         inode = handle.inode
         self._watches.use(inode)
         handle.entries, handle.pages, handle.complete, handle.used = [], [], False, False
-        handle.links, handle.examined = {}, 0
+        handle.links, handle.examined, handle.given = {}, 0, set()
         folder = self._judge.listing(inode, rewound=anew)
         if folder is not None:
             self._used(inode)
@@ -179,8 +205,14 @@ class Listings:
         return [(entry, position + index + 1) for index, entry in enumerate(batch)]
 
     async def _next_page(self, handle: DirectoryHandle) -> None:
-        assert handle.listing is not None
+        if handle.listing is None:  # it gave way: what was given out already is passed over
+            handle.listing = await self._namespace.list(handle.inode.path)
+            handle.given = {entry.name for entry in handle.entries}
         page = await handle.listing.next_page()
+        if page and handle.given:
+            page = [entry for entry in page if entry.name not in handle.given]
+            if not page:
+                return
         if page:
             handle.pages.append((len(handle.entries), handle.listing.asked))
             handle.entries.extend(page)
@@ -197,6 +229,19 @@ class Listings:
     async def _close(self, listing: Listing, handle: DirectoryHandle) -> None:
         handle.listing = None
         await listing.aclose()
+
+    async def give_way(self, path: str) -> None:
+        """Close what is open on the server of the directory ``path`` and of all below it; a reader
+        of theirs goes on with a listing begun anew. Raises no NetfsError."""
+        for inode, over in list(self._filling.items()):
+            if is_below(inode.path, path):
+                await over.wait()
+        for fh in self.handles.numbers():
+            handle = self.handles.get(fh)
+            if handle.listing is not None and is_below(handle.inode.path, path):
+                async with handle.lock:
+                    if handle.listing is not None:
+                        await self._close(handle.listing, handle)
 
     def asked(self, handle: DirectoryHandle, position: int) -> float:
         """When the entry before ``position`` was asked for."""

@@ -168,6 +168,21 @@ class Names:
         if not inode.is_ruled:
             self._contents.changed(inode.number, attr)
 
+    def moved(self, inode: Inode, parent: Inode, name: str, attr: FileAttr, asked: float) -> None:
+        """The inode was renamed here, ``asked`` then, to ``name`` in ``parent``, where it is
+        ``attr``. The kernel has moved it too, with its pages."""
+        self._judge.opened.move(inode.number, (parent.number, name))
+        inode.parent, inode.name = parent, name
+        inode.linked = inode.linked or parent.linked
+        inode.astray = False
+        if inode.former_names is not None:
+            inode.former_names.pop((parent, name), None)
+        self.learn(inode, attr, asked)
+
+    def forget_alias(self, parent: Inode, name: str) -> None:
+        """``name`` was made, removed or renamed here: it is no further name of a directory now."""
+        self._aliases.forget(parent, name)
+
     async def _is_same(self, inode: Inode, attr: FileAttr) -> bool:
         """Whether what has the inode's number now may go on as the inode.
 

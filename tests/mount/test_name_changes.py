@@ -1,0 +1,145 @@
+"""Names made, removed and renamed through a mount: the server's own disk is the judge."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from netfsfuse.lab.server.samba import PrivateSamba
+from tests.support.mounted import Mounted
+
+Mount = Callable[..., Mounted]
+
+
+@pytest.fixture
+def folder(any_samba: PrivateSamba) -> Path:
+    return Path(tempfile.mkdtemp(dir=any_samba.path))
+
+
+@pytest.fixture
+def mounted(any_samba: PrivateSamba, mount: Mount) -> Mounted:
+    return mount(any_samba)
+
+
+@pytest.fixture
+def here(mounted: Mounted, folder: Path) -> Path:
+    return mounted.path / folder.name
+
+
+def tree_of(top: Path) -> list[tuple[str, bytes | None]]:
+    return sorted(
+        (str(each.relative_to(top)), each.read_bytes() if each.is_file() else None)
+        for each in top.rglob("*")
+    )
+
+
+def run(*words: str | Path) -> None:
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_tree_is_made_moved_and_removed(here: Path, folder: Path) -> None:
+    run("mkdir", "-p", here / "a/b/c/d", here / "a/x y/ü 漢")
+    for name in ("a/f", "a/b/g", "a/b/c/h"):
+        (folder / name).write_bytes(name.encode())
+    assert tree_of(here) == tree_of(folder)
+    run("mv", here / "a/b/g", here / "a/b/c/gg")
+    run("mv", here / "a/b", here / "a/x y/B")
+    run("mv", here / "a/f", here / "f")
+    assert tree_of(here) == tree_of(folder)
+    assert "a/x y/B/c/gg" in dict(tree_of(folder))
+    run("rm", "-r", here / "a")
+    assert tree_of(folder) == tree_of(here) == [("f", b"a/f")]
+
+
+ODD = ['a: b*c?"<>|', "end ", "end.", "back\\slash", "-rf", "new\nline", "x" * 255, "é", "e\u0301"]
+
+
+def test_odd_names(here: Path, folder: Path) -> None:
+    for name in ODD:
+        (here / name).mkdir()
+    assert sorted(os.listdir(here)) == sorted(ODD)
+    assert len(list(folder.iterdir())) == len(ODD)
+    for name in ODD:
+        (here / name).rename(here / f"2{name}"[:255])
+        (here / f"2{name}"[:255]).rmdir()
+    assert not list(folder.iterdir())
+    assert not list(here.iterdir())
+
+
+def test_refusals_are_those_of_a_local_disk(here: Path, folder: Path) -> None:
+    (folder / "d" / "sub").mkdir(parents=True)
+    (folder / "empty").mkdir()
+    (folder / "f").write_bytes(b"f")
+    (folder / "g").write_bytes(b"g")
+    for call, code in (
+        (lambda: (here / "d").mkdir(), errno.EEXIST),
+        (lambda: (here / "f").mkdir(), errno.EEXIST),
+        (lambda: (here / "no" / "d").mkdir(), errno.ENOENT),
+        (lambda: (here / "f" / "d").mkdir(), errno.ENOTDIR),
+        (lambda: (here / "d").rmdir(), errno.ENOTEMPTY),
+        (lambda: (here / "f").rmdir(), errno.ENOTDIR),
+        (lambda: (here / "d").unlink(), errno.EISDIR),
+        (lambda: (here / "no").unlink(), errno.ENOENT),
+        (lambda: (here / "no").rmdir(), errno.ENOENT),
+        (lambda: (here / "no").rename(here / "new"), errno.ENOENT),
+        (lambda: (here / "f").rename(here / "d"), errno.EISDIR),
+        (lambda: (here / "d").rename(here / "f"), errno.ENOTDIR),
+        (lambda: (here / "empty").rename(here / "d"), errno.ENOTEMPTY),
+        (lambda: (here / "d").rename(here / "d" / "sub" / "d"), errno.EINVAL),
+        (lambda: (here / ("x" * 256)).mkdir(), errno.ENAMETOOLONG),
+        (lambda: (here / ("漢" * 256)).mkdir(), errno.ENAMETOOLONG),
+        (lambda: os.mkdir(bytes(here) + b"/\xff"), errno.EINVAL),
+        (lambda: os.rename(here / "f", bytes(here) + b"/\xff"), errno.EINVAL),
+        (lambda: os.link(here / "f", here / "l"), errno.EPERM),
+        (lambda: os.symlink("f", here / "l"), errno.EOPNOTSUPP),
+        (lambda: os.mkfifo(here / "l"), errno.EPERM),
+    ):
+        with pytest.raises(OSError, match=os.strerror(code)):
+            call()
+    assert [name for name, _ in tree_of(folder)] == ["d", "d/sub", "empty", "f", "g"]
+    (here / "f").rename(here / "g")
+    (here / "empty").rename(here / "d" / "sub")
+    assert tree_of(folder) == tree_of(here) == [("d", None), ("d/sub", None), ("g", b"f")]
+
+
+def test_another_mount_sees_it(any_samba: PrivateSamba, folder: Path, mount: Mount) -> None:
+    one, other = mount(any_samba), mount(any_samba)
+    here, there = one.path / folder.name, other.path / folder.name
+    (folder / "f").write_bytes(b"f")
+    assert os.listdir(there) == os.listdir(here) == ["f"]
+    (here / "d").mkdir()
+    (here / "f").rename(here / "d" / "g")
+    assert eventually(lambda: tree_of(there) == [("d", None), ("d/g", b"f")])
+    (there / "d" / "g").unlink()
+    (there / "d").rmdir()
+    assert eventually(lambda: not os.listdir(here))
+    assert not os.listdir(folder)
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Within the second that is promised, and the time that a busy machine takes."""
+    end = time.monotonic() + 3
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_a_working_directory_may_be_renamed(here: Path, folder: Path) -> None:
+    (folder / "d" / "e").mkdir(parents=True)
+    inside = os.open(here / "d" / "e", os.O_PATH)
+    try:
+        (here / "d").rename(here / "D2")
+        os.mkdir("new", dir_fd=inside)
+        assert (folder / "D2" / "e" / "new").is_dir()
+    finally:
+        os.close(inside)
