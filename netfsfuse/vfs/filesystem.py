@@ -4,7 +4,6 @@ only."""
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Protocol
 import trio
 
 from netfsfuse.config import TrustConfig
-from netfsfuse.errors import Disconnected, Stale
+from netfsfuse.errors import Stale
 from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import Change, ChangeKind, DirEntry, FileAttr, VolumeStat
@@ -31,20 +30,15 @@ from netfsfuse.vfs.inodes.identity import inode_number
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from netfsfuse.vfs.ops import MutableNamespace
 from netfsfuse.vfs.prefetch.prefetch import Ahead
-from netfsfuse.vfs.tree.attributes import ROOT_TIMEOUT, Attributes
+from netfsfuse.vfs.tree.attributes import Attributes
 from netfsfuse.vfs.tree.links import Answers, Links
 from netfsfuse.vfs.tree.listings import Listings
 from netfsfuse.vfs.tree.mutations import Mutations
 from netfsfuse.vfs.tree.names import Names
 from netfsfuse.vfs.tree.own_changes import OwnChanges
+from netfsfuse.vfs.tree.space import VolumeSpace
 
 log = logging.getLogger(__name__)
-
-VOLUME_TRUST = 15.0
-"""Seconds: each ``find`` and ``grep -r`` asks for the space of what it goes through."""
-
-VOLUME_TRUST_CHANGED = 1.0
-"""The same where something was changed here since it was asked for."""
 
 
 class Kernel(Protocol):
@@ -84,51 +78,27 @@ class FileSystem:
         self._namespace = namespace
         self._kernel = kernel
         self._stats = stats.vfs
-        self._volume: VolumeStat | None = None
-        self._volume_until = 0.0
         keeping = trust.mode != "none"
         judge = Judge(trust, stats.trust)
-        watches = WATCHES_MAX if judge.watches else 0
-        self._watches = Watches(namespace, nursery, stats.vfs, self._on_changes, most=watches)
-        self._handles = FileHandles()
-        self._links = Links(namespace, namespace.server_time)
-        self._names = Names(
-            namespace,
-            contents,
-            inodes,
-            judge,
-            self._links,
-            self._handles.files_of,
-            kernel.drop_entry,
+        most = WATCHES_MAX if judge.watches else 0
+        watches = Watches(namespace, nursery, stats.vfs, self._on_changes, most=most)
+        handles = self._handles = FileHandles()
+        links = self._links = Links(namespace, namespace.server_time)
+        names = self._names = Names(
+            namespace, contents, inodes, judge, links, handles.files_of, kernel.drop_entry
         )
-        self._listings = Listings(namespace, inodes, self._watches, judge, self._names.learn)
+        listings = self._listings = Listings(namespace, inodes, watches, judge, names.learn)
         self._attributes = Attributes(
-            namespace, inodes, judge, self._names, self._handles.files_of, self._listings.relist
+            namespace, inodes, judge, names, handles.files_of, listings.relist
         )
-        self._ahead = Ahead(
-            namespace,
-            inodes,
-            self._listings,
-            contents.cache,
-            judge,
-            nursery,
-            stats.vfs,
-        )
-        self._own = OwnChanges(
-            inodes,
-            namespace,
-            self._names,
-            self._listings,
-            self._watches,
-            kernel,
-            self._ahead.forget,
-        )
-        self.mutations = Mutations(
-            inodes, namespace, self._names, self._listings, self._watches, self._own
-        )
+        ahead = Ahead(namespace, inodes, listings, contents.cache, judge, nursery, stats.vfs)
+        own = OwnChanges(inodes, namespace, names, listings, watches, kernel, ahead.forget)
+        self.mutations = Mutations(inodes, namespace, names, listings, watches, own)
+        self._space = VolumeSpace(namespace, own, keeping=trust.acdirmax > 0)
+        self._watches, self._ahead, self._own = watches, ahead, own
         self._holding = Holding(nursery)
         self._closings = Closings(nursery)
-        evidence = Evidence(self._names, judge, self._watches, self._ahead, self._handles)
+        evidence = Evidence(names, judge, watches, ahead, handles)
         self._files = Files(
             inodes,
             contents,
@@ -204,26 +174,8 @@ class FileSystem:
             self._listings.forget(forgotten)
 
     async def statfs(self) -> VolumeStat:
-        """Space on the server's volume; the last known while the server cannot be reached, and for
-        ``VOLUME_TRUST``, less where something was changed here."""
-        trusted = self._volume_until
-        if self._own.changed_at > trusted - VOLUME_TRUST:
-            trusted += VOLUME_TRUST_CHANGED - VOLUME_TRUST
-        if self._volume is not None and trio.current_time() < trusted:
-            return self._volume
-        asked = trio.current_time()
-        try:
-            with trio.move_on_after(ROOT_TIMEOUT if self._volume else math.inf):
-                self._volume = await self._namespace.stat_volume()
-                if self.trust.acdirmax > 0:
-                    self._volume_until = asked + VOLUME_TRUST
-        except Disconnected as failed:
-            if self._volume is None:
-                raise
-            log.debug("space is shown as it was: %s", failed)
-        if self._volume is None:
-            raise Disconnected("the server has not told its space yet")
-        return self._volume
+        """Keeps the contract of ``VolumeSpace.stat``."""
+        return await self._space.stat()
 
     # -- files --------------------------------------------------------------------------------
 

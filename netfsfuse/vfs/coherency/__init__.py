@@ -2,6 +2,6 @@
 
 ``trust``: whether something may be answered without the server, and why (pure). ``listed_names``:
 the same of a directory's names (pure). ``reason``: the reasons. ``judge``: where the others ask,
-counted and logged. ``watches``: which directories the server tells us of. ``opened``: which files
-were opened, and as what (pure).
+counted and logged. ``watches``: which directories the server tells us of. ``echoes``: what
+they tell of our own changes (pure). ``opened``: which files were opened, and as what (pure).
 """

@@ -51,8 +51,7 @@ _DEPTH = 4
 class Fetch:
     """One file on its way, or here. ``attr`` is what it is believed to be, as of ``asked``;
     ``checked``: the server has opened it as that. ``head`` is its beginning, all of it where it is
-    small; ``stored``: that came from the disk cache. ``forgotten``: the
-    file was changed here since."""
+    small; ``stored``: that came from the disk cache. ``forgotten``: it was changed here."""
 
     __slots__ = (
         "asked",
@@ -237,10 +236,10 @@ class Ahead:
             return
         walk = self._walks.get((folder, False)) or self._begin(folder, directories=False)
         for name in walk.following():
-            attr = folder.attrs.get(name)  # it may have been removed here since the walk began
-            if attr is None:
+            attr = folder.attrs.get(name)
+            if attr is None or attr.size > SMALL:  # removed here since the walk began
                 continue
-            if attr.size <= SMALL and not self._namespace.may_be_link(attr):
+            if not self._namespace.may_be_link(attr):
                 yield directory, name, attr
 
     def _is_wanted(self, directory: Inode, name: str, attr: FileAttr) -> bool:
