@@ -30,10 +30,13 @@ imports more than the standard library and ``xxhash``:
 * ``blocks``       one pair of open files: found, proved, stored and struck
 * ``space``        how much is taken, counted for all processes
 * ``object``       one cached file of one generation: how long its files are used
+* ``changing``     one whose file is being changed
 * ``graveyard``    what is buried, until its bytes are free
 * ``folder``       the directory of a volume
 * ``charge``       the bytes of an object that is perhaps made
-* ``volume``       its objects, and those that are open
+* ``opened``       its objects that are open: found, made, let go
+* ``changes``      files that come to stand for another version
+* ``volume``       its objects by their keys
 * ``walk``         all objects, one after another
 * ``probe``        whether a directory can hold a cache
 * ``cache``        the bound directory
@@ -110,6 +113,7 @@ every range that changed.
 
 from cachefiles.blocks import Verify
 from cachefiles.cache import Cache
+from cachefiles.changing import ChangingObject
 from cachefiles.contentmap import BLOCK
 from cachefiles.cull import Culler, Step
 from cachefiles.errors import CacheBusy, CacheDead, CacheError, CacheUnusable, NoSpace
@@ -126,6 +130,7 @@ __all__ = [
     "CacheDead",
     "CacheError",
     "CacheUnusable",
+    "ChangingObject",
     "Culler",
     "Faults",
     "Found",

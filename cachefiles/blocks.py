@@ -40,7 +40,8 @@ class MapUnreadable(OSError):
 
 class Blocks:
     """Owns ``data`` and ``side`` (the descriptor of the content map). ``size``: the file's, in
-    bytes, in the generation whose ``seed`` the hashes have.
+    bytes, in the generation whose ``seed`` the hashes have; it may be set where not ``stamped``,
+    that is where no last uses of parts are noted, since where their place is depends on it.
 
     Safe to use from several threads; none may be inside another method when :meth:`close` is
     called. Ranges are whole blocks of the file: first block and count where not bytes. Raises
@@ -56,6 +57,7 @@ class Blocks:
         seed: int,
         size: int,
         verify: Verify,
+        stamped: bool = True,
     ) -> None:
         self.data = data
         self.size = size
@@ -70,7 +72,7 @@ class Blocks:
         )
         self._map_now = ContentMap(lambda at, raw: filesystem.read_now(side, raw, at), self._store)
         self._verified = Verified()
-        self._recency = Recency(size, self._store)
+        self._recency = Recency(size if stamped else 0, self._store)
 
     def occupancy(self, first: int, count: int) -> list[Extent]:
         """Which blocks are stored, in bytes: data by SEEK_DATA and an entry in the map."""
@@ -141,7 +143,23 @@ class Blocks:
         if changed or keep is not None:
             self._filesystem.sync_data(self._side)
 
-    def renewed(self, size: int) -> Blocks:
+    def unmark(self, first: int, count: int) -> int:
+        """Strike what is stored of these blocks; how many were."""
+        stored = count - self._entries(first, count).count(0)
+        if stored:
+            self._map.clear(first, count)
+        return stored
+
+    def cut(self, count: int) -> int:
+        """Only the first ``count`` blocks are left: entries first, then the data; bytes freed."""
+        self._filesystem.truncate(self._side, count * ENTRY)
+        return self.data.cut(count * BLOCK)
+
+    def forget_stamps(self) -> None:
+        """No last uses are in the side file any more, so that entries may stand there."""
+        self._filesystem.truncate(self._side, block_count(self.size) * ENTRY)
+
+    def renewed(self, size: int, *, stamped: bool = True) -> Blocks:
         """The same files for a version of ``size`` bytes; owns them instead of this one."""
         return Blocks(
             self._filesystem,
@@ -150,6 +168,7 @@ class Blocks:
             seed=self._seed,
             size=size,
             verify=self._verify,
+            stamped=stamped,
         )
 
     def close(self) -> None:

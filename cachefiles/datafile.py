@@ -106,6 +106,26 @@ class DataFile:
         """Wait until the data is on the disk."""
         self._filesystem.sync_data(self.fd)
 
+    def sync_header(self) -> None:
+        """Wait until the file's attributes are on the disk, with all else of it."""
+        self._filesystem.sync(self.fd)
+
+    def punch(self, start: int, length: int) -> int:
+        """Give back the disk's space of ``[start, start + length)``, which reads as zeros then;
+        the bytes freed, 0 on a filesystem that cannot."""
+        before = self._filesystem.status(self.fd).st_blocks
+        if not self._filesystem.punch(self.fd, start, length):
+            return 0
+        return max(0, before - self._filesystem.status(self.fd).st_blocks) * 512
+
+    def cut(self, size: int) -> int:
+        """Cut the file at ``size`` bytes, if it is longer; the bytes freed."""
+        before = self._filesystem.status(self.fd)
+        if before.st_size <= size:
+            return 0
+        self._filesystem.truncate(self.fd, size)
+        return max(0, before.st_blocks - self._filesystem.status(self.fd).st_blocks) * 512
+
     def close(self) -> None:
         """Give the descriptors back, the one with the lock last. Never raises."""
         for fd in (self._direct_fd, self.fd):

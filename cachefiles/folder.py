@@ -45,11 +45,13 @@ mode."""
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Usable files with their generation, as found on disk; the caller owns the descriptors."""
+    """Usable files with their generation, as found on disk; the caller owns the descriptors.
+    ``pinned``: as far as it was asked for."""
 
     data: int
     map: int
     generation: Generation
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,8 @@ class Folder:
     def find(
         self, path: str, fits: Callable[[Record], bool], doomed: Doomed, *, keep: bool = False
     ) -> Stored | Gone:
-        """What is on disk if it fits, in use from now on. Otherwise it is buried, but not with
-        ``keep`` what is of another generation. Call it alone.
+        """What is on disk if it fits and is finished, in use from now on. Otherwise it is buried,
+        but not with ``keep`` what is of another generation. Call it alone.
         """
         opened: list[int] = []
         pinned = whole = False
@@ -103,7 +105,8 @@ class Folder:
             opened.append(self._filesystem.open(path, self.fd))
             raw = self._filesystem.get_xattr(opened[0], HEADER_XATTR)
             generation = None if raw is None else header.decode(raw)
-            if generation is not None and fits(generation.record):
+            finished = generation is not None and not generation.unfinished
+            if generation is not None and finished and fits(generation.record):
                 self._filesystem.lock(opened[0], shared=True)
                 map_path = path + MAP_SUFFIX
                 opened.append(self._filesystem.create(map_path, self.fd, exclusive=False))
@@ -153,8 +156,17 @@ class Folder:
         return self._filesystem.lock(data, shared=True) and taken
 
     def restamp(self, data: int, generation: Generation) -> None:
-        """Have the files stand for another record. Call it alone, having taken ``data`` alone."""
+        """Have the files stand for another record, or be unfinished. Call it alone, having taken
+        ``data`` alone."""
         self._filesystem.set_xattr(data, HEADER_XATTR, header.encode(generation))
+
+    def move(self, old: str, new: str, doomed: Doomed) -> None:
+        """Move both files, the map first, and bury what is in their way. Call it alone. A map that
+        a crash leaves alone claims nothing."""
+        self.bury(new, doomed)
+        self._filesystem.make_folder(new.partition("/")[0], self.fd)
+        for suffix in (MAP_SUFFIX, ""):
+            self._filesystem.rename(old + suffix, new + suffix, self.fd)
 
     def describe(self, data: int, label: bytes) -> None:
         """Note where the file is on its share, if that is not noted yet. Never raises."""

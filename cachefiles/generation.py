@@ -16,6 +16,15 @@ r      8     generation number
 r+8    8     XXH3-64 of everything before
 ====== ===== ==================================================================
 
+Between record and number there may stand 16 bytes more, and a version of this library that does not
+know them takes the header for damaged, as it should: flags (8 bytes; bit 0: the object is being
+changed, bit 1: the seed is given) and a seed (8 bytes).
+
+- *Unfinished*: the object is being changed by one process, for which alone its blocks are valid.
+  What another opener finds, or the same one after a crash, is of no use.
+- A seed is given where the object has moved to another key: its hashes keep the seed that they were
+  made with, and so do those that come after.
+
 One value, set by one call: a filesystem keeps the old one or the new one, and a torn one fits no
 checksum.
 """
@@ -36,18 +45,25 @@ from cachefiles.extents import Extent
 HEADER_XATTR = coherency.RECORD_XATTR
 
 _TAIL = struct.Struct("<QQ")
+_EXTRA = struct.Struct("<QQ")
+_UNFINISHED, _SEEDED = 1, 2
 _DRAWN = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """Generation ``number`` (64 bits) of an object, and the record that it stands for now."""
+    """Generation ``number`` (64 bits) of an object, and the record that it stands for now, or
+    before its changes began if it is ``unfinished``. ``given_seed``: as the header gives it."""
 
     number: int
     record: Record
+    unfinished: bool = False
+    given_seed: int | None = None
 
     def seed(self, volume_key: bytes, object_key: bytes) -> int:
         """What the hashes of its blocks are seeded with; the record has no part in it."""
+        if self.given_seed is not None:
+            return self.given_seed
         return seed_of(volume_key, object_key, self.number)
 
 
@@ -58,11 +74,11 @@ class Numbers:
     def __init__(self) -> None:
         self._drawn: list[int] = []
 
-    def begin(self, record: Record) -> Generation:
+    def begin(self, record: Record, *, unfinished: bool = False) -> Generation:
         """A generation that there has not been yet."""
         if not self._drawn:
             self._drawn += struct.unpack(f"<{_DRAWN}Q", secrets.token_bytes(8 * _DRAWN))
-        return Generation(self._drawn.pop(), record)
+        return Generation(self._drawn.pop(), record, unfinished)
 
 
 def check(record: Record) -> None:
@@ -73,6 +89,10 @@ def check(record: Record) -> None:
 def encode(generation: Generation) -> bytes:
     """The header. ``ValueError`` when the record does not fit."""
     raw = coherency.encode(generation.record)
+    seed = generation.given_seed
+    if generation.unfinished or seed is not None:
+        flags = _UNFINISHED * generation.unfinished | _SEEDED * (seed is not None)
+        raw += _EXTRA.pack(flags, seed or 0)
     body = raw + struct.pack("<Q", generation.number)
     return body + struct.pack("<Q", xxhash.xxh3_64_intdigest(body))
 
@@ -84,8 +104,15 @@ def decode(raw: bytes) -> Generation | None:
     number, check = _TAIL.unpack(raw[-_TAIL.size :])
     if check != xxhash.xxh3_64_intdigest(raw[:-8]):
         return None
-    record = coherency.decode(raw[: -_TAIL.size])
-    return None if record is None else Generation(number, record)
+    rest = raw[: -_TAIL.size]
+    record = coherency.decode(rest)
+    if record is not None:
+        return Generation(number, record)
+    record = coherency.decode(rest[: -_EXTRA.size])
+    if record is None:
+        return None
+    flags, seed = _EXTRA.unpack(rest[-_EXTRA.size :])
+    return Generation(number, record, bool(flags & _UNFINISHED), seed if flags & _SEEDED else None)
 
 
 def seed_of(volume_key: bytes, object_key: bytes, number: int) -> int:

@@ -32,8 +32,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from threading import Lock
+from threading import Event, Lock
+from typing import Protocol
 
 from cachefiles.blocks import Blocks, MapUnreadable, block_range
 from cachefiles.coherency import Record
@@ -46,16 +46,31 @@ NAME_CHECK = 0.1
 """Seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectOwner:
-    """What an object asks of its volume, as methods of the same names say."""
+class ObjectOwner(Protocol):
+    """What an object asks of its volume, as its own methods say."""
 
-    make_files: Callable[[Object], None]
-    """Attach files to an object that has none; it has none afterwards where its generation is
-    over. Raises ``CacheError``."""
-    release: Callable[[Object], None]
-    drop: Callable[[Object], None]
-    restamp: Callable[[Object, int, bytes, Sequence[Extent]], Object | None]
+    def make_files(self, user: Object) -> None:
+        """Attach files to an object that has none; it has none afterwards where its generation is
+        over. Raises ``CacheError``."""
+        ...
+
+    def release(self, user: Object) -> None:
+        """It is closed."""
+        ...
+
+    def drop(self, user: Object) -> None:
+        """End its generation. Raises ``CacheError``."""
+        ...
+
+    def restamp(
+        self, user: Object, size: int, coherency: bytes, changed: Sequence[Extent], /
+    ) -> Object | None:
+        """As :meth:`Object.restamp`."""
+        ...
+
+    def finish(self, user: Object, key: bytes, coherency: bytes, /) -> bool:
+        """As :meth:`~cachefiles.changing.ChangingObject.finish`."""
+        ...
 
 
 class Object:
@@ -64,16 +79,23 @@ class Object:
     Methods raise ``ValueError`` for a range that is not made of whole blocks of the file, and
     ``CacheError`` for what the filesystem below does: ``NoSpace``, ``CacheDead``, or the base
     class when only this call is affected. After an error nothing half-done counts as stored.
+
+    ``path``: where it is below its volume's directory.
     """
+
+    changing = False
+    """Whether it is valid for the process that changes it alone (``changing.py``)."""
 
     def __init__(
         self,
+        path: str,
         generation: Generation,
         blocks: Blocks | None,
         *,
         space: Space,
         owner: ObjectOwner,
     ) -> None:
+        self.path = path
         self.generation = generation
         self._blocks = blocks
         self._space = space
@@ -82,6 +104,7 @@ class Object:
         self._name_checked = 0.0 if blocks is None else time.monotonic()
         self._changed = False
         self._busy = 0
+        self._out: Event | None = None
         self._retired = False
         self._shut = False
 
@@ -164,7 +187,7 @@ class Object:
                 if self._is_buried(blocks):
                     self.retire()
                     return False
-                charge = charge_of(len(data))
+                charge = self._charge(blocks, first, data)
                 if not self._space.take(charge):
                     return False
                 self._changed = True
@@ -176,6 +199,10 @@ class Object:
                     return False
                 blocks.enter(first, hashes, data)
             return True
+
+    def _charge(self, _blocks: Blocks, _first: int, data: memoryview) -> int:
+        """Bytes to be charged for storing ``data`` from block ``first`` on."""
+        return charge_of(len(data))
 
     def sync(self) -> None:
         """Have what was stored up to here outlive a power loss. Twice nothing costs nothing."""
@@ -239,6 +266,15 @@ class Object:
         self._retired = True
         self.shut()
 
+    def wait_out(self, seconds: float) -> bool:
+        """For the volume, of a retired one, holding no lock: whether no call is in any more, and
+        its descriptors are closed."""
+        with self._lock:
+            if not self._busy:
+                return True
+            self._out = self._out or Event()
+        return self._out.wait(seconds)
+
     def hand_over(self, alone: Callable[[int], bool]) -> Blocks | None:
         """For the volume: retire, and give the files away instead of closing them. None, and
         nothing changed, while a call is in, without files, or where ``alone(fd)`` says False."""
@@ -300,6 +336,8 @@ class Object:
                 idle = self._take_idle()
             if idle is not None:
                 idle.close()
+            if self._out is not None and not self._busy:
+                self._out.set()
 
     def _take_idle(self) -> Blocks | None:
         if not self._shut or self._busy:

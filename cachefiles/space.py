@@ -53,9 +53,14 @@ _FULL_PAUSE = 0.25
 """Seconds for which a full cache is not asked again, unless culling made room."""
 
 
+def pages(length: int) -> int:
+    """``length`` bytes in whole blocks of a filesystem."""
+    return -(-length // 4096) * 4096
+
+
 def charge_of(length: int) -> int:
     """Bytes to be charged for storing ``length`` bytes."""
-    return -(-(length + length // 1024) // 4096) * 4096
+    return pages(length + length // 1024)
 
 
 @dataclass(slots=True)

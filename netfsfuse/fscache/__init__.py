@@ -6,7 +6,9 @@
 * ``batch``        joins transfers of one file that can go together
 * ``small``        a small file that is being written, in memory (pure)
 * ``whole``        small files, stored and found whole, many at once
-* ``file``         one cached file
+* ``turns``        calls on ranges of a file, one after another where they overlap
+* ``file``         one cached file, read and stored
+* ``changes``      and changed
 * ``maintenance``  syncs, culls, notes what is used
 * ``io``           the cache of one mount: ``FsCache``
 * ``binding``      finds and binds the directory

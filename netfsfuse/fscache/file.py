@@ -13,11 +13,10 @@ import cachefiles
 from netfsfuse.fscache import cookie
 from netfsfuse.fscache.batch import Batch, Piece, Take
 from netfsfuse.fscache.health import Health
-from netfsfuse.fscache.small import SmallContent
 from netfsfuse.fscache.threads import Threads
 from netfsfuse.fscache.whole import WholeFile
 from netfsfuse.stats import CacheStats
-from netfsfuse.types import CACHE_BLOCK, ByteRange, FileAttr, coherency_of, same_content
+from netfsfuse.types import ByteRange, FileAttr, coherency_of, same_content
 
 READS = 2
 """Hops at once that read, of a file. A second one keeps the disk busy while hashes are made."""
@@ -98,15 +97,14 @@ class _Done(Generic[T]):
 
 
 class CachedFile:
-    """``CacheObject`` of one acquire; the first call that needs its backing file opens it."""
+    """``CacheObject`` of one acquire, of a file that is only read (``changes.py``: of any); the
+    first call that needs its backing file opens it."""
 
     __slots__ = (
-        "_changing",
         "_closed",
         "_object",
         "_owner",
         "_reads",
-        "_small",
         "_stores",
         "_where",
         "attr",
@@ -122,8 +120,6 @@ class CachedFile:
         self._where = where
         self.key = cookie.object_key(attr, where)
         self.attr = attr
-        self._changing = False
-        self._small: SmallContent | None = None
         self._object: cachefiles.Object | None = None
         self._closed = False
         self._reads = Batch(self._read_pieces, READS)
@@ -133,20 +129,18 @@ class CachedFile:
         """Which parts of ``[start, end)`` are stored; a hint, :meth:`read` has the last word."""
         if not self._may_hold_data:
             return []
-        if self._small is not None:
-            return self._small.occupancy()
         found = await self._call(lambda file: file.occupancy(start, end))
         return [] if found is None or self._over else [ByteRange(*extent) for extent in found]
 
     async def read(self, start: int, target: memoryview) -> bool:
         """Fill ``target`` with verified bytes; False, and it is undefined, if any is missing."""
+        filled = self._may_hold_data and (
+            self._read_now(start, target) or await self._reads.transfer(start, target)
+        )
+        return self._was_read(target, filled=filled)
+
+    def _was_read(self, target: memoryview, *, filled: bool) -> bool:
         stats = self._owner.stats
-        if self._small is not None:
-            filled = not self._over and self._small.read(start, target)
-        else:
-            filled = self._may_hold_data and (
-                self._read_now(start, target) or await self._reads.transfer(start, target)
-            )
         if not filled or self._over:
             stats.misses += 1
             return False
@@ -159,8 +153,6 @@ class CachedFile:
         if self._over or not owner.room:
             owner.stats.refused += not self._over
             return False
-        if self._small is not None:
-            return self._small.write(start, data)
         done = await self._stores.transfer(start, data)
         owner.stored(done=done)
         if not done:
@@ -168,64 +160,30 @@ class CachedFile:
         owner.stats.bytes_stored += len(data)
         return True
 
-    async def begin_changes(self) -> bool:
-        """As ``CacheObject`` says. What is stored of a file that is changed is dropped."""
-        if self._over:
-            return False
-        if not self._changing:
-            self._owner.begin_changes(self.key, self)
-            self._changing = True
-            if self.attr.size:
-                await self._call(lambda file: file.invalidate())
-            self._small = SmallContent(self.attr.size)
-        return not self._over
-
-    async def discard(self, start: int, end: int) -> bool:
-        """As ``CacheObject`` says."""
-        if self._small is not None and start < CACHE_BLOCK and start < end:
-            self._small.discard()
-        return not self._over
-
-    async def resize(self, size: int) -> bool:
-        """As ``CacheObject`` says."""
-        if self._small is not None:
-            self._small.resize(size)
-        return not self._over
-
-    async def restamp(self, attr: FileAttr) -> bool:
-        """As ``CacheObject`` says. A small file is stored along with others, soon."""
-        small, self._small, self._changing = self._small, None, False
-        data = None if small is None else small.whole(attr.size)
-        if self._over or data is None:
-            self.superseded = True
-            return False
-        self._become(attr)
-        return await self._owner.store_later(WholeFile.at(attr, self._where), memoryview(data))
-
-    def _become(self, attr: FileAttr) -> None:
-        """Go on as one that was acquired under ``attr``."""
-        self._owner.forget(self.key, self)
-        self.attr, self.coherency = attr, coherency_of(attr)
-        self.key = cookie.object_key(attr, self._where)
-        self._owner.restamped(self.key, self)
-
     async def aclose(self) -> None:
         """Let the object go. Idempotent. Usually without a thread; shielded where it needs one."""
         if self._closed:
             return
         self._closed = True
         self._owner.forget(self.key, self)
+        if self._object is None:
+            self._owner.used(self.key)
+        await self._let_go()
+
+    async def _let_go(self) -> None:
         if self._object is not None:
             held, self._object = self._object, None
             self._owner.holds(-1)
             await self._owner.drop(held)
-        else:
-            self._owner.used(self.key)
+
+    def _hold(self, opened: cachefiles.Object) -> None:
+        self._object = opened
+        self._owner.holds(1)
 
     @property
     def changing(self) -> bool:
-        """Whether what is stored is for this acquire only."""
-        return self._changing and not self._over
+        """Whether what is stored is for this acquire only: then no call opens it as it was."""
+        return False
 
     @property
     def _over(self) -> bool:
@@ -295,10 +253,9 @@ class CachedFile:
         if done.error is not None:
             self._owner.failed(done.error)
         if done.opened is not None:
-            if self._object is None and not self._closed:
-                self._object = done.opened
-                self._owner.holds(1)
-            else:  # two calls opened it at once, or it was closed meanwhile
+            if self._object is None and not self._closed and not self.changing:
+                self._hold(done.opened)
+            else:  # two calls opened it at once, or it was closed or changed meanwhile
                 await self._owner.drop(done.opened)
         return done.value
 
@@ -310,6 +267,8 @@ class CachedFile:
         try:
             file = self._object
             if file is None:
+                if self.changing:
+                    return done
                 attr = self.attr
                 file, found = volume.open(
                     self.key,

@@ -27,6 +27,7 @@ import trio
 import cachefiles
 from netfsfuse.descriptors import spare
 from netfsfuse.fscache import cookie
+from netfsfuse.fscache.changes import ChangeableFile
 from netfsfuse.fscache.file import CachedFile
 from netfsfuse.fscache.health import Health
 from netfsfuse.fscache.maintenance import Maintenance
@@ -85,7 +86,7 @@ class FsCache:
         """
         if self.volume is None or self.health.dead or not 0 <= attr.size < 2**63:
             return None
-        acquired = CachedFile(self, attr, f"{self._subdir}/{path}")
+        acquired = ChangeableFile(self, attr, f"{self._subdir}/{path}")
         self.restamped(acquired.key, acquired)
         if self._is_changing(acquired.key, acquired):
             self.forget(acquired.key, acquired)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 
@@ -280,7 +279,7 @@ def test_a_read_under_way_when_the_generation_ends_misses(volume, monkeypatch):
 @pytest.mark.parametrize("newer", [True, False])
 def test_a_first_write_that_comes_too_late_makes_no_files(volume, cachedir, monkeypatch, newer):
     old, _ = volume.open(b"k", SIZE, b"c1")
-    owner = old._owner
+    make_files = old._owner.make_files
     opened = []
 
     def late(user):
@@ -288,9 +287,9 @@ def test_a_first_write_that_comes_too_late_makes_no_files(volume, cachedir, monk
             opened.append(volume.open(b"k", SIZE, b"c2")[0])
         else:
             old.invalidate()
-        owner.make_files(user)
+        make_files(user)
 
-    monkeypatch.setattr(old, "_owner", replace(owner, make_files=late))
+    monkeypatch.setattr(old._owner, "make_files", late)
     assert not old.write(0, OLD)
     assert list(cachedir.glob("volumes/*/*/*")) == []
     for file in [old, *opened]:

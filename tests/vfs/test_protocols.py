@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from netfsfuse.fscache.io import CachedFile, FsCache
+from netfsfuse.fscache.io import ChangeableFile, FsCache
 from netfsfuse.netfs import ops as netfs_ops
 from netfsfuse.smb.share.deferred import DeferredFile
 from netfsfuse.smb.share.directory import SmbListing
@@ -30,7 +30,7 @@ from tests.vfs import fakes
         (fakes.OpenFile, ops.OpenFile),
         (FsCache, contents.CacheOps),
         (fakes.FakeCache, contents.CacheOps),
-        (CachedFile, netfs_ops.CacheObject),
+        (ChangeableFile, netfs_ops.CacheObject),
         (fakes.FakeObject, netfs_ops.CacheObject),
     ],
 )
