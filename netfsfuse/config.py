@@ -102,6 +102,14 @@ class TrustConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSystemConfig:
+    """How the file system answers what it need not ask the server."""
+
+    trust: TrustConfig = field(default_factory=TrustConfig)
+    write: WriteConfig = field(default_factory=WriteConfig)
+
+
+@dataclass(frozen=True, slots=True)
 class ShownConfig:
     """How the mount looks to local programs."""
 

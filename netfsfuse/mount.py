@@ -19,7 +19,7 @@ from typing import Any
 import trio
 
 import netfsfuse
-from netfsfuse.config import DEFAULT_RSIZE, MountConfig
+from netfsfuse.config import DEFAULT_RSIZE, FileSystemConfig, MountConfig
 from netfsfuse.descriptors import raise_limit
 from netfsfuse.ending import Ending
 from netfsfuse.errors import MountError, NetfsError, NotFound
@@ -135,7 +135,7 @@ async def _mount(
                 namespace=server.namespace,
                 contents=Contents(netfs, cache),
                 kernel=notifier,
-                trust=config.trust,
+                config=FileSystemConfig(config.trust, config.write),
                 stats=stats,
                 nursery=service,
             )

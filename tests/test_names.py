@@ -25,7 +25,7 @@ EXCEPTIONS: dict[str, set[str]] = {
     },
     "Link": {"netfsfuse/lab/bench/plan.py", "netfsfuse/netfs/readahead/link.py"},
     "Links": {"netfsfuse/lab/bench/links.py", "netfsfuse/vfs/tree/links.py"},
-    "Opened": {"netfsfuse/vfs/files/files.py", "cachefiles/admin/survey.py"},
+    "Opened": {"netfsfuse/vfs/files/opened.py", "cachefiles/admin/survey.py"},
     "Outcome": {"netfsfuse/smb/session/replay.py", "netfsfuse/warm.py"},
     "Pace": {"netfsfuse/lab/bench/pace.py", "netfsfuse/netfs/io/pace.py"},
     "Request": {"netfsfuse/lab/bench/request.py", "netfsfuse/smb/connection/exchange.py"},

@@ -85,13 +85,13 @@ class Backlog:
                 await self._news.wait()
 
 
-class Holding(Protocol):
+class HasBacklog(Protocol):
     """What :func:`counted` needs of the object whose handler it stands round."""
 
     backlog: Backlog
 
 
-S = TypeVar("S", bound=Holding)
+S = TypeVar("S", bound=HasBacklog)
 F = TypeVar("F")
 R = TypeVar("R")
 

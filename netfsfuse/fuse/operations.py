@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,20 +11,21 @@ import pyfuse3
 from pyfuse3 import FileHandleT, FileInfo, FileNameT, FlagT, InodeT, RequestContext
 
 from netfsfuse.config import ShownConfig
-from netfsfuse.errors import NameTooLong, NotFound, ReadOnly, Shrunk
+from netfsfuse.errors import NameTooLong, NotFound, Shrunk
 from netfsfuse.fuse.attrs import (
     encode_name,
     encode_target,
-    entry_of,
     negative_entry,
     statvfs_of,
 )
 from netfsfuse.fuse.backlog import Backlog
 from netfsfuse.fuse.deadlines import Deadlines
+from netfsfuse.fuse.file_changes import FileChanges
 from netfsfuse.fuse.guard import DEADLINE, guarded, guarded_after, never_raises, prompt
 from netfsfuse.fuse.name_changes import NameChanges
 from netfsfuse.stats import Stats
 from netfsfuse.types import DirEntry
+from netfsfuse.vfs.files.file_writes import Flags
 from netfsfuse.vfs.filesystem import FileSystem
 from netfsfuse.vfs.inodes.inodes import Inode
 from netfsfuse.vfs.xattrs import ExtendedAttributes
@@ -36,7 +36,7 @@ _PATH_MAX = 4096
 _FIRST_ENTRY = 2  # readdir offsets 1 and 2 lie behind "." and ".."
 
 
-class Operations(NameChanges):
+class Operations(FileChanges, NameChanges):
     """Answers the kernel's calls. ``describe`` returns what ``netfsfuse stats`` shows, ``locate``
     where a file of that inode number is cached, ``absent`` for how long the kernel may believe that
     a directory does not hold a name, of at most so many seconds; ``renewed`` hears of the inodes of
@@ -65,9 +65,6 @@ class Operations(NameChanges):
         self._xattrs = ExtendedAttributes(filesystem.inodes, filesystem.feeds, describe, locate)
         self._absent = absent
         self._renewed = renewed
-
-    def _entry(self, inode: Inode) -> pyfuse3.EntryAttributes:
-        return entry_of(inode, self._shown, self._filesystem.attr_timeout(inode))
 
     # -- names and attributes -----------------------------------------------------------------
 
@@ -119,9 +116,7 @@ class Operations(NameChanges):
 
     @guarded
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
-        if flags & (os.O_ACCMODE | os.O_TRUNC | os.O_CREAT):
-            raise ReadOnly("open for writing")
-        opened = await self._filesystem.open(inode, direct=bool(flags & os.O_DIRECT))
+        opened = await self._filesystem.open(inode, Flags.of(flags))
         if opened.attributes_changed:
             try:
                 _invalidate_attributes(inode)
@@ -130,11 +125,7 @@ class Operations(NameChanges):
                 raise
             if not opened.keep_cache:
                 self._renewed(inode)
-        return FileInfo(
-            fh=FileHandleT(opened.fh),
-            keep_cache=opened.keep_cache,
-            direct_io=self._filesystem.trust.mode == "none",
-        )
+        return self._info(opened.fh, keep_cache=opened.keep_cache, flags=flags)
 
     def _read_now(self, fh: FileHandleT, off: int, size: int) -> bytes | None:
         # A memoryview of the receive buffer: pyfuse3 takes any buffer and writes it uncopied.
@@ -147,20 +138,6 @@ class Operations(NameChanges):
         except Shrunk:
             _invalidate_attributes(InodeT(self._filesystem.file_inode(fh).number))
             raise
-
-    @prompt
-    async def release(self, fh: FileHandleT) -> None:
-        await self._filesystem.let_go(fh)
-
-    @prompt
-    async def flush(self, fh: FileHandleT) -> None:
-        """Nothing is ever dirty on a read-only mount. ENOSYS keeps the kernel from asking again:
-        close() succeeds all the same, and costs no request."""
-        raise pyfuse3.FUSEError(errno.ENOSYS)
-
-    @prompt
-    async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
-        """Nothing is ever dirty on a read-only mount."""
 
     # -- directories --------------------------------------------------------------------------
 
@@ -215,16 +192,6 @@ class Operations(NameChanges):
     @guarded
     async def releasedir(self, fh: FileHandleT) -> None:
         await self._filesystem.releasedir(fh)
-
-    # -- writing: not yet ---------------------------------------------------------------------
-
-    @prompt
-    async def _refuse(self, *arguments: Any) -> Any:
-        raise ReadOnly("the mount is read-only")
-
-    setattr: Any = _refuse
-    create: Any = _refuse
-    write: Any = _refuse
 
 
 def _invalidate_attributes(inode: InodeT) -> None:

@@ -14,6 +14,7 @@ from netfsfuse.netfs.ops import CacheObject, ServerFile, WritableFile
 from netfsfuse.netfs.read.read import NetfsFile
 from netfsfuse.netfs.write.outlet import Outlet
 from netfsfuse.netfs.write.write import Writing
+from netfsfuse.types import FileAttr
 
 
 class NetfsInode(Contents):
@@ -40,6 +41,9 @@ class NetfsInode(Contents):
         self._outlet = outlet
         self.writing: Writing | None = None
         """Set while the file is open for writing: reads are then :meth:`Writing.read`."""
+        self.stamp: FileAttr | None = None
+        """What the server's file is since it was written here: at the inode's end what is stored in
+        its cache object is found again under that."""
         self._owned_cache = cache
         self._closed: trio.Event | None = None
 
@@ -56,6 +60,7 @@ class NetfsInode(Contents):
         if self._closed is not None or self.writing is not None:
             raise RuntimeError("an inode that is closed, or being written already")
         self.prefill = None
+        self.stamp = None
         self.writing = Writing(
             self, file, self._outlet, behind=behind, on_closed=self._ended_writing
         )
@@ -122,6 +127,9 @@ class NetfsInode(Contents):
                 await self.writing.aclose()
                 self.mapping.clear()
             await self.wait_idle()
+            cache = self.cache
+            if self.stamp is not None and cache is not None and not self.retired:
+                await cache.restamp(self.stamp)
         finally:
             try:
                 if self._owned_cache is not None:

@@ -118,6 +118,16 @@ class Contents:
             slot.waiting -= 1
             self._forget_slot(number, slot)
 
+    async def acquire_writing(self, number: int, attr: FileAttr, path: str) -> Content:
+        """As :meth:`acquire`, for the handle that is going to write. What came whole with an open
+        has no cache object, and is given up; a content that is written to stays the file's whatever
+        the server says of it."""
+        slot = self._slots.get(number)
+        current = None if slot is None else slot.content
+        if current is not None and current.netfs.prefill is not None:
+            self.retire(number)
+        return await self.acquire(number, attr, path, settled=True)
+
     async def _enter(self, slot: _Slot) -> bool:
         """Take the slot's lock; False where it is not to be had."""
         if slot.hangs and slot.lock.locked():
@@ -213,6 +223,8 @@ class Contents:
 
 
 def _fits(content: Content, attr: FileAttr) -> bool:
+    if content.netfs.writing is not None:
+        return not content.netfs.retired
     return (
         not content.netfs.retired
         and content.record is not None

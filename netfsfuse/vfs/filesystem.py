@@ -1,4 +1,4 @@
-"""The calls of a read-only file system, each handed to whom it concerns. Raises ``NetfsError``
+"""The calls of the file system, each handed to the part that it concerns. Raises ``NetfsError``
 only."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Protocol
 
 import trio
 
-from netfsfuse.config import TrustConfig
+from netfsfuse.config import FileSystemConfig
 from netfsfuse.errors import Stale
 from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
@@ -22,13 +22,16 @@ from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.feed.feeds import Feeds
 from netfsfuse.vfs.files.closings import Closings
 from netfsfuse.vfs.files.evidence import Evidence
-from netfsfuse.vfs.files.files import Files, Opened
+from netfsfuse.vfs.files.file_writes import READING, FileWrites, Flags
+from netfsfuse.vfs.files.files import Files
 from netfsfuse.vfs.files.handle import FileHandles
 from netfsfuse.vfs.files.holding import Holding
+from netfsfuse.vfs.files.opened import Opened
 from netfsfuse.vfs.files.opening import Openings
+from netfsfuse.vfs.files.writers import Writers
 from netfsfuse.vfs.inodes.identity import inode_number
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
-from netfsfuse.vfs.ops import MutableNamespace
+from netfsfuse.vfs.ops import WritableNamespace
 from netfsfuse.vfs.prefetch.prefetch import Ahead
 from netfsfuse.vfs.tree.attributes import Attributes
 from netfsfuse.vfs.tree.links import Answers, Links
@@ -66,15 +69,15 @@ class FileSystem:
         self,
         *,
         inodes: InodeTable,
-        namespace: MutableNamespace,
+        namespace: WritableNamespace,
         contents: Contents,
         kernel: Kernel,
-        trust: TrustConfig,
+        config: FileSystemConfig,
         stats: Stats,
         nursery: ServiceNursery,
     ) -> None:
         self.inodes = inodes
-        self.trust = trust
+        trust = self.trust = config.trust
         self._namespace = namespace
         self._kernel = kernel
         self._stats = stats.vfs
@@ -98,16 +101,24 @@ class FileSystem:
         self._watches, self._ahead, self._own = watches, ahead, own
         self._holding = Holding(nursery)
         self._closings = Closings(nursery)
+        self._writers = Writers(namespace, contents, names, own, self._drop_pages, mode=trust.mode)
         evidence = Evidence(names, judge, watches, ahead, handles)
+        self._writes = FileWrites(self._writers, evidence, config.write)
         self._files = Files(
             inodes,
             contents,
             evidence,
             Openings(namespace, contents, evidence, self._on_changes, keeping=keeping),
             self._holding,
+            self._writes,
             keeping=keeping,
         )
         self.feeds = Feeds(namespace, nursery)
+
+    def _drop_pages(self, inode: Inode) -> None:
+        """Have the kernel drop the pages of a file that another client may change."""
+        if inode.parent is not None:
+            self._kernel.changed(inode.parent, [Change(inode.name, ChangeKind.MODIFIED)])
 
     def _on_changes(self, inode: Inode, changes: Sequence[Change]) -> None:
         self._kernel.changed(inode, changes)
@@ -179,12 +190,56 @@ class FileSystem:
 
     # -- files --------------------------------------------------------------------------------
 
-    async def open(self, number: int, *, direct: bool = False) -> Opened:
+    async def open(self, number: int, flags: Flags = READING) -> Opened:
         """Keeps the contract of ``Files.open``."""
         with self._noting_refusal(number):
-            opened = await self._files.open(number, direct=direct)
+            opened = await self._files.open(number, flags)
         self._count_handles()
         return opened
+
+    async def create(
+        self, parent: int, raw_name: bytes, flags: Flags, *, exclusive: bool
+    ) -> tuple[Inode, Opened]:
+        """Keeps the contract of ``FileWrites.create``."""
+        directory = self.inodes.get(parent)
+        name = self._namespace.decode_name(raw_name)
+        created = await self._writes.create(directory, name, flags, exclusive=exclusive)
+        self._count_handles()
+        return created
+
+    async def write(self, fh: int, start: int, data: bytes) -> None:
+        """Keeps the contract of ``FileWrites.write``."""
+        await self._writes.write(fh, start, data)
+
+    async def flush(self, fh: int) -> None:
+        """Keeps the contract of ``FileWrites.flush``."""
+        await self._writes.flush(fh)
+
+    async def fsync(self, fh: int) -> None:
+        """Keeps the contract of ``FileWrites.fsync``."""
+        await self._writes.fsync(fh)
+
+    async def setattr(
+        self,
+        number: int,
+        *,
+        size: int | None = None,
+        access: int | None = None,
+        write: int | None = None,
+        mode: int | None = None,
+    ) -> Inode:
+        """Set what is not None: size in bytes, times in ns since 1970, mode as in st_mode. Returns
+        the inode as it is then."""
+        inode = self.inodes.get(number)
+        if size is not None and await self._writes.truncate(inode, size):
+            size = None
+        if (access, write) != (None, None) and await self._writes.set_times(
+            inode, access=access, write=write
+        ):
+            access = write = None
+        if (size, access, write, mode) != (None, None, None, None):
+            await self.mutations.setattr(inode, size=size, access=access, write=write, mode=mode)
+        return await self.getattr(number)
 
     async def read(self, fh: int, start: int, size: int) -> memoryview | bytes:
         """Keeps the contract of ``Files.read``."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import trio
 import trio.testing
 
-from netfsfuse.config import ReadConfig, TrustConfig
+from netfsfuse.config import FileSystemConfig, ReadConfig, TrustConfig
 from netfsfuse.errors import (
     AlreadyExists,
     Disconnected,
@@ -501,10 +501,12 @@ async def mounted(
     actimeo: float = 1.0,
     mode: str = "strict",
     watching: bool = False,
+    names: FakeNamespace | None = None,
 ) -> AsyncIterator[Vfs]:
     """A vfs; at the end no handle, content, cache object, task or buffer may be left."""
     root = dir_attr(2)
-    names = FakeNamespace({"": Node(root), **(tree or {})}, watching=watching)
+    if names is None:
+        names = FakeNamespace({"": Node(root), **(tree or {})}, watching=watching)
     cache, stats, clock = FakeCache(), Stats(), [NOW]
     async with trio.open_nursery() as nursery:
         service = ServiceNursery(nursery, stats.tasks.note_failed)
@@ -523,7 +525,7 @@ async def mounted(
             namespace=names,
             contents=contents,
             kernel=kernel,
-            trust=TrustConfig(mode, acregmax=actimeo, acdirmax=actimeo),
+            config=FileSystemConfig(TrustConfig(mode, acregmax=actimeo, acdirmax=actimeo)),
             stats=stats,
             nursery=service,
         )

@@ -123,6 +123,10 @@ class NetfsFile:
             self._begun = ahead
         return ahead
 
+    def reads(self, contents: Contents) -> bool:
+        """Whether it is a handle of ``contents``."""
+        return self._contents is contents
+
     @property
     def closes_at_once(self) -> bool:
         """Whether :meth:`aclose` would wait for nothing."""

@@ -11,8 +11,6 @@ An open file goes on as what it was, whatever its path leads to: it is asked by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import trio
 
 from netfsfuse.errors import IsADirectory, NotFound, Shrunk, Stale
@@ -21,22 +19,14 @@ from netfsfuse.types import FileKind
 from netfsfuse.types import coherency_of as record_of
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.files.evidence import Evidence
+from netfsfuse.vfs.files.file_writes import FileWrites, Flags
 from netfsfuse.vfs.files.handle import FileHandle
 from netfsfuse.vfs.files.holding import Holding
+from netfsfuse.vfs.files.opened import Opened
 from netfsfuse.vfs.files.opening import Openings
+from netfsfuse.vfs.files.written import WrittenFile
 from netfsfuse.vfs.inodes.identity import is_sound_end
 from netfsfuse.vfs.inodes.inodes import InodeTable
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """Answer to an open. ``keep_cache``: the kernel's pages are still right.
-    ``attributes_changed``: the kernel's idea of the attributes is not, tell it so first.
-    """
-
-    fh: int
-    keep_cache: bool
-    attributes_changed: bool
 
 
 class Files:
@@ -50,6 +40,7 @@ class Files:
         evidence: Evidence,
         openings: Openings,
         holding: Holding,
+        writes: FileWrites,
         *,
         keeping: bool,
     ) -> None:
@@ -61,13 +52,19 @@ class Files:
         self._handles = evidence.handles
         self._openings = openings
         self._holding = holding
+        self._writes = writes
         self._keeping = keeping
 
-    async def open(self, number: int, *, direct: bool) -> Opened:
-        """Open for reading what is at the inode's path now, if that is still the inode's file."""
+    async def open(self, number: int, flags: Flags) -> Opened:
+        """Open what is at the inode's path now, if that is still the inode's file."""
         inode = self._inodes.get(number)
         if inode.kind is FileKind.DIRECTORY:
             raise IsADirectory(inode.path)
+        if flags.writes or flags.truncates:
+            return await self._writes.open(inode, flags)
+        if inode.written is not None and (joined := self._writes.join(inode, flags)) is not None:
+            return joined
+        direct = flags.direct
         await self._names.former_names.confirm(inode)
         before = record_of(inode.attr)
         try:
@@ -138,6 +135,8 @@ class Files:
         the wrong one's end for the size, so it gets Shrunk.
         """
         handle = self._handles.get(fh)
+        if handle.inode.written is not None and handle.generation == handle.inode.generation:
+            return await self._read_written(handle, start, size)
         stated = handle.inode.attr.size
         reader = handle.reader or await self._begin_reading(handle)
         answer = await reader.read(start, size)
@@ -151,10 +150,23 @@ class Files:
                 raise Shrunk(f"{handle.inode.path!r} ends at {start + len(answer)} or before")
         return answer
 
+    async def _read_written(self, handle: FileHandle, start: int, size: int) -> memoryview | bytes:
+        """As :meth:`read`, of a file that is open for writing here: as it is here, whichever handle
+        is asked."""
+        written = handle.inode.written
+        assert isinstance(written, WrittenFile)
+        stated = handle.inode.attr.size
+        answer = await written.read(handle.reader, start, size)
+        if not _ends_well(handle, start, size, len(answer), stated):
+            handle.inode.attr_until = 0.0
+            if not handle.direct:
+                raise Shrunk(f"{handle.inode.path!r} ends at {start + len(answer)} or before")
+        return answer
+
     def read_now(self, fh: int, start: int, size: int) -> memoryview | bytes | None:
         """As :meth:`read`, where the bytes are at hand; None where it must be asked."""
         handle = self._handles.get(fh)
-        if handle.reader is None:
+        if handle.reader is None or handle.inode.written is not None:
             return None
         answer = handle.reader.read_now(start, size)
         if answer is None or _ends_well(handle, start, size, len(answer), handle.inode.attr.size):
@@ -163,6 +175,9 @@ class Files:
 
     async def release(self, handle: FileHandle) -> None:
         """Close a handle that was taken out of the table."""
+        if handle.written is not None:
+            await self._writes.release(handle)
+            return
         self._holding.discard(handle.file)
         self._handles.closed(handle)
         if handle.content is None or handle.content.netfs.prefill is not None:
@@ -183,6 +198,9 @@ class Files:
         for fh in self._handles.numbers():
             handle = self._handles.pop(fh)
             if handle is None:
+                continue
+            if handle.written is not None:
+                await self._writes.release(handle)
                 continue
             self._holding.discard(handle.file)
             self._handles.closed(handle)

@@ -9,9 +9,19 @@ import trio
 
 from netfsfuse.netfs import NetfsFile
 from netfsfuse.vfs.contents import Content
+from netfsfuse.vfs.files.written import WrittenFile
 from netfsfuse.vfs.inodes.handles import HandleTable
 from netfsfuse.vfs.inodes.inodes import Inode
 from netfsfuse.vfs.ops import OpenFile
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """How a handle writes. ``append``: at the end of the file, wherever the kernel takes that to
+    be. ``through``: each write is answered when the server has it (O_SYNC, O_DSYNC, O_DIRECT)."""
+
+    append: bool = False
+    through: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -21,7 +31,9 @@ class FileHandle:
 
     ``generation``: the inode's when it was opened. ``settled``: what is read may be kept.
     ``direct``: it was opened with O_DIRECT, so that answers go past the kernel's pages. ``lock``:
-    one reader begins.
+    one reader begins. ``written``: the file is open for writing, and this is one of its users;
+    then ``file`` is its server handle, and neither that nor the content is this handle's to close.
+    ``errors_seen``: the errors of writes that it knows of (``ErrSeq``).
     """
 
     inode: Inode
@@ -32,13 +44,17 @@ class FileHandle:
     content: Content | None = None
     reader: NetfsFile | None = None
     lock: trio.Lock = field(default_factory=trio.Lock)
+    written: WrittenFile | None = None
+    writes: Writes | None = None
+    errors_seen: int = 0
 
     @property
     def closes_at_once(self) -> bool:
         """Whether closing it waits for nothing, neither for the server nor for what it reads."""
         reader, content = self.reader, self.content
         return (
-            self.file.closes_at_once
+            self.written is None
+            and self.file.closes_at_once
             and (reader is None or reader.closes_at_once)
             and (content is None or content.netfs.closes_at_once)
         )

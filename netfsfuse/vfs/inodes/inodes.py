@@ -17,6 +17,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from netfsfuse.errors import Stale
 from netfsfuse.stats import VfsStats
@@ -34,6 +35,14 @@ FREEZE_ABOVE = 50_000
 """Inodes. Freezing and thawing one takes 3 us, and saves 250 bytes."""
 
 
+class OpenForWriting(Protocol):
+    """A file that is open for writing here."""
+
+    def shown(self) -> None:
+        """A program is about to see size and times as they are here."""
+        ...
+
+
 class Inode:
     """One file, directory or link as the kernel was last told about it.
 
@@ -48,8 +57,8 @@ class Inode:
     ``alias``: its number is not the directory's FileId, which has another name (``aliases.py``).
     ``astray``: a file that is open, whose path leads to another or nowhere; its handles are asked.
     ``changed_at``: when our own last change of it was answered (trio clock): what was asked before
-    that may be older, and is not believed. ``is_ruled``: size and times are those that were made
-    here, whatever the server says of them.
+    that may be older, and is not believed. ``written``: it is open for writing here.
+    ``is_ruled``: size and times are those that were made here, whatever the server says of them.
     """
 
     __slots__ = (
@@ -74,6 +83,7 @@ class Inode:
         "same_since",
         "target",
         "watched",
+        "written",
     )
 
     def __init__(self, number: int, parent: Inode | None, name: str, attr: FileAttr) -> None:
@@ -98,6 +108,7 @@ class Inode:
         self.alias = False
         self.changed_at = -math.inf
         self.is_ruled = False
+        self.written: OpenForWriting | None = None
 
     @property
     def kind(self) -> FileKind:

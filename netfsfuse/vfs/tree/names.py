@@ -153,11 +153,16 @@ class Names:
         ``asked``, unless a later one was answered first: the kernel would be told an old size, and
         cut readers off who have seen more.
         """
-        if asked < inode.known_at or asked < inode.changed_at:
+        if asked < inode.known_at or asked <= inode.changed_at:
             return
+        if inode.is_ruled and inode.written is not None:
+            inode.written.shown()
         before = inode.attr
         if inode.is_ruled:
             attr = attr._replace(size=before.size, write=before.write, change=before.change)
+        elif inode.written is not None and attr.write < before.write:
+            # Samba shows the time of a write some 2 s late.
+            attr = attr._replace(write=before.write, change=max(attr.change, before.change))
         if before.write != attr.write or before.change != attr.change or before.size != attr.size:
             inode.moved_after, inode.same_since = inode.known_at, trio.current_time()
         elif inode.same_since == math.inf:
