@@ -154,8 +154,8 @@ async def test_a_key_that_the_server_knows_for_another_file(samba: PrivateSamba)
 
 
 async def test_a_file_by_two_names_is_written_by_both(samba: PrivateSamba) -> None:
-    """Samba knows a lease's key by the name, too: so neither has a write lease from then on, and what
-    the first has is given back before the second is open."""
+    """Samba knows a lease's key by the name, too: so neither has a write lease from then on, and
+    what the first has is given back before the second is open."""
     (samba.path / "one").write_bytes(b"before")
     os.link(samba.path / "one", samba.path / "two")
     async with session_to(samba) as session:

@@ -149,12 +149,11 @@ class Sealer:
         sealed = self._encrypt.encrypt(nonce, bytes(message), header[20:])
         return b"".join((header[:4], sealed[-16:], header[20:], sealed[:-16]))
 
-    def seal_both(self, message: bytes | bytearray, payload: memoryview) -> bytearray:
+    def seal_both(self, message: bytes | bytearray, payload: memoryview) -> memoryview:
         """The same of ``message`` and ``payload``, which follows it, in memory of its own."""
         length = len(message) + len(payload)
         nonce, header = self._begin(length)
-        whole = bytearray(TRANSFORM_SIZE + length + TAG_SIZE)
-        view = memoryview(whole)
+        view = memoryview(bytearray(TRANSFORM_SIZE + length + TAG_SIZE))
         view[:TRANSFORM_SIZE] = header
         middle, end = TRANSFORM_SIZE + len(message), TRANSFORM_SIZE + length
         if self.is_slow:
@@ -170,9 +169,7 @@ class Sealer:
             gcm.finalize()
             tag = gcm.tag
         view[4:20] = tag
-        view.release()
-        del whole[end:]
-        return whole
+        return view[:end]
 
     def _begin(self, length: int) -> tuple[bytes, bytes]:
         """A new nonce, and the header of ``length`` bytes, without their tag."""

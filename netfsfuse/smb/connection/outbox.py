@@ -99,7 +99,7 @@ class Outbox:
     def _with_payload(self, message: bytes | bytearray, source: PayloadSource) -> _Frame:
         if self._sealer is not None:
             sealed = self._sealer.seal_both(message, source.view)
-            return _Frame([memoryview(pack_frame(len(sealed))), memoryview(sealed)], None)
+            return _Frame([memoryview(pack_frame(len(sealed))), sealed], None)
         framed = pack_frame(len(message) + source.length) + message
         return _Frame([memoryview(framed), source.view], source)
 

@@ -16,6 +16,7 @@ import logging
 import socket
 import threading
 import time
+import uuid
 from typing import Any
 
 from smbprotocol.connection import Capabilities
@@ -54,10 +55,18 @@ class Handshake:
     """One attempt to connect. ``run`` blocks, in a thread; ``abandon`` ends it early.
 
     ``least`` is what an earlier connection of the same mount had: nothing less is taken.
+    ``client_guid``: by which the server knows that connections are one client's.
     """
 
-    def __init__(self, config: ServerConfig, least: Protection | None = None) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        least: Protection | None = None,
+        *,
+        client_guid: uuid.UUID | None = None,
+    ) -> None:
         self._config = config
+        self._client_guid = client_guid or uuid.uuid4()
         self._least = least or Protection()
         self._seal = config.seal or self._least.sealed
         self._transport = HandshakeTransport(time.monotonic() + config.connect_timeout)
@@ -160,6 +169,7 @@ class Handshake:
             config.port,
             sign=config.sign,
             dialects=self._offer(),
+            client_guid=self._client_guid,
         )
         try:
             # The transport's deadline comes first.

@@ -212,8 +212,12 @@ class Leases:
             return
         self.broken += 1
         lease = self._by_key.get(told.key)
-        if lease is None:  # ended by us meanwhile, which the server will see
+        if lease is None:
             self._drop("a lease")
+            # Ended by us meanwhile, which the server will see; or it was that of a connection which
+            # was lost, and which the server takes for a live one: one that it knows to be ours.
+            if told.must_acknowledge and told.key.startswith(self._nonce):
+                send(Request(Command.OPLOCK_BREAK, pack_acknowledgement(told.key, told.state)))
             return
         lease.state &= told.state
         for hold in list(lease.holds):

@@ -44,10 +44,11 @@ class NegotiatedConnection(Connection):  # type: ignore[misc]
         *,
         sign: bool,
         dialects: list[int],
+        client_guid: uuid.UUID,
     ) -> None:
         self._ours = ours
         self.clock = Reading(0.0, 0.0, 0.0)
-        super().__init__(uuid.uuid4(), host, port, require_signing=sign)
+        super().__init__(client_guid, host, port, require_signing=sign)
         self.client_capabilities |= Capabilities.SMB2_GLOBAL_CAP_LEASING
         self._offer = dialects
         self._sent_mode: int = self.client_security_mode
