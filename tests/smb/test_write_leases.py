@@ -104,6 +104,7 @@ async def test_a_write_lease_is_given_back_when_all_is_there(
         leased_then: list[bool] = []
 
         async def dirty() -> None:
+            holding.dirty = None
             leased_then.append(file.is_leased)
             await writer.write_many(content)
 
