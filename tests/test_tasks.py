@@ -28,6 +28,8 @@ NURSERIES = {
     "smb/session/channels.py": "ends with the call",
     "smb/session/lease.py": "one guarded task's",
     "smb/share/siblings.py": "ends with the call",
+    "vfs/files/writers.py": "ends with the call",
+    "vfs/files/written.py": "ends with the call",
     "vfs/tree/links.py": "ends with the call",
     "vfs/feed/treewatch.py": "one feed's: what is raised begins it anew",
 }

@@ -47,6 +47,7 @@ _TABLE: dict[int, tuple[str, type[NetfsError]]] = {
     0xC000003B: ("OBJECT_PATH_SYNTAX_BAD", errors.NotFound),
     0xC0000043: ("SHARING_VIOLATION", errors.Locked),
     0xC0000044: ("QUOTA_EXCEEDED", errors.QuotaExceeded),
+    0xC0000055: ("LOCK_NOT_GRANTED", errors.Locked),
     0xC0000054: ("FILE_LOCK_CONFLICT", errors.AccessDenied),
     0xC0000056: ("DELETE_PENDING", errors.NotFound),
     0xC0000061: ("PRIVILEGE_NOT_HELD", errors.AccessDenied),
@@ -82,6 +83,7 @@ _TABLE: dict[int, tuple[str, type[NetfsError]]] = {
 }
 
 _PATH_MAX = 4096
+_NAME_MAX = 255
 _MISSING_ON_THE_WAY = frozenset({0xC0000033, 0xC0000039, 0xC000003A, 0xC000003B})
 
 _WORDS = {
@@ -182,10 +184,12 @@ def error_of(status: int, what: str, path: str = "") -> NetfsError:
     """The error for a failed request; ``what`` names the request and its object for the log.
 
     A Samba that cannot reach a ``path``, for it is longer than its own system allows, says that
-    something on the way is missing.
+    something on the way is missing; and of a name that is, that there can be none like it.
     """
     known = _TABLE.get(status)
-    if status in _MISSING_ON_THE_WAY and len(path.encode("utf-8", "surrogatepass")) >= _PATH_MAX:
+    encoded = path.encode("utf-8", "surrogatepass") if status in _MISSING_ON_THE_WAY else b""
+    too_long = status == OBJECT_NAME_INVALID and len(encoded.rpartition(b"\\")[2]) > _NAME_MAX
+    if too_long or len(encoded) >= _PATH_MAX:
         return errors.NameTooLong(f"{what}: {name_of(status)}")
     kind = known[1] if known else errors.ServerError
     return kind(f"{what}: {_WORDS.get(status) or name_of(status)}")

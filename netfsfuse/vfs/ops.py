@@ -7,6 +7,7 @@ Paths are local: components joined by "/", "" for the root of the mount. All cal
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from netfsfuse.netfs.ops import ServerFile, WritableFile
@@ -90,6 +91,13 @@ class WritableOpenFile(OpenFile, WritableFile, Protocol):
     async def set_times(self, *, access: int | None, write: int | None) -> None:
         """Set times (nanoseconds since 1970), None for what shall stay. What is written later, or
         was and is not yet there, does not move a write time that was set. Raises a NetfsError."""
+        ...
+
+    def appending(self) -> AbstractAsyncContextManager[int]:
+        """While it is entered no other mount that appends to the file does; gives the file's size,
+        as it is then. What is written at that place, and has been answered before it is left, is
+        appended, and nothing is overwritten. For a file that is not leased; others wait meanwhile,
+        and an end to the waiting is DeadlineExceeded. Raises a NetfsError."""
         ...
 
     async def finish(self) -> FileAttr | None:

@@ -98,7 +98,12 @@ def attributes(attr: FileAttr) -> int:
 
 
 def create_body(
-    attr: FileAttr, handle: bytes, *, volume: int = 9, lease: tuple[bytes, int] | None = None
+    attr: FileAttr,
+    handle: bytes,
+    *,
+    volume: int = 9,
+    lease: tuple[bytes, int] | None = None,
+    made: bool = False,
 ) -> bytes:
     """[MS-SMB2] 2.2.14 with a QFid context, and one with a ``lease``'s key and state."""
     context = b"QFid" + bytes(4) + struct.pack("<QQ16x", attr.file_id, volume)
@@ -111,7 +116,7 @@ def create_body(
         89,
         0,
         0,
-        1,
+        2 if made else 1,
         *filetimes(attr),
         attr.allocation,
         attr.size,

@@ -28,6 +28,7 @@ from tests.smb import replies
 from tests.smb.peer import Asked, Peer, established
 
 NOT_FOUND = 0xC0000034
+COLLISION = 0xC0000035
 PATH_NOT_FOUND = 0xC000003A
 INVALID_PARAMETER = 0xC000000D
 IS_DIRECTORY = 0xC00000BA
@@ -36,6 +37,11 @@ TOO_MANY_OPENED_FILES = 0xC000011F
 FILE_CLOSED = 0xC0000128
 END_OF_FILE = 0xC0000011
 SESSION_DELETED = 0xC0000203
+
+
+_LATER = 10**18
+NEWBORN = FileAttr(99, _LATER, _LATER, _LATER, _LATER, 0, 0, 0)
+"""Made later than any time that a server of these tests has stated."""
 
 
 def attr_of(file_id: int, size: int = 0, *, stamp: int = 1000, directory: bool = False) -> FileAttr:
@@ -62,6 +68,7 @@ class Opened:
     connection: int
     listed: int = 0
     lease: bytes = b""
+    made: bool = False
 
 
 @dataclass
@@ -70,8 +77,9 @@ class Server:
     ``False`` drops the connection, ``None`` leaves it to the server. ``lease_state`` is what it
     grants of a lease that is asked for. ``keep``: the credits that it lets a client hold, if not
     all that it spends. ``max_handles``: opens beyond that many are refused. ``max_read``,
-    ``max_transact``: as in NEGOTIATE; who asks for more is refused. ``links``: paths of which
-    ``PATH\\.`` can be opened, else refused with ``path_dot_refused``; ``questions``: such asked;
+    ``max_transact``: as in NEGOTIATE; who asks for more is refused. ``newborn``: what is made is
+    like that. ``links``: paths of which ``PATH\\.`` can be opened, else refused with
+    ``path_dot_refused``; ``questions``: such asked;
     ``questioned``: how many in each message that held any, those of the root not counted.
     """
 
@@ -88,6 +96,7 @@ class Server:
     max_handles: int | None = None
     max_read: int = 8 << 20
     max_transact: int = 8 << 20
+    newborn: FileAttr = NEWBORN
     refuse: MountError | None = None
     refusals: int = -1
     gate: trio.Event | None = None
@@ -199,7 +208,10 @@ class Server:
             node = self.handles[handle].node
             key = self.handles[handle].lease
             lease = (key, self.lease_state) if key else None
-            body = replies.create_body(node.attr, handle, volume=node.volume, lease=lease)
+            made = self.handles[handle].made
+            body = replies.create_body(
+                node.attr, handle, volume=node.volume, lease=lease, made=made
+            )
             return done(handle, body)
         if asked.command == Command.OPLOCK_BREAK:
             return done(b"", bytes(36))
@@ -259,8 +271,13 @@ class Server:
 
     def _create(self, number: int, asked: Asked) -> tuple[int, bytes]:
         """Status and new handle."""
-        (options,) = struct.unpack_from("<I", asked.body, 40)
+        disposition, options = struct.unpack_from("<II", asked.body, 36)
         node = self.nodes.get(_path_of(asked))
+        made = node is None and disposition != 1
+        if made:
+            node = self.nodes[_path_of(asked)] = Node(self.newborn)
+        elif disposition == 2:
+            return COLLISION, b""
         if node is None:
             return NOT_FOUND, b""
         if self.max_handles is not None and len(self.handles) >= self.max_handles:
@@ -270,7 +287,7 @@ class Server:
         if options & 0x01 and node.entries is None:
             return NOT_DIRECTORY, b""
         handle = struct.pack("<QQ", 0xABC, asked.message_id + 1000 * number)
-        self.handles[handle] = Opened(node, number)
+        self.handles[handle] = Opened(node, number, made=made)
         if (at := asked.raw.find(b"RqLs")) > 0:
             self.handles[handle].lease = asked.raw[at + 8 : at + 24]
         return 0, handle

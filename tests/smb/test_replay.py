@@ -52,6 +52,7 @@ def changed(body: bytes, at: int, value: int) -> bytes:
         (Command.SET_INFO, b"", False),
         (Command.WRITE, b"", False),
         (Command.FLUSH, b"", False),
+        (Command.LOCK, b"", False),
     ],
 )
 def test_only_what_reads_may_be_repeated(command: Command, body: bytes, may: bool) -> None:
@@ -80,7 +81,7 @@ def test_a_command_that_is_in_neither_list_is_not_repeated(
 SENT_ONCE = {
     ("connection/transport.py", "Transport._exchange_one"),  # a part of one exchange
     ("session/replay.py", "once"),
-    ("session/session.py", "Session._close"),
+    ("session/session.py", "Session._send_late"),
     ("session/session.py", "Session._acknowledge_later"),
     ("session/session.py", "Session.aclose"),
     ("share/handle.py", "ServerHandle._close"),

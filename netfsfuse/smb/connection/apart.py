@@ -18,6 +18,7 @@ from netfsfuse.smb.wire.header import RELATED_FILE_ID, Command
 _HANDLE_AT = {
     Command.CLOSE: 8,
     Command.FLUSH: 8,
+    Command.LOCK: 8,
     Command.READ: 16,
     Command.WRITE: 16,
     Command.IOCTL: 8,

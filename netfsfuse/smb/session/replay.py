@@ -17,6 +17,7 @@ QUERY_INFO        always
 QUERY_DIRECTORY   always: the place in a listing is its handle's, and the caller's to see to
 WRITE, SET_INFO   never
 FLUSH             never: what it was to make last may be lost with a server that was begun anew
+LOCK              never: what was locked is free again with the connection's end
 CHANGE_NOTIFY     never: what happened in between would be missed; the watch is begun anew
 OPLOCK_BREAK      never: the lease that it answers for is gone with the connection
 CANCEL            never: so is what it cancels
@@ -73,6 +74,7 @@ _NEVER = frozenset(
         Command.CANCEL,
         Command.WRITE,
         Command.FLUSH,
+        Command.LOCK,
         Command.SET_INFO,
         Command.CHANGE_NOTIFY,
         Command.OPLOCK_BREAK,

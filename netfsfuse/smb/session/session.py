@@ -176,18 +176,22 @@ class Session:
     def close_later(self, handle: bytes, number: int) -> None:
         """CLOSE ``handle`` of connection ``number``, and wait for nothing. No error is told:
         the handle is gone with its connection, and no reader has it any more."""
+        self.send_later(Request(Command.CLOSE, pack_close(handle)), number)
+
+    def send_later(self, request: Request, number: int) -> None:
+        """Send ``request``, if connection ``number`` is the live one, and wait for nothing: it
+        gives up what the end of the connection would, too. No error is told."""
         transport = self.live
         if transport is None or number != self.number:
             return
-        close = Request(Command.CLOSE, pack_close(handle))
-        if not transport.post(close):
-            self.spawn(self._close, transport, close)
+        if not transport.post(request):
+            self.spawn(self._send_late, transport, request)
 
-    async def _close(self, transport: Transport, close: Request) -> None:
+    async def _send_late(self, transport: Transport, request: Request) -> None:
         try:
-            await transport.exchange([close])
+            await transport.exchange([request])
         except NetfsError as failed:
-            log.debug("CLOSE: %s", failed)
+            log.debug("%s: %s", request.command.name, failed)
 
     def _acknowledge(self, request: Request) -> None:
         """Answer a break. The server waits for it, some 35 s, and for nothing of what it answers;

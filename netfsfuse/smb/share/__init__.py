@@ -12,6 +12,7 @@
     file         one open file (netfs.ops.ServerFile)
     reopened     what is common to them: a handle that is opened again when it was lost
     writable     one that is open for writing (vfs.ops.WritableOpenFile)
+    creation     making one, though the answer may be lost
     deferred     one that is opened only when the server is needed for it
     handle       a handle on the server, which several open files may share
     siblings     the handles of the same file on the further connections

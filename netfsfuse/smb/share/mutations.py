@@ -95,7 +95,7 @@ class SmbMutations:
 
         async def look() -> FileAttr | None:
             found = await self._look(name)
-            if found is not None and not (found.is_directory and _is_new(found, asked)):
+            if found is not None and not (found.is_directory and is_new(found, asked)):
                 raise AlreadyExists(name)
             return found
 
@@ -118,7 +118,7 @@ class SmbMutations:
 
         async def look() -> bool | None:
             found = await self._look(name)
-            return True if found is None or _is_new(found, asked) else None
+            return True if found is None or is_new(found, asked) else None
 
         try:
             await self._change(name, _removal(name, directory=directory), look)
@@ -183,7 +183,7 @@ class SmbMutations:
 
         async def look() -> FileAttr | None:
             old, new = await self._look(name), await self._look(to)
-            if old is not None and not _is_new(old, asked):
+            if old is not None and not is_new(old, asked):
                 return None
             if new is None or known is None or not new.file_id or new.file_id != known.file_id:
                 raise Disconnected(f"renaming {name!r} was not answered")
@@ -335,7 +335,7 @@ def _removal(name: str, *, directory: bool, access: int = 0) -> list[Request]:
     ]
 
 
-def _is_new(attr: FileAttr, asked: ServerTime) -> bool:
+def is_new(attr: FileAttr, asked: ServerTime) -> bool:
     """Whether it was made after the server was ``asked`` for something, as far as its clock is
     known."""
     return asked.measured < math.inf and attr.creation / 1e9 >= asked.earliest - _TICK

@@ -11,6 +11,7 @@ from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.session.lease import Holder
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share import compound
+from netfsfuse.smb.share.creation import create
 from netfsfuse.smb.share.deferred import DeferredFile
 from netfsfuse.smb.share.directory import SmbListing
 from netfsfuse.smb.share.file import SmbFile
@@ -22,9 +23,7 @@ from netfsfuse.smb.share.reparse import MFSYMLINK_SIZE, parse_mfsymlink, parse_r
 from netfsfuse.smb.share.watch import SmbWatch
 from netfsfuse.smb.share.writable import WritableSmbFile
 from netfsfuse.smb.wire.create import (
-    FILE_CREATE,
     FILE_NON_DIRECTORY_FILE,
-    FILE_OPEN_IF,
     FILE_OPEN_REPARSE_POINT,
     FILE_READ_ATTRIBUTES,
     FILE_READ_DATA,
@@ -151,12 +150,12 @@ class SmbNamespace:
         """Keeps the contract of ``WritableNamespace.create``. Raises InvalidArgument for a name
         that the server cannot hold."""
         name = self._server_path(path)
-        how = FILE_CREATE if exclusive else FILE_OPEN_IF
         try:
-            file = await self._files.open_writing(name, holder=holder, disposition=how)
+            return await create(
+                self._session, self._files, name, exclusive=exclusive, holder=holder
+            )
         except InvalidName as refused:
             raise InvalidArgument(str(refused)) from refused
-        return file, file.was_made
 
     def open_deferred(
         self, path: str, attr: FileAttr, opened: Callable[[FileAttr], None]
@@ -170,12 +169,12 @@ class SmbNamespace:
         self._files.give_way(name)
         if self._files.writer(name) is not None:
             return None
-        create = pack_create(name, access=READ_ACCESS, options=FILE_NON_DIRECTORY_FILE)
+        body = pack_create(name, access=READ_ACCESS, options=FILE_NON_DIRECTORY_FILE)
         session = self._session
         question = session.followed.ask(name)
 
         def build(transport: Transport) -> list[Request]:
-            requests = [Request(Command.CREATE, create), compound.CLOSE]
+            requests = [Request(Command.CREATE, body), compound.CLOSE]
             if room := min(size, transport.established.max_read):
                 read = Request(Command.READ, pack_read(RELATED_FILE_ID, 0, room), room=room)
                 requests.insert(1, read)

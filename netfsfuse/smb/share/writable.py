@@ -13,7 +13,8 @@ file is opened anew, and the request sent again.
 from __future__ import annotations
 
 import logging
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 import trio
@@ -32,11 +33,15 @@ from netfsfuse.smb.share.handle import ONLY_WRITING, WRITING, Purpose, ServerHan
 from netfsfuse.smb.share.reopened import Build, Owner, breaks
 from netfsfuse.smb.wire.create import FILE_OPEN, FILE_READ_DATA
 from netfsfuse.smb.wire.header import Command
+from netfsfuse.smb.wire.lock import pack_lock, pack_unlock
 from netfsfuse.smb.wire.set_info import pack_set_basic, pack_set_end_of_file
 from netfsfuse.smb.wire.write import pack_flush, pack_write
 from netfsfuse.types import FileAttr
 
 log = logging.getLogger(__name__)
+
+_APPENDING = 0x7FFF_FFFF_FFFF_FFFE
+"""The byte that is locked by those who append."""
 
 _FINISH_TIMEOUT = 10.0
 """Seconds for all that ``finish`` asks of the server."""
@@ -71,6 +76,7 @@ class WritableSmbFile(SmbFile):
         super().__init__(session, name, handle, attr, owner, purpose)
         self._files = owner
         self._holder = holder
+        self._appending = trio.Lock()
         self._entrust(handle)
 
     @classmethod
@@ -184,6 +190,28 @@ class WritableSmbFile(SmbFile):
             )
         )
 
+    @asynccontextmanager
+    async def appending(self) -> AsyncIterator[int]:
+        """Keeps the contract of ``WritableOpenFile.appending``, by a lock on a byte that no file
+        reaches: a server has no write of its own at a file's end (Samba takes -1 for an error)."""
+        locked: tuple[bytes, int] | None = None
+
+        def lock(handle: bytes, _: Transport) -> Request:
+            nonlocal locked
+            locked = handle, self._session.number
+            unlock = Request(Command.LOCK, pack_unlock(handle, _APPENDING, 1))
+            return Request(Command.LOCK, pack_lock(handle, _APPENDING, 1), undo=lambda _: unlock)
+
+        async with self._appending:
+            await self._change(lock)
+            try:
+                yield (await self.query()).size
+            finally:
+                if locked is not None:
+                    handle, number = locked
+                    unlock = Request(Command.LOCK, pack_unlock(handle, _APPENDING, 1))
+                    self._session.send_later(unlock, number)
+
     async def _change(self, build: Build, where: str = "", demand: Demand | None = None) -> Reply:
         """The reply to a request that was done. Raises the server's refusal."""
         reply = await self._exchange(build, demand)
@@ -205,7 +233,7 @@ class WritableSmbFile(SmbFile):
             if handle.users > 1:
                 await self._leave_to_readers(handle)
         handle.users -= 1
-        if not handle.users:
+        if not handle.users and not self._files.park(handle):  # which it never is
             with trio.CancelScope(shield=True):  # bounded by the handle
                 attr = await handle.close(self._session, file_id=self.attr.file_id)
         elif handle.lease is not None:

@@ -13,6 +13,7 @@ rarer goes through smbprotocol's structures. Imports nothing of ours but ``error
     read        READ
     write       WRITE, FLUSH
     query       QUERY_INFO, QUERY_DIRECTORY, IOCTL
+    lock        LOCK
     set_info    SET_INFO: times, size, name, removal
     notify      CHANGE_NOTIFY
     filetime    times of the wire -> ns since 1970

@@ -41,6 +41,7 @@ class Command(enum.IntEnum):
     FLUSH = 7
     READ = 8
     WRITE = 9
+    LOCK = 10
     IOCTL = 11
     CANCEL = 12
     ECHO = 13
