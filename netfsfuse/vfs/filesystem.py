@@ -96,11 +96,11 @@ class FileSystem:
         )
         ahead = Ahead(namespace, inodes, listings, contents.cache, judge, nursery, stats.vfs)
         own = OwnChanges(inodes, namespace, names, listings, watches, kernel, ahead.forget)
-        self.mutations = Mutations(inodes, namespace, names, listings, watches, own)
+        closings = self._closings = Closings(nursery, handles)
+        self.mutations = Mutations(inodes, namespace, names, listings, watches, own, closings.wait)
         self._space = VolumeSpace(namespace, own, keeping=trust.acdirmax > 0)
         self._watches, self._ahead, self._own = watches, ahead, own
         self._holding = Holding(nursery)
-        self._closings = Closings(nursery)
         self._writers = Writers(namespace, contents, names, own, self._drop_pages, mode=trust.mode)
         evidence = Evidence(names, judge, watches, ahead, handles)
         self._writes = FileWrites(self._writers, evidence, config.write)
@@ -261,7 +261,8 @@ class FileSystem:
             if handle.closes_at_once:
                 await self._files.release(handle)
             else:
-                self._closings.begin(partial(self._files.release, handle))
+                close = partial(self._files.release, handle)
+                self._closings.begin(handle.inode, close, sends=handle.written is not None)
 
     async def release(self, fh: int) -> None:
         """Close a file handle, and wait for all that takes."""
@@ -330,6 +331,7 @@ class FileSystem:
         self._ahead.close()
         self._watches.close()
         self._holding.close()
+        await self._writers.drain()
         await self._closings.aclose()
         await self._files.aclose()
         self._listings.aclose()

@@ -8,6 +8,8 @@ import trio
 import trio.testing
 
 from netfsfuse.vfs.files.closings import CLOSE_SECONDS, Closings
+from netfsfuse.vfs.files.handle import FileHandles
+from netfsfuse.vfs.inodes.inodes import Inode
 from tests.vfs.fakes import Node, OpenFile, file_attr, mounted
 
 Clock = trio.testing.MockClock
@@ -62,13 +64,14 @@ async def test_what_hangs_is_cancelled_in_time(autojump_clock: Clock) -> None:
             over.append(trio.current_time())
 
     async with trio.open_nursery() as nursery:
-        closings = Closings(nursery)  # type: ignore[arg-type]
+        closings = Closings(nursery, FileHandles())  # type: ignore[arg-type]
         begun = trio.current_time()
-        closings.begin(hanging)
+        file = Inode(5, None, "", file_attr(5))
+        closings.begin(file, hanging)
         await trio.sleep(CLOSE_SECONDS + 1)
         assert over == [begun + CLOSE_SECONDS]
         for _ in range(3):
-            closings.begin(hanging)
+            closings.begin(file, hanging)
         await trio.testing.wait_all_tasks_blocked()
         with trio.fail_after(CLOSE_SECONDS / 2):
             await closings.aclose()

@@ -245,3 +245,53 @@ async def test_a_file_that_is_opened_again_while_it_is_closed(autojump_clock: Cl
             assert len(vfs.names.written) == 1
             release.set()
         assert len(vfs.names.written) == 2
+
+
+async def test_a_reader_that_comes_while_the_writer_is_closed(autojump_clock: Clock) -> None:
+    """It waits, and has a handle of its own; one that was there before reads by its own, too."""
+    async with mounted(names=server()) as vfs:
+        await vfs.lookup("f")
+        before = await vfs.fs.open(11)
+        fh = (await vfs.fs.open(11, WRITING)).fh
+        await vfs.fs.write(fh, 0, b"ONE")
+        release = trio.Event()
+
+        async def wait(what: str, path: str) -> None:
+            if what == "finish":
+                await release.wait()
+
+        vfs.names.before = wait
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vfs.fs.release, fh)
+            await trio.testing.wait_all_tasks_blocked()
+            assert bytes(await vfs.fs.read(before.fh, 0, 9)) == b"ONE"
+
+            async def read() -> None:
+                assert await vfs.content(11) == b"ONE"
+
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            release.set()
+        await vfs.fs.release(before.fh)
+
+
+async def test_a_name_whose_file_is_being_closed_is_removed_afterwards(
+    autojump_clock: Clock,
+) -> None:
+    """close(2) returns before the kernel tells of it. One that is open for certain is not waited
+    for: the server decides."""
+    async with mounted(names=server()) as vfs:
+        _, fh = await create(vfs)
+        await vfs.fs.write(fh, 0, b"data")
+        began = trio.current_time()
+        await vfs.fs.mutations.unlink(1, b"new")
+        assert trio.current_time() == began
+        await vfs.fs.release(fh)
+        _, fh = await create(vfs)
+        await vfs.fs.flush(fh)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vfs.fs.mutations.unlink, 1, b"new")
+            await trio.testing.wait_all_tasks_blocked()
+            vfs.names.asked.clear()
+            await vfs.fs.let_go(fh)
+        assert [what for what, _ in vfs.names.asked] == ["finish", "remove"]

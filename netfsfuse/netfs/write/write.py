@@ -222,8 +222,8 @@ class Writing:
         try:
             while position < end:
                 rest = data[position - start :]
-                folio = await self._take(position, rest)
-                position = min(folio.end, position + len(rest))
+                folio, taken = await self._take(position, rest)
+                position += taken
                 if position == folio.limit:
                     self._back.push(folio)
                 if waits or not folio.withheld:
@@ -245,8 +245,8 @@ class Writing:
         if ticket.error is not None:
             raise ticket.error
 
-    async def _take(self, start: int, data: memoryview) -> DirtyFolio:
-        """Take the first bytes of ``data`` into a folio, when there is memory."""
+    async def _take(self, start: int, data: memoryview) -> tuple[DirtyFolio, int]:
+        """Take the first bytes of ``data`` into a folio, when there is memory; and how many."""
         buffer: Buffer | None = None
         withheld = True
         while True:
@@ -258,7 +258,7 @@ class Writing:
             if self._closed is not None and not self._folios:
                 raise RuntimeError("write to a file that is not open for writing any more")
             before = self._folios.size
-            if self._folios.put(start, data):
+            if taken := self._folios.put(start, data):
                 if buffer is not None:
                     self._give_back(buffer, withheld)
                 folio = self._folios.last
@@ -274,10 +274,11 @@ class Writing:
             folio = self._folios.add(start, data, buffer, trio.current_time())
             folio.withheld = withheld
             self._back.rest(folio)
+            taken = folio.end - start
             break
         self._stats.note_dirty(self._folios.size - before)
-        self._back.i_size = max(self._back.i_size, min(folio.end, start + len(data)))
-        return folio
+        self._back.i_size = max(self._back.i_size, start + taken)
+        return folio, taken
 
     async def _wait_buffer(self, capacity: int) -> tuple[Buffer, bool]:
         """A buffer, and whether it counts as withheld."""

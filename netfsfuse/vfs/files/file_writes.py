@@ -86,9 +86,14 @@ class FileWrites:
             raise
         return written.inode, self._add(written, flags, changed=False)
 
-    def join(self, inode: Inode, flags: Flags) -> Opened | None:
+    def concerns(self, inode: Inode) -> bool:
+        """Whether the file is open for writing here, or is being closed after it was."""
+        return inode in self._writers
+
+    async def join(self, inode: Inode, flags: Flags) -> Opened | None:
         """Open for reading a file that is open for writing here, as it is here; no message. None
-        where it is not, or cannot be read so."""
+        where it is not, or cannot be read so: one that is being closed is waited for."""
+        await self._writers.settle(inode)
         written = self._writers.join(inode)
         return None if written is None else self._add(written, flags, changed=False)
 
@@ -116,11 +121,13 @@ class FileWrites:
         if written is None or writes is None:
             raise Stale(f"file handle {fh} is not open for writing")
         self._raise_latched(handle)
+        handle.flushed = False
         await written.write(start, data, append=writes.append, through=writes.through)
 
     async def flush(self, fh: int) -> None:
         """A descriptor of the handle is closed: the server has what was written."""
         handle = self._handles.get(fh)
+        handle.flushed = True
         if handle.written is None or handle.writes is None:
             return
         if self._config.close_waits:
@@ -143,6 +150,7 @@ class FileWrites:
         if written is not None:
             handle.errors_seen, error = written.writing.errors.check(handle.errors_seen)
             if error is not None:
+                self._writers.forget_pages(handle.inode)
                 raise error
 
     async def truncate(self, inode: Inode, size: int) -> bool:

@@ -62,8 +62,10 @@ class Files:
             raise IsADirectory(inode.path)
         if flags.writes or flags.truncates:
             return await self._writes.open(inode, flags)
-        if inode.written is not None and (joined := self._writes.join(inode, flags)) is not None:
-            return joined
+        if self._writes.concerns(inode):
+            joined = await self._writes.join(inode, flags)
+            if joined is not None:
+                return joined
         direct = flags.direct
         await self._names.former_names.confirm(inode)
         before = record_of(inode.attr)

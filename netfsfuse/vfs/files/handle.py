@@ -33,7 +33,8 @@ class FileHandle:
     ``direct``: it was opened with O_DIRECT, so that answers go past the kernel's pages. ``lock``:
     one reader begins. ``written``: the file is open for writing, and this is one of its users;
     then ``file`` is its server handle, and neither that nor the content is this handle's to close.
-    ``errors_seen``: the errors of writes that it knows of (``ErrSeq``).
+    ``errors_seen``: the errors of writes that it knows of (``ErrSeq``). ``flushed``: a descriptor
+    of it was closed since it was opened or written to, maybe the last: the kernel tells that later.
     """
 
     inode: Inode
@@ -47,6 +48,7 @@ class FileHandle:
     written: WrittenFile | None = None
     writes: Writes | None = None
     errors_seen: int = 0
+    flushed: bool = False
 
     @property
     def closes_at_once(self) -> bool:
@@ -66,6 +68,7 @@ class FileHandles:
     def __init__(self) -> None:
         self._by_number: HandleTable[FileHandle] = HandleTable()
         self._by_inode: dict[Inode, list[FileHandle]] = {}
+        self._waited: trio.Event | None = None
 
     def __len__(self) -> int:
         return len(self._by_number)
@@ -93,6 +96,20 @@ class FileHandles:
         handles.remove(handle)
         if not handles:
             del self._by_inode[handle.inode]
+            if self._waited is not None:
+                self._waited.set()
+                self._waited = None
+
+    async def wait_closed(self, directory: Inode, name: str) -> None:
+        """Return when no file that was found by ``name``, or below it, may be closed already though
+        the kernel has not told so yet."""
+        while any(
+            inode.is_at(directory, name) and all(handle.flushed for handle in handles)
+            for inode, handles in self._by_inode.items()
+        ):
+            if self._waited is None:
+                self._waited = trio.Event()
+            await self._waited.wait()
 
     def is_open(self, inode: Inode) -> bool:
         """Whether a program has the file open here."""

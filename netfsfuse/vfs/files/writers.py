@@ -64,6 +64,9 @@ class Writers:
     def __len__(self) -> int:
         return len(self._written)
 
+    def __contains__(self, inode: Inode) -> bool:
+        return inode in self._written
+
     # -- opening ------------------------------------------------------------------------------
 
     async def open(self, inode: Inode, *, truncate: bool = False) -> WrittenFile:
@@ -90,7 +93,9 @@ class Writers:
     def join(self, inode: Inode) -> WrittenFile | None:
         """One more user of the file, if it is open for writing and can be read."""
         written = self._written.get(inode)
-        if written is None or not written.is_open or not written.file.may_read:
+        if written is None or not written.users or not written.is_open:
+            return None
+        if not written.file.may_read:
             return None
         written.users += 1
         return written
@@ -173,11 +178,15 @@ class Writers:
         inode = written.inode
         try:
             if not written.users:
-                async with written.lock:
+                with trio.CancelScope(shield=True):  # opening and closing are bounded
+                    await written.lock.acquire()
+                try:
                     if not written.users and written.is_open:
                         await self._end(written)
+                finally:
+                    written.lock.release()
         finally:
-            unused = not written.users and not written.lock.locked()
+            unused = not written.users and not written.is_open
             if unused and self._written.get(inode) is written:
                 del self._written[inode]
 
@@ -214,11 +223,12 @@ class Writers:
             inode.attr_until = 0.0
 
     async def settle(self, inode: Inode) -> None:
-        """Return when the file is not being closed any more."""
-        written = self._written.get(inode)
-        if written is not None and not written.users:
+        """Return when the file is not being closed any more, if its last handle is."""
+        while (written := self._written.get(inode)) is not None and not written.users:
             async with written.lock:
                 pass
+            if self._written.get(inode) is written:
+                await trio.lowlevel.checkpoint()  # its closer is about to take it out
 
     async def drain(self) -> None:
         """All that was written is on the server, or was refused."""
@@ -240,5 +250,9 @@ class Writers:
         written.content.netfs.retire()
         self._contents.retire(inode.number)
         if not keeps_reads:
-            inode.pages = None
-            self._changed(inode)
+            self.forget_pages(inode)
+
+    def forget_pages(self, inode: Inode) -> None:
+        """What the kernel has of the file is not what the file holds."""
+        inode.pages = None
+        self._changed(inode)

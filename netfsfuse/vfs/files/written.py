@@ -281,9 +281,10 @@ class WrittenFile:
                 await self._reader.aclose()
             await writing.aclose()
         finally:
+            # From here on the server has all, and a reader's own handle will do.
+            self.inode.written = None
             self._writing = self._file = self._content = self._reader = None
             asked = trio.current_time()
             with trio.CancelScope(shield=True):
                 attr = await file.finish()
-            self.inode.written = None
         return content, attr, asked

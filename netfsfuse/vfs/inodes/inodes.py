@@ -163,6 +163,13 @@ class Inode:
             inode = inode.parent
         return inode is self
 
+    def is_at(self, directory: Inode, name: str) -> bool:
+        """Whether it was found last by ``name`` in ``directory``, or below that."""
+        inode: Inode | None = self
+        while inode is not None and (inode.parent is not directory or inode.name != name):
+            inode = inode.parent
+        return inode is not None
+
 
 Frozen = tuple[Inode, bytes]
 """The parent, and the rest as ``frozen`` packs it."""

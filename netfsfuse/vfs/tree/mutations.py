@@ -11,7 +11,7 @@ was lost, may have been done: the name is then asked for again, by the kernel to
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import trio
@@ -42,7 +42,9 @@ _SAYS_NOTHING_NEW = (AccessDenied, InvalidArgument, Locked, NotEmpty)
 
 
 class Mutations:
-    """The calls. ``own`` puts right what is known afterwards."""
+    """The calls. ``own`` puts right what is known afterwards. ``wait_closed(directory, name)``
+    returns when no file at that name, or below, is being closed, or after a moment: its handle
+    would stand in the way."""
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class Mutations:
         listings: Listings,
         watches: Watches,
         own: OwnChanges,
+        wait_closed: Callable[[Inode, str], Awaitable[None]],
     ) -> None:
         self._inodes = inodes
         self._namespace = namespace
@@ -59,6 +62,7 @@ class Mutations:
         self._listings = listings
         self._watches = watches
         self._own = own
+        self._wait_closed = wait_closed
 
     async def mkdir(self, parent: int, raw_name: bytes) -> Inode:
         """A new directory. The caller counts the look-up once the kernel is told, or calls
@@ -73,6 +77,7 @@ class Mutations:
     async def unlink(self, parent: int, raw_name: bytes) -> None:
         """Remove a file or link. Raises IsADirectory."""
         directory, name = self._inodes.get(parent), self._namespace.decode_name(raw_name)
+        await self._wait_closed(directory, name)
         with self._changing(directory, name, ChangeKind.REMOVED):
             await self._namespace.remove(directory.path_of(name), directory=False)
         self._own.removed(directory, name)
@@ -81,6 +86,7 @@ class Mutations:
         """Remove an empty directory. Raises NotEmpty and NotADirectory."""
         directory, name = self._inodes.get(parent), self._namespace.decode_name(raw_name)
         path = directory.path_of(name)
+        await self._wait_closed(directory, name)
         await self._give_way(path)
         with self._changing(directory, name, ChangeKind.REMOVED):
             await self._namespace.remove(path, directory=True)
@@ -98,6 +104,8 @@ class Mutations:
         new_directory, new_name = self._inodes.get(new_parent), self._new_name(raw_new_name)
         path, new_path = directory.path_of(name), new_directory.path_of(new_name)
         known = inode_listed_as(self._inodes, directory, name)
+        await self._wait_closed(directory, name)
+        await self._wait_closed(new_directory, new_name)
         await self._give_way(path)
         await self._give_way(new_path)
         leaves, comes = ChangeKind.RENAMED_FROM, ChangeKind.RENAMED_TO
