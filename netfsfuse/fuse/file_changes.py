@@ -40,6 +40,8 @@ class FileChanges(pyfuse3.Operations):
     _shown: ShownConfig
 
     def _entry(self, inode: Inode) -> EntryAttributes:
+        if inode.written is not None:
+            inode.written.told(inode.attr.size)
         return entry_of(inode, self._shown, self._filesystem.attr_timeout(inode))
 
     def _info(self, opened_fh: int, *, keep_cache: bool, flags: int) -> FileInfo:

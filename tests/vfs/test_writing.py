@@ -220,6 +220,19 @@ async def test_appending_without_a_lease_finds_the_end_of_the_file(autojump_cloc
         await vfs.fs.release(fh)
 
 
+async def test_pages_that_were_mapped_are_written_where_they_are(autojump_clock: Clock) -> None:
+    """By any handle that the kernel has, one that appends too."""
+    async with mounted(names=server(leases=False)) as vfs:
+        await vfs.lookup("f")
+        fh = (await vfs.fs.open(11, Flags.of(os.O_RDWR | os.O_APPEND))).fh
+        await vfs.fs.write(fh, 3, b" two")
+        await vfs.fs.write(fh, 0, b"ONE TWO")
+        assert vfs.names.tree["f"].content == b"ONE TWO"
+        await vfs.fs.write(fh, 7, b"!")
+        assert vfs.names.tree["f"].content == b"ONE TWO!"
+        await vfs.fs.release(fh)
+
+
 async def test_a_file_that_is_opened_again_while_it_is_closed(autojump_clock: Clock) -> None:
     async with mounted(names=server()) as vfs:
         inode, fh = await create(vfs)

@@ -156,6 +156,7 @@ class FileWrites:
     async def truncate(self, inode: Inode, size: int) -> bool:
         """Cut a file that is open for writing at ``size`` bytes, or extend it; False where it is
         not open."""
+        await self._writers.settle(inode)
         written = inode.written
         if not isinstance(written, WrittenFile):
             return False
@@ -164,6 +165,7 @@ class FileWrites:
 
     async def set_times(self, inode: Inode, *, access: int | None, write: int | None) -> bool:
         """Set times (ns since 1970) of a file that is open for writing; False where it is not."""
+        await self._writers.settle(inode)
         written = inode.written
         if not isinstance(written, WrittenFile):
             return False

@@ -37,6 +37,11 @@ from netfsfuse.vfs.ops import WritableOpenFile
 log = logging.getLogger(__name__)
 
 _SECOND = 1_000_000_000  # ns
+_UNIT = 100
+"""ns: servers keep times as multiples of that, and would show others than were shown here."""
+
+COARSE = 0.01
+"""Seconds by which a server's files may be stamped too early: Linux does it by its tick."""
 
 
 class WrittenFiles(Protocol):
@@ -64,6 +69,7 @@ class WrittenFile:
         """Opening and closing on the server, one at a time."""
         self.expecting = ExitStack()
         """What stands round its changes until it is closed."""
+        self._kernel_size = inode.attr.size
         self.opened_as = inode.attr
         """What the server said when it was opened."""
         self._owner = owner
@@ -132,8 +138,10 @@ class WrittenFile:
         """Write all of ``data``. ``append``: at the end of the file, wherever the caller takes it
         to be. ``through``: return when the server has it."""
         writing = self.writing
-        if append and not self.is_behind:
+        # The kernel writes mapped pages by any handle, below the size that it knows of.
+        if append and not self.is_behind and start >= self._kernel_size:
             start = max((await self.file.query()).size, writing.i_size)
+        self._kernel_size = max(self._kernel_size, start + len(data))
         await writing.write(start, data, through=through)
         self._change(start + len(data))
 
@@ -155,7 +163,7 @@ class WrittenFile:
         """The times in ``inode.attr`` become those of the last change."""
         if self._changed_at is None:
             return
-        now = self._now() - int((trio.current_time() - self._changed_at) * _SECOND)
+        now = _as_kept(self._now() - int((trio.current_time() - self._changed_at) * _SECOND))
         self._changed_at = None
         if self._write is not None:
             self._write = now
@@ -217,8 +225,10 @@ class WrittenFile:
         inode = self.inode
         attr = inode.attr
         if access is not None:
+            access = _as_kept(access)
             self._access, attr = access, attr._replace(access=access)
         if write is not None:
+            write = _as_kept(write)
             self._write, attr = write, attr._replace(write=write)
             self._is_moved = False
         inode.attr = attr._replace(change=self._now())
@@ -235,6 +245,10 @@ class WrittenFile:
             self._is_set = True
         await self.file.set_times(access=access, write=write)
 
+    def told(self, size: int) -> None:
+        """The kernel is told that the file has ``size`` bytes."""
+        self._kernel_size = size
+
     def shown(self) -> None:
         """A program is about to see size and times as they are here: it may remember them, and they
         are to stay."""
@@ -245,8 +259,10 @@ class WrittenFile:
         """The server's clock in ns since 1970; ours where the server does not state it."""
         earliest, latest, _ = self._owner.server_time()
         if math.isinf(earliest):
-            return time.time_ns()
-        return int((earliest + latest) / 2 * _SECOND)
+            return _as_kept(time.time_ns())
+        if not self.is_behind:  # the server's own will be shown: not an earlier one
+            return _as_kept(int((earliest - COARSE) * _SECOND))
+        return _as_kept(int((earliest + latest) / 2 * _SECOND))
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -277,14 +293,20 @@ class WrittenFile:
                 await self.drain()
             except NetfsError as failed:
                 log.warning("%r: at its close: %s", self.inode.path, failed)
-            if self._reader is not None:
-                await self._reader.aclose()
             await writing.aclose()
         finally:
             # From here on the server has all, and a reader's own handle will do.
             self.inode.written = None
+            reader = self._reader
             self._writing = self._file = self._content = self._reader = None
-            asked = trio.current_time()
             with trio.CancelScope(shield=True):
+                if reader is not None:
+                    await reader.aclose()
+                asked = trio.current_time()
                 attr = await file.finish()
         return content, attr, asked
+
+
+def _as_kept(time_ns: int) -> int:
+    """``time_ns`` as a server keeps it."""
+    return time_ns - time_ns % _UNIT

@@ -42,6 +42,10 @@ class OpenForWriting(Protocol):
         """A program is about to see size and times as they are here."""
         ...
 
+    def told(self, size: int) -> None:
+        """The kernel is told that the file has ``size`` bytes."""
+        ...
+
 
 class Inode:
     """One file, directory or link as the kernel was last told about it.

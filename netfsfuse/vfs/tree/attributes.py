@@ -63,8 +63,8 @@ class Attributes:
         """
         inode = self._inodes.get(number)
         if inode.is_ruled:
-            assert inode.written is not None
-            inode.written.shown()
+            if inode.written is not None:
+                inode.written.shown()
             return inode
         if self._judge.attributes(inode) > 0:
             return inode
