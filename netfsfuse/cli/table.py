@@ -224,7 +224,13 @@ READING = (
 WRITING = (
     _valued("wsize", "SIZE", "wsize", "size of a write (64K-8M; default: adapts)", _size),
     _flag("sync", "each write waits for the server", sync=True, close_waits=True),
-    _flag("async", "close does not; errors show at the next call", sync=False, close_waits=False),
+    # mount(8) keeps async for itself: from fstab only the other name comes here (measured).
+    _flag(
+        "async asyncclose",
+        "close waits for nothing; errors show at the next call",
+        sync=False,
+        close_waits=False,
+    ),
     _flag("strictsync", "fsync waits for the server's disk (default)", strict_sync=True),
     _flag("nostrictsync", "fsync waits for the server alone", strict_sync=False),
 )

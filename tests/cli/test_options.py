@@ -114,6 +114,7 @@ def test_an_ordinary_user_who_lets_others_in_checks_modes():
         ("rw", "write.sync", False),
         ("async,sync", "write.close_waits", True),
         ("async", "write.close_waits", False),
+        ("asyncclose", "write.close_waits", False),
         ("sync,async", "write.sync", False),
         ("defaults", "write.close_waits", True),
         ("nostrictsync", "write.strict_sync", False),

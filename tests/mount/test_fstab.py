@@ -66,6 +66,7 @@ def test_by_type(samba: PrivateSamba, prepared: Mounted) -> None:
         ("rw,noatime,dev,suid,nofail,_netdev,x-systemd.automount,x-systemd.idle-timeout=60", "rw"),
         ("user,noauto,exec,relatime,comment=films,x-gvfs-show,nosuid,nodev", "rw"),
         ("ro,nofail,sync", "ro"),
+        ("nostrictsync,asyncclose,wsize=1M,async", "rw"),
     ],
 )
 def test_by_a_line_of_fstab(
