@@ -69,7 +69,7 @@ GiB, the whole mount, measured); slower links get smaller ones."""
 class WriteConfig:
     """When a program that writes is told that it has written."""
 
-    wsize: int | None = None  # WRITE size, bytes, multiple of 64 KiB; None: found out, <= 4 MiB
+    wsize: int | None = None  # WRITE size, bytes, multiple of 64 KiB; None: found out, <= 1 MiB
     sync: bool = False  # write returns when the server has the bytes
     close_waits: bool = True  # close returns when the server has all; not so with async
     strict_sync: bool = True  # fsync has the server put it on its disk; not so with nostrictsync

@@ -21,14 +21,15 @@ import trio
 import netfsfuse
 from netfsfuse.config import DEFAULT_RSIZE, FileSystemConfig, MountConfig
 from netfsfuse.descriptors import raise_limit
-from netfsfuse.ending import Ending
+from netfsfuse.ending import DRAIN_SECONDS, Ending
 from netfsfuse.errors import MountError, NetfsError, NotFound
 from netfsfuse.fscache import FsCache, open_cache
 from netfsfuse.fuse.notifier import Notifier
 from netfsfuse.fuse.operations import Operations
 from netfsfuse.fuse.session import FuseSession, mounted
 from netfsfuse.netfs import Netfs
-from netfsfuse.servers import Server, server_of
+from netfsfuse.netfs.service import MOST_WSIZE
+from netfsfuse.servers import Limits, Server, server_of
 from netfsfuse.signals import follow_signals, ignore_the_others
 from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
@@ -42,7 +43,8 @@ log = logging.getLogger(__name__)
 
 Announce = Callable[[list[str]], None]
 
-_DRAIN_SECONDS = 20.0
+_NAMES_MAX = 20
+"""Files that are named when they are lost."""
 
 
 def run(config: MountConfig, announce: Announce, hang_up: Callable[[], None] | None = None) -> None:
@@ -85,6 +87,7 @@ async def _serve_until(
     hang_up: Callable[[], None] | None,
 ) -> None:
     stats = Stats()
+    ending.progress = lambda: (stats.write.dirty_bytes, stats.write.requests)
     async with trio.open_nursery() as nursery:
         service = ServiceNursery(nursery, stats.tasks.note_failed)
         # A signal ends what is below in order; the service tasks go on until that is done.
@@ -127,7 +130,7 @@ async def _mount(
         service.start_soon(cache.maintain)
         ending.hangs = lambda: cache.health.hangs
         try:
-            netfs = _netfs(config, service, server, stats, limits.max_read)
+            netfs = _netfs(config, service, server, stats, limits)
             inodes = InodeTable(root, stats.vfs)
             notifier = Notifier(inodes)
             filesystem = FileSystem(
@@ -154,7 +157,7 @@ async def _mount(
                     await _answer(fuse, ending, lambda: announce(notices))
             finally:
                 ending.begun.set()
-                await _wind_down(filesystem, netfs)
+                await _wind_down(filesystem, netfs, ending)
         finally:
             with trio.CancelScope(shield=True):
                 await cache.aclose()
@@ -163,15 +166,18 @@ async def _mount(
 
 
 def _netfs(
-    config: MountConfig, service: ServiceNursery, server: Server, stats: Stats, max_read: int
+    config: MountConfig, service: ServiceNursery, server: Server, stats: Stats, limits: Limits
 ) -> Netfs:
-    wanted = min(config.read.rsize or DEFAULT_RSIZE, max_read)
+    rsize = min(config.read.rsize or DEFAULT_RSIZE, limits.max_read)
+    wsize = min(config.write.wsize or MOST_WSIZE, limits.max_write)
     return Netfs(
         nursery=service,
         config=config.read,
         stats=stats,
-        rsize=max(wanted // CACHE_BLOCK, 1) * CACHE_BLOCK,
+        rsize=max(rsize // CACHE_BLOCK, 1) * CACHE_BLOCK,
         capacity=server.read_capacity,
+        wsize=max(wsize // CACHE_BLOCK, 1) * CACHE_BLOCK,
+        write_capacity=server.write_capacity,
     )
 
 
@@ -193,13 +199,29 @@ def _spare_collector() -> None:
     gc.freeze()
 
 
-async def _wind_down(filesystem: FileSystem, netfs: Netfs) -> None:
-    """Close what the kernel left open, and let the stores behind the readers finish."""
-    with trio.move_on_after(_DRAIN_SECONDS, shield=True) as scope:
+async def _wind_down(filesystem: FileSystem, netfs: Netfs, ending: Ending) -> None:
+    """Close what the kernel left open, send what was written, and let the stores finish."""
+
+    async def finish() -> None:
         await filesystem.aclose()
         await netfs.drain()
-    if scope.cancelled_caught:
-        log.warning("gave up waiting for the cache after %g s", _DRAIN_SECONDS)
+
+    if await ending.wait_moving(finish, DRAIN_SECONDS):
+        return
+    lost = netfs.unsent()
+    if not lost:
+        log.warning("gave up waiting for the cache after %g s", DRAIN_SECONDS)
+        return
+    names = ", ".join(f"{name!r} ({size} bytes)" for name, size in lost[:_NAMES_MAX])
+    log.error(
+        "%d bytes of %d files did not get to the server, and are lost, as nothing has moved for "
+        "%g s: %s%s",
+        sum(size for _, size in lost),
+        len(lost),
+        DRAIN_SECONDS,
+        names,
+        "" if len(lost) <= _NAMES_MAX else ", and others",
+    )
 
 
 async def _stat_root(namespace: Namespace, config: MountConfig) -> FileAttr:

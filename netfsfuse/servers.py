@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from netfsfuse.config import MountConfig
 from netfsfuse.errors import MountError
-from netfsfuse.smb.connect import SmbShare
+from netfsfuse.smb.connect import ShareLimits, SmbShare
 from netfsfuse.stats import ServerStats
 from netfsfuse.tasks import ServiceNursery
 
 Server = SmbShare
 """Of any protocol: a Union once there is a second one."""
+
+Limits = ShareLimits
+"""What :meth:`Server.connect` tells."""
 
 _BY_SCHEME: dict[str, type[Server]] = {"smb": SmbShare}
 

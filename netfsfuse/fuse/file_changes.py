@@ -23,6 +23,7 @@ from pyfuse3 import (
 
 from netfsfuse.config import ShownConfig
 from netfsfuse.fuse.attrs import entry_of
+from netfsfuse.fuse.backlog import Backlog, counted
 from netfsfuse.fuse.deadlines import Deadlines
 from netfsfuse.fuse.guard import patient, prompt
 from netfsfuse.stats import Stats
@@ -36,6 +37,7 @@ class FileChanges(pyfuse3.Operations):
 
     stats: Stats
     deadlines: Deadlines
+    backlog: Backlog
     _filesystem: FileSystem
     _shown: ShownConfig
 
@@ -70,6 +72,7 @@ class FileChanges(pyfuse3.Operations):
         return self._info(opened.fh, keep_cache=opened.keep_cache, flags=flags), entry
 
     @patient
+    @counted
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         await self._filesystem.write(fh, off, buf)
         return len(buf)

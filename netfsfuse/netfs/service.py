@@ -79,6 +79,11 @@ class Netfs:
             inode.fill(prefill)
         return inode
 
+    def unsent(self) -> list[tuple[str, int]]:
+        """The files of which the server has not got all, by their names for the log, and how many
+        bytes it lacks of each."""
+        return [(name, file.folios.size) for file, name in self._outlet.dirty_files.items()]
+
     async def drain(self) -> None:
         """Return when everything that was written is on the server, or has failed, and all that was
         fetched is stored, or will never be."""

@@ -23,6 +23,7 @@ from netfsfuse.netfs.io.issue import Issuer
 from netfsfuse.netfs.io.pace import Pace
 from netfsfuse.netfs.memory.buffer import Buffer
 from netfsfuse.netfs.readahead import AheadConfig, Link
+from netfsfuse.netfs.write.dirty import DirtyFolios
 from netfsfuse.priority_gate import PriorityGate
 from netfsfuse.types import CACHE_BLOCK
 
@@ -32,7 +33,9 @@ fail 64 MiB at 1 MB/s."""
 
 
 class DirtyFile(Protocol):
-    """A file with dirty bytes."""
+    """A file with dirty bytes, in ``folios``."""
+
+    folios: DirtyFolios
 
     def press(self) -> None:
         """Memory is short: send all there is."""
@@ -55,8 +58,8 @@ class Outlet:
         self.stats = issuer.stats.write
         self.progressed = 0.0
         """When a WRITE of any file was answered last (trio)."""
-        self.dirty_files: dict[DirtyFile, None] = {}
-        """The files that have dirty bytes."""
+        self.dirty_files: dict[DirtyFile, str] = {}
+        """The files that have dirty bytes, and their names for the log."""
         self._pool = issuer.pool
         self._capacity = capacity
         budget = max(self._pool.budget // 2 // CACHE_BLOCK * CACHE_BLOCK, CACHE_BLOCK)

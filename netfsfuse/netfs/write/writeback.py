@@ -95,7 +95,7 @@ class Writeback:
         if self._over:
             self._give_up_all()
             return
-        self._outlet.dirty_files[self] = None
+        self._outlet.dirty_files[self] = self._contents.debug_name
         if not self._demands and not self._ready:
             for folio in [f for f in self._resting if f is not folios.last and not f.extended]:
                 self.push(folio)

@@ -135,6 +135,23 @@ async def test_no_progress_for_thirty_seconds_is_told_and_nothing_is_lost(autoju
         await inode.aclose()
 
 
+async def test_files_that_the_server_has_not_got_are_known_by_name(autojump_clock):
+    server = FakeServer(b"")
+    server.write_gate = trio.Event()
+    async with mounted(rsize=K) as m:
+        assert m.netfs.unsent() == []
+        inode = m.inode(0)
+        writing = inode.begin_writing(server.open(), behind=True)
+        await writing.write(0, b"abc")
+        ((name, size),) = m.netfs.unsent()
+        assert (bool(name), size) == (True, 3)
+        server.write_gate.set()
+        await m.netfs.drain()
+        assert m.netfs.unsent() == []
+        await writing.aclose()
+        await inode.aclose()
+
+
 async def test_what_was_written_is_stored_in_the_cache(autojump_clock):
     size = 3 * MIB + 77
     server, cache = FakeServer(NOISE[: 2 * MIB]), FakeCache(2 * MIB)
