@@ -217,6 +217,7 @@ async def test_appending_without_a_lease_finds_the_end_of_the_file(autojump_cloc
         node.attr = node.attr._replace(size=len(node.content))
         await vfs.fs.write(fh, 3, b" ours")
         assert node.content == b"one another's ours"
+        assert [what for what, _ in vfs.names.asked][-3:] == ["lock", "write", "unlock"]
         await vfs.fs.release(fh)
 
 

@@ -3,7 +3,8 @@ writes fail, and when another client wants them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
@@ -41,6 +42,12 @@ class WrittenNode(OpenFile):
         content[start : start + length] = data
         self._change(bytes(content))
         return length
+
+    @asynccontextmanager
+    async def appending(self) -> AsyncIterator[int]:
+        await self._names.note("lock", self._path)
+        yield len(self._node.content)
+        await self._names.note("unlock", self._path)
 
     async def flush(self) -> None:
         await self._names.note("flush", self._path)

@@ -26,7 +26,7 @@ from typing import Protocol
 
 import trio
 
-from netfsfuse.errors import NetfsError, Stale
+from netfsfuse.errors import NetfsError, NotSupported, Stale
 from netfsfuse.netfs import NetfsFile
 from netfsfuse.netfs.write.write import Writing
 from netfsfuse.types import FileAttr, ServerTime
@@ -137,13 +137,25 @@ class WrittenFile:
     async def write(self, start: int, data: bytes, *, append: bool, through: bool) -> None:
         """Write all of ``data``. ``append``: at the end of the file, wherever the caller takes it
         to be. ``through``: return when the server has it."""
-        writing = self.writing
         # The kernel writes mapped pages by any handle, below the size that it knows of.
-        if append and not self.is_behind and start >= self._kernel_size:
-            start = max((await self.file.query()).size, writing.i_size)
+        append = append and not self.is_behind and start >= self._kernel_size
         self._kernel_size = max(self._kernel_size, start + len(data))
-        await writing.write(start, data, through=through)
+        if append:
+            await self._append(data)
+            return
+        await self.writing.write(start, data, through=through)
         self._change(start + len(data))
+
+    async def _append(self, data: bytes) -> None:
+        """Another client may append as well."""
+        try:
+            async with self.file.appending() as end:
+                await self.writing.write(end, data, through=True)
+                self._change(end + len(data))
+        except NotSupported:  # no locks: then as near as can be
+            end = (await self.file.query()).size
+            await self.writing.write(end, data, through=True)
+            self._change(end + len(data))
 
     def _change(self, end: int, *, exactly: bool = False) -> None:
         """Bytes up to ``end`` were written, or the file ends ``exactly`` there from now on. Its
