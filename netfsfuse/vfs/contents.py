@@ -4,7 +4,7 @@ An open that finds the server's file as it was known joins the content that is t
 it changed retires the old content first, before a byte is served: handles that have it go on by
 their own server handles, straight to the server; and takes a new one. An open of a file whose last
 change is so fresh that its times prove nothing gets a content of its own, which is never shared and
-never cached.
+never cached; it is retired with the others, and when the file is written to here.
 
 What came whole with an open (a small file) *prefills* its content, which then has no cache object:
 it is taken and closed without waiting for any other.
@@ -62,16 +62,22 @@ class Content:
 
 
 class _Slot:
-    """The current content of one inode number. ``lock`` orders opening and closing of it;
-    ``hangs``: who waited for it last did so in vain."""
+    """The current content of one inode number, and those that are not ``shared``. ``lock`` orders
+    opening and closing of it; ``hangs``: who waited for it last did so in vain."""
 
-    __slots__ = ("content", "hangs", "lock", "waiting")
+    __slots__ = ("content", "hangs", "lock", "unshared", "waiting")
 
     def __init__(self) -> None:
         self.content: Content | None = None
+        self.unshared: set[Content] = set()
         self.hangs = False
         self.lock = trio.Lock()
         self.waiting = 0
+
+    def retire_unshared(self) -> None:
+        """The file is not what it was when they were read."""
+        for content in self.unshared:
+            content.netfs.retire()
 
 
 class Contents:
@@ -123,9 +129,10 @@ class Contents:
         has no cache object, and is given up; a content that is written to stays the file's whatever
         the server says of it."""
         slot = self._slots.get(number)
-        current = None if slot is None else slot.content
-        if current is not None and current.netfs.prefill is not None:
-            self.retire(number)
+        if slot is not None:
+            slot.retire_unshared()
+            if slot.content is not None and slot.content.netfs.prefill is not None:
+                self.retire(number)
         return await self.acquire(number, attr, path, settled=True)
 
     async def _enter(self, slot: _Slot) -> bool:
@@ -148,6 +155,8 @@ class Contents:
                 if slot.content is not None:  # one that was prefilled meanwhile
                     slot.content.netfs.retire()
                 slot.content = current
+            else:
+                slot.unshared.add(current)
         current.users += 1
         return current
 
@@ -170,7 +179,11 @@ class Contents:
         closing goes on in the service nursery.
         """
         content.users -= 1
-        if content.users or self._close_at_once(number, content):
+        if content.users:
+            return
+        if (held := self._slots.get(number)) is not None:
+            held.unshared.discard(content)
+        if self._close_at_once(number, content):
             return
         slot = self._slots.setdefault(number, _Slot())
         slot.waiting += 1
@@ -192,8 +205,9 @@ class Contents:
         if not content.netfs.closes_at_once:
             return False
         slot = self._slots.get(number)
-        if slot is not None and slot.content is content:
-            slot.content = None
+        if slot is not None:
+            if slot.content is content:
+                slot.content = None
             self._forget_slot(number, slot)
         content.netfs.close_at_once()
         return True
@@ -206,7 +220,10 @@ class Contents:
     def retire(self, number: int) -> None:
         """The server's file changed, or another one has its number now."""
         slot = self._slots.get(number)
-        if slot is not None and slot.content is not None:
+        if slot is None:
+            return
+        slot.retire_unshared()
+        if slot.content is not None:
             slot.content.netfs.retire()
             slot.content = None
             self._forget_slot(number, slot)
@@ -218,7 +235,8 @@ class Contents:
             self.retire(number)
 
     def _forget_slot(self, number: int, slot: _Slot) -> None:
-        if slot.content is None and not slot.waiting and self._slots.get(number) is slot:
+        unused = slot.content is None and not slot.unshared and not slot.waiting
+        if unused and self._slots.get(number) is slot:
             del self._slots[number]
 
 

@@ -166,6 +166,30 @@ async def test_what_is_at_hand_waits_for_no_cache_object(autojump_clock: Clock) 
         assert contents._slots == {}
 
 
+@pytest.mark.parametrize("leased", [True, False])
+async def test_what_is_not_shared_ends_when_the_file_is_written(
+    leased: bool, autojump_clock: Clock
+) -> None:
+    """A reader that opened it in the tick of its last change keeps no bytes of its own."""
+    attr = file_attr(7)
+    async with trio.open_nursery() as nursery:
+        contents, _ = table(nursery)
+        reading = await contents.acquire(7, attr, "f", settled=False)
+        other = await contents.acquire(7, attr, "f", settled=False)
+        assert reading is not other
+        if leased:
+            writing = await contents.acquire_writing(7, attr, "f")
+            assert not writing.netfs.retired
+        else:
+            contents.retire(7)
+            writing = contents.stale(attr, "f")
+        assert reading.netfs.retired
+        assert other.netfs.retired
+        for content in (reading, other, writing):
+            await contents.release(7, content)
+        assert not contents._slots
+
+
 async def test_a_changed_file_gets_a_new_content(autojump_clock: Clock) -> None:
     async with trio.open_nursery() as nursery:
         contents, _ = table(nursery)
