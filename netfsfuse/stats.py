@@ -116,6 +116,7 @@ class VfsStats:
     handles: int = 0
     watches: int = 0  # directories of which the server tells what changes
     notifications: int = 0  # changes it has told
+    echoes: int = 0  # of those, our own
     fetched: int = 0  # files and listings that were fetched ahead of their reader
     wasted: int = 0  # of those, dropped without having been used
 

@@ -158,7 +158,10 @@ class Operations(FileChanges, NameChanges):
         told: list[int] = []
         try:
             while batch := await self._filesystem.readdir(fh, position):
+                changed = self._filesystem.has_changed(fh)
                 for listed, position in batch:
+                    if changed and self._filesystem.is_gone(fh, listed, position):
+                        continue
                     bound = self._filesystem.bind_entry_now(fh, listed, position)
                     if bound is None:
                         bound = await self._filesystem.bind_entry(fh, listed, position)

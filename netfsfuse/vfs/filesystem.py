@@ -311,6 +311,17 @@ class FileSystem:
         """As :meth:`bind_entry`, where that needs no question to the server; else None."""
         return self._names.bind_at_once(*self._place_of(fh, entry, position))
 
+    def has_changed(self, fh: int) -> bool:
+        """Whether names of an open directory were made or removed here a moment ago."""
+        return self._listings.recent.knows(self.directory_inode(fh))
+
+    def is_gone(self, fh: int, entry: DirEntry, position: int) -> bool:
+        """Whether the entry before ``position`` was removed here since it was listed: it is not to
+        be shown, for the kernel would take it for one that is there."""
+        handle = self._listings.handles.get(fh)
+        asked = self._listings.asked(handle, position)
+        return self._listings.recent.is_gone(handle.inode, entry.name, asked)
+
     def _place_of(
         self, fh: int, entry: DirEntry, position: int
     ) -> tuple[Inode, str, FileAttr, float, Answers]:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from netfsfuse.lab.server.samba import PrivateSamba
+from netfsfuse.vfs.inodes.directory import CALM
+from tests.mount.test_messages import messages
 from tests.support.mounted import Mounted
 
 Mount = Callable[..., Mounted]
@@ -143,3 +145,62 @@ def test_a_working_directory_may_be_renamed(here: Path, folder: Path) -> None:
         assert (folder / "D2" / "e" / "new").is_dir()
     finally:
         os.close(inside)
+
+
+class Sent:
+    """Requests sent within the block, by command; but for those that a watch sends for each answer
+    that it gets."""
+
+    def __init__(self, mounted: Mounted) -> None:
+        self._mounted = mounted
+        self.sent: dict[str, int] = {}
+
+    def __enter__(self) -> Sent:
+        os.stat(self._mounted.path)
+        self._before = messages(self._mounted)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        after = messages(self._mounted)
+        sent = {name: count - self._before.get(name, 0) for name, count in after.items()}
+        del sent["change_notify"]
+        self.sent = {name: count for name, count in sent.items() if count}
+
+
+def test_what_changes_cost(samba: PrivateSamba, mount: Mount) -> None:
+    """Themselves, and nothing else: no look-up, no question, no listing, no news for the kernel."""
+    folder = Path(tempfile.mkdtemp(dir=samba.path))
+    (folder / "d").mkdir()
+    for number in range(3):
+        (folder / f"f{number}").write_bytes(b"x" * number)
+    mounted = mount(samba, "actimeo=30")
+    here = mounted.path / folder.name
+    names = ["d", "f0", "f1", "f2"]
+    assert sorted(os.listdir(here)) == names
+    os.listdir(here / "d")
+    time.sleep(CALM + 0.5)  # the listing's own changes on the server's disk are over
+    before = mounted.stats()["vfs"]
+    with Sent(mounted) as cost:
+        for number in range(20):
+            (here / f"new{number}").mkdir()
+    assert cost.sent == {"create": 20, "close": 20}
+    with Sent(mounted) as cost:
+        (here / "f1").rename(here / "g1")
+        (here / "f2").rename(here / "d" / "g2")
+    assert cost.sent == {"create": 2, "set_info": 2, "close": 2}
+    with Sent(mounted) as cost:
+        (here / "f0").unlink()
+        for number in range(20):
+            (here / f"new{number}").rmdir()
+    assert cost.sent == {"create": 21, "set_info": 21, "close": 21}
+    with Sent(mounted) as cost:
+        for gone in ("f0", "f1", "f2", "new3", "d/no"):
+            assert not (here / gone).exists()
+        assert (here / "g1").stat().st_size == 1
+        assert (here / "d" / "g2").stat().st_size == 2
+        assert here.stat().st_mtime == pytest.approx(folder.stat().st_mtime, abs=1.0)
+    assert cost.sent == {}
+    after = mounted.stats()["vfs"]
+    told, ours = (after[key] - before[key] for key in ("notifications", "echoes"))
+    assert told == ours >= 20 + 3 + 2 + 21, (told, ours)
+    assert sorted(os.listdir(here)) == ["d", "g1"]

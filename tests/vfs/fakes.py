@@ -6,6 +6,7 @@ Every call is noted in ``asked``; ``before(what, path)`` may raise, or wait, in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -210,7 +211,11 @@ class FakeNamespace:
     before: Callable[[str, str], Awaitable[None] | None] = lambda what, path: None
     clock: list[float] = field(default_factory=lambda: [NOW])
 
+    clock_known: bool = True
+
     def server_time(self) -> ServerTime:
+        if not self.clock_known:
+            return ServerTime(-math.inf, math.inf, math.inf)
         return ServerTime(self.clock[0], self.clock[0], measured=0.0)
 
     async def note(self, what: str, path: str) -> None:

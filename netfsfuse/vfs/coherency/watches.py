@@ -138,6 +138,7 @@ class Watches:
             return
         now = trio.current_time()
         others, doubtful = entry.echoes.sift(changes, now)
+        self._stats.echoes += len(changes) - len(others)
         for name in doubtful:
             entry.watched.told_of_own(name, now)
         if others:

@@ -98,9 +98,7 @@ class OwnChanges:
 
     def removed(self, directory: Inode, name: str) -> None:
         """``name`` was removed from ``directory``."""
-        gone = self._known(directory, name)
-        if gone is not None:
-            gone.astray = True  # a program may have it open
+        self._left(self._known(directory, name))
         self._went(directory, name)
         self._entries_changed(directory)
 
@@ -122,8 +120,8 @@ class OwnChanges:
             if found is not None and (found.parent, found.name) == (directory, name):
                 moved = found
         replaced = self._known(new_directory, new_name)
-        if replaced is not None and replaced is not moved:
-            replaced.astray = True
+        if replaced is not moved:
+            self._left(replaced)
         self._went(directory, name)
         self._came(new_directory, new_name, attr)
         if moved is not None:
@@ -168,6 +166,12 @@ class OwnChanges:
         """The inode that was found last at ``name``, if it is listed so."""
         found = inode_listed_as(self._inodes, directory, name)
         return found if isinstance(found, Inode) and found.name == name else None
+
+    def _left(self, gone: Inode | None) -> None:
+        """The file has left its name; a program may have it open, and others may lead to it."""
+        if gone is not None:
+            gone.astray = True
+            gone.attr_until = 0.0
 
     def _is_listed_so(self, directory: Inode, name: str, now: float) -> bool:
         """Whether a listing shows the file by ``name``; else what is kept of the directory's is

@@ -87,6 +87,10 @@ class RecentChanges:
                 return
             yield name, attr
 
+    def knows(self, directory: Inode) -> bool:
+        """Whether anything is remembered of the directory."""
+        return directory in self._directories
+
     def is_gone(self, directory: Inode, name: str, asked: float) -> bool:
         """Whether ``name`` was removed since a listing was ``asked`` for that shows it."""
         known = self._directories.get(directory)
