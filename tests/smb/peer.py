@@ -178,6 +178,7 @@ def established(sock: socket.socket, *, credits: int = 64, **more: object) -> Ha
         "next_message_id": 10,
         "multi_credit": True,
         "max_read": 8 << 20,
+        "max_write": 8 << 20,
         "max_transact": 8 << 20,
         "signer": None,
         "sign_requests": False,

@@ -273,6 +273,8 @@ class Server:
         """Status and new handle."""
         disposition, options = struct.unpack_from("<II", asked.body, 36)
         node = self.nodes.get(_path_of(asked))
+        if self.max_handles is not None and len(self.handles) >= self.max_handles:
+            return TOO_MANY_OPENED_FILES, b""
         made = node is None and disposition != 1
         if made:
             node = self.nodes[_path_of(asked)] = Node(self.newborn)
@@ -280,8 +282,6 @@ class Server:
             return COLLISION, b""
         if node is None:
             return NOT_FOUND, b""
-        if self.max_handles is not None and len(self.handles) >= self.max_handles:
-            return TOO_MANY_OPENED_FILES, b""
         if options & 0x40 and node.entries is not None:
             return IS_DIRECTORY, b""
         if options & 0x01 and node.entries is None:
