@@ -11,10 +11,19 @@ import trio.testing
 
 from netfsfuse.errors import Disconnected, NetfsError, Stale
 from netfsfuse.lab.server.samba import PrivateSamba
+from netfsfuse.smb.wire.header import Command, pack_frame, pack_header
+from netfsfuse.smb.wire.write import pack_write
 from tests.smb.test_file import Reader
 from tests.smb.test_real_samba import session_to
 from tests.smb.test_writable import MIB, Holding, Writer, namespace_of
 from tests.support.proxy import PrivateProxy
+
+
+class Deaf:
+    """A socket that does not tell the other end that it is closed."""
+
+    def shutdown(self, how: int) -> None:
+        pass
 
 
 async def test_the_next_call_opens_it_again_with_its_lease(samba: PrivateSamba) -> None:
@@ -99,3 +108,37 @@ async def test_a_write_under_way_is_told_and_not_repeated(
         assert session._stats.messages["write"] == 32
         await file.finish()
     assert (samba.path / "told").read_bytes() == content
+
+
+async def test_the_server_ends_the_session_before(samba: PrivateSamba) -> None:
+    """Though the lost connection stays open for all that it knows, as where a router has forgotten
+    it: what it still receives on that is not done any more, and nothing stands in our way."""
+    async with session_to(samba) as session:
+        file, _ = await namespace_of(session).create("ended", exclusive=False, holder=Holding())
+        old = session.live
+        assert old is not None
+        window, established = old._window, old.established
+        left, old._sock = old._sock, Deaf()  # type: ignore[assignment]
+        old.fail(Disconnected("lost"))
+        with trio.fail_after(20):
+            handle = file.handle.raw
+            await Writer(file).write(0, b"after")
+            assert session.live is not old
+            assert file.is_leased
+            body = pack_write(handle, 0, 5) + b"late!"
+            header = pack_header(
+                command=Command.WRITE,
+                charge=1,
+                credit_request=1,
+                flags=0,
+                next_command=0,
+                message_id=window.next_message_id,
+                tree_id=established.tree_id,
+                session_id=established.session_id,
+            )
+            heard = old._receiver.intake.received_at
+            left.send(pack_frame(len(header + body)) + header + body)
+            while old._receiver.intake.received_at == heard and not old.ended.is_set():
+                await trio.sleep(0.01)
+        await file.finish()
+    assert (samba.path / "ended").read_bytes() == b"after"

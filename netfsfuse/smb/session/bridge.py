@@ -56,6 +56,7 @@ class Handshake:
 
     ``least`` is what an earlier connection of the same mount had: nothing less is taken.
     ``client_guid``: by which the server knows that connections are one client's.
+    ``previous_session``: one that this is in place of, which the server ends; 0 for none.
     """
 
     def __init__(
@@ -64,9 +65,11 @@ class Handshake:
         least: Protection | None = None,
         *,
         client_guid: uuid.UUID | None = None,
+        previous_session: int = 0,
     ) -> None:
         self._config = config
         self._client_guid = client_guid or uuid.uuid4()
+        self._previous_session = previous_session
         self._least = least or Protection()
         self._seal = config.seal or self._least.sealed
         self._transport = HandshakeTransport(time.monotonic() + config.connect_timeout)
@@ -170,6 +173,7 @@ class Handshake:
             sign=config.sign,
             dialects=self._offer(),
             client_guid=self._client_guid,
+            previous_session=self._previous_session,
         )
         try:
             # The transport's deadline comes first.

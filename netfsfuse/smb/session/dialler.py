@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from functools import partial
 
 import trio
 
@@ -33,9 +32,11 @@ _RESOLVE_TIMEOUT = 2.0
 """Seconds beyond the connect timeout that a name server may take."""
 
 # The mount's own connection has one ClientGuid, whenever it is made, by which the server knows its
-# leases. Further ones, which have none, each have one of their own: Samba serves all connections of
-# one ClientGuid by one process, and two of them then read 620 to 780 MiB/s signed, 440 to 740
-# sealed, where two processes gave 830 to 1070 and 770 to 950 (two cores, 16 reads of 1 MiB).
+# leases. Each has the server end the session of the one before: a WRITE that was under way when
+# that was lost must not be done after others that came later. Further connections, which have no
+# leases, have each a GUID of its own: Samba serves all of one GUID by one process, and two of them
+# then read 620 to 780 MiB/s signed, 440 to 740 sealed, where two processes gave 830 to 1070 and 770
+# to 950 (two cores, 16 reads of 1 MiB).
 Handshaker = Callable[[ServerConfig, Protection | None], Handshake]
 
 
@@ -51,7 +52,9 @@ class Dialler:
         self.clock = ServerClock()
         self.life = Lifecycle()
         self.least: Protection | None = None
-        self._handshaker = handshaker or partial(Handshake, client_guid=uuid.uuid4())
+        self._client_guid = uuid.uuid4()
+        self._session_id = 0  # of the mount's own connection, the last one
+        self._handshaker = handshaker or self._own_handshake
         self._handshaker_further = handshaker or Handshake
         self._landings = Landings()
 
@@ -71,7 +74,14 @@ class Dialler:
             raise MountError(f"{self.config.host} sends less than {SMALLEST} bytes at once")
         self.clock.read(established.clock)
         self.least = self.least or established.protection
+        if not further:
+            self._session_id = established.session_id
         return established
+
+    def _own_handshake(self, config: ServerConfig, least: Protection | None) -> Handshake:
+        return Handshake(
+            config, least, client_guid=self._client_guid, previous_session=self._session_id
+        )
 
     def transport(
         self, established: HandshakeResult, on_break: Callable[[memoryview], None]

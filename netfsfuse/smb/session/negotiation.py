@@ -12,6 +12,7 @@ from smbprotocol.connection import (
     Dialects,
     SMB3NegotiateRequest,
 )
+from smbprotocol.session import SMB2SessionSetupRequest
 
 from netfsfuse.errors import MountError
 from netfsfuse.smb.connection.clock import Reading, boottime
@@ -33,7 +34,8 @@ class NegotiatedConnection(Connection):  # type: ignore[misc]
     """smbprotocol's connection on our transport, remembering the server's clock.
 
     ``dialects`` and no others are offered: smbprotocol would offer 2.0.2 as well, which can neither
-    encrypt nor say what was negotiated.
+    encrypt nor say what was negotiated. The server ends ``previous_session``, if it still has that,
+    before the new one begins: what it may yet receive of that is not done any more.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class NegotiatedConnection(Connection):  # type: ignore[misc]
         sign: bool,
         dialects: list[int],
         client_guid: uuid.UUID,
+        previous_session: int,
     ) -> None:
         self._ours = ours
         self.clock = Reading(0.0, 0.0, 0.0)
         super().__init__(client_guid, host, port, require_signing=sign)
         self.client_capabilities |= Capabilities.SMB2_GLOBAL_CAP_LEASING
         self._offer = dialects
+        self._previous_session = previous_session
         self._sent_mode: int = self.client_security_mode
 
     @property
@@ -81,6 +85,8 @@ class NegotiatedConnection(Connection):  # type: ignore[misc]
     def send(self, message: Any, *arguments: Any, **more: Any) -> Any:
         if isinstance(message, SMB3NegotiateRequest):
             self._limit(message)
+        elif isinstance(message, SMB2SessionSetupRequest):
+            message["previous_session_id"] = self._previous_session
         return super().send(message, *arguments, **more)
 
     def _limit(self, message: SMB3NegotiateRequest) -> None:
