@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import struct
 
 import pytest
@@ -167,3 +168,50 @@ async def test_a_server_that_took_more_than_it_was_sent() -> None:
         await caller.over.wait()
         assert caller.error is not None
         assert line.stats.bytes_written == 0
+
+
+async def test_a_write_that_waits_for_the_socket_is_not_passed_over(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    """An answer is due from when the socket has it, however long that takes while bytes go."""
+    async with (
+        connected(send_buffer=4096, idle_deadline=20) as line,
+        trio.open_nursery() as nursery,
+    ):
+        writes = [Caller(line, write_of(line, n, bytes(LARGE))) for n in range(2)]
+        for caller in writes:
+            nursery.start_soon(caller.run)
+        line.peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        frame = await line.peer._exactly(4)
+        left = int.from_bytes(frame, "big")
+        while left:  # 80 s for the first
+            left -= len(await line.peer._exactly(min(left, 1 << 16)))
+            mock_clock.jump(5)
+            await trio.testing.wait_all_tasks_blocked()
+        small = Caller(line, echo())
+        nursery.start_soon(small.run)
+        early = Asked(Command.WRITE, 10, 16, 0, 0, b"", b"")
+        await line.peer.answer(answer(early, LARGE))
+        for _ in range(2):
+            asked = await line.peer.request()
+            whole = answer(asked) if asked.command == Command.WRITE else None
+            await line.peer.answer(whole or replies.reply(asked.command, asked.message_id))
+        for caller in [*writes, small]:
+            await caller.over.wait()
+            assert caller.error is None
+
+
+async def test_a_socket_that_takes_nothing_is_given_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with (
+        connected(send_buffer=4096, idle_deadline=20) as line,
+        trio.open_nursery() as nursery,
+    ):
+        caller = Caller(line, write_of(line, 0, bytes(LARGE)))
+        began = trio.current_time()
+        nursery.start_soon(caller.run)
+        await caller.over.wait()
+        assert type(caller.error) is Disconnected
+        assert "takes nothing" in str(caller.error)
+        assert 20 <= trio.current_time() - began < 26

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -43,11 +44,13 @@ class Sink:
 class PayloadSource:
     """Where the payload of a WRITE lies: ``buffer.payload[at : at + length]``. It is sent from
     there, uncopied unless it is encrypted: those bytes stay as they are, and the buffer is held,
-    until the answer is there and the socket has them all."""
+    until the answer is there and the socket has them all. ``taken_at``: since when that has (trio
+    clock)."""
 
     buffer: Buffer
     at: int
     length: int
+    taken_at: float = math.inf
 
     @property
     def view(self) -> memoryview:
@@ -156,6 +159,12 @@ class Pending:
     settled: bool = False
     async_id: int = 0
     cancelled_at: float | None = None
+
+    @property
+    def since(self) -> float:
+        """When it was sent, as far as we can see; infinite while it waits for the socket."""
+        source = self.request.source
+        return self.sent_at if source is None else source.taken_at
 
     @property
     def is_due(self) -> bool:

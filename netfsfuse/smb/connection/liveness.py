@@ -2,6 +2,9 @@
 
 - Silence: nothing at all comes for ``idle_deadline`` seconds while an answer is due. The connection
   is dead, whether a caller still waits for that answer or not.
+- Nothing is taken: the socket took no byte of a WRITE that waits for it for ``idle_deadline``
+  seconds, and nothing came. How long a WRITE waits while bytes go is no sign of anything: an answer
+  is due from when the socket has all of it.
 - Passed over: requests sent long after this one were answered, and it was not. Its answer is lost,
   and only the end of the connection gives its buffer and credits back.
 - STATUS_PENDING: the server has the request, and may be at it for a while. After ``PENDING``
@@ -12,6 +15,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import trio
@@ -19,6 +23,7 @@ import trio
 from netfsfuse.errors import Disconnected
 from netfsfuse.smb.connection.exchange import Pending
 from netfsfuse.smb.connection.intake import Intake
+from netfsfuse.smb.connection.outbox import Outbox
 
 PENDING = 30.0
 """Seconds, as long as any call on the mount may take."""
@@ -36,12 +41,14 @@ class Liveness:
         self,
         pending: Mapping[int, Pending],
         intake: Intake,
+        outbox: Outbox,
         idle_deadline: float,
         give_up: Callable[[int, Pending], None],
     ) -> None:
         self.answered = 0.0
         self._pending = pending
         self._intake = intake
+        self._outbox = outbox
         self._idle_deadline = idle_deadline
         self._give_up = give_up
         self._asked = trio.Event()
@@ -49,6 +56,11 @@ class Liveness:
     def asked(self) -> None:
         """Something was asked of the server."""
         self._asked.set()
+
+    def heard(self, entry: Pending) -> None:
+        """``entry`` is answered."""
+        if math.inf > entry.since > self.answered:
+            self.answered = entry.since
 
     async def run(self) -> None:
         """Watch until the connection is to be given up: raises Disconnected."""
@@ -63,11 +75,14 @@ class Liveness:
     def _look(self, now: float) -> float | None:
         """When to look again; None when nothing has a limit. Raises Disconnected."""
         due: Pending | None = None
+        waiting = False  # for the socket
         until: float | None = None
         held_up: set[int] = set()  # compounds of which one request is PENDING, which holds the rest
         for message_id, entry in list(self._pending.items()):
             if entry.is_due:
-                if id(entry.together) not in held_up:
+                if entry.since == math.inf:
+                    waiting = True
+                elif id(entry.together) not in held_up:
                     due = due or entry
                 continue
             if entry.interim:
@@ -75,6 +90,9 @@ class Liveness:
             if not entry.request.standing:
                 limit = min(self._pending_until(message_id, entry, now), now + self._often)
                 until = limit if until is None else min(until, limit)
+        if waiting:
+            limit = self._waiting_until(now)
+            until = limit if until is None else min(until, limit)
         if due is not None:
             limit = self._due_until(due, now)
             until = limit if until is None else min(until, limit)
@@ -86,10 +104,10 @@ class Liveness:
         return self._idle_deadline / 4
 
     def _pending_until(self, message_id: int, entry: Pending, now: float) -> float:
-        if entry.cancelled_at is None and now >= entry.sent_at + PENDING:
+        if entry.cancelled_at is None and now >= entry.since + PENDING:
             self._give_up(message_id, entry)
         if entry.cancelled_at is None:
-            return entry.sent_at + PENDING
+            return entry.since + PENDING
         until = entry.cancelled_at + self._idle_deadline
         if now >= until:
             raise Disconnected(
@@ -98,10 +116,16 @@ class Liveness:
             )
         return until
 
+    def _waiting_until(self, now: float) -> float:
+        until = max(self._outbox.moved_at, self._intake.received_at) + self._idle_deadline
+        if now >= until:
+            raise Disconnected(f"the server takes nothing for {self._idle_deadline:g} s")
+        return min(until, now + self._often)
+
     def _due_until(self, due: Pending, now: float) -> float:
-        if self.answered - due.sent_at >= _PASSED_OVER * self._idle_deadline:
+        if self.answered - due.since >= _PASSED_OVER * self._idle_deadline:
             raise Disconnected(f"a {due.request.command.name} was passed over")
-        silent_since = max(due.sent_at, self._intake.received_at)
+        silent_since = max(due.since, self._intake.received_at)
         silence = now - silent_since
         if silence >= self._idle_deadline:
             raise Disconnected(f"no word from the server for {self._idle_deadline:g} s")

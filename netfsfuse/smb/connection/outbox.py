@@ -31,13 +31,17 @@ Message = tuple[bytes | bytearray, PayloadSource | None]
 
 
 class _Frame:
-    """What is still to be sent of one: some ``parts``. ``held`` is what they are read from."""
+    """What is still to be sent of one: some ``parts``. ``source`` is the payload's, ``reads``
+    whether it is read from there."""
 
-    __slots__ = ("held", "parts")
+    __slots__ = ("parts", "reads", "source")
 
-    def __init__(self, parts: list[memoryview], held: PayloadSource | None) -> None:
+    def __init__(
+        self, parts: list[memoryview], source: PayloadSource | None = None, *, reads: bool = False
+    ) -> None:
         self.parts = parts
-        self.held = held
+        self.source = source
+        self.reads = reads
 
     def sent(self, count: int) -> bool:
         """The socket has taken ``count`` bytes; whether that was all."""
@@ -47,12 +51,25 @@ class _Frame:
             del parts[0]
         if count:
             parts[0] = parts[0][count:]
+        if not parts and self.source is not None:
+            self.source.taken_at = trio.current_time()
         return not parts
+
+    def hold(self) -> None:
+        """It waits."""
+        if self.reads and self.source is not None:
+            self.source.buffer.hold()
+
+    def let_go(self) -> None:
+        """It waits no longer."""
+        if self.reads and self.source is not None:
+            self.source.buffer.drop()
 
 
 class Outbox:
     """``sock`` is non-blocking, and is the same socket as ``trio_sock``; both are the caller's.
-    ``sealer`` encrypts what is sent, if there is one."""
+    ``sealer`` encrypts what is sent, if there is one. ``moved_at``: when the socket last took some
+    of what waited, or something began to wait (trio clock)."""
 
     def __init__(
         self,
@@ -61,6 +78,7 @@ class Outbox:
         sealer: Sealer | None,
         stats: ServerStats,
     ) -> None:
+        self.moved_at = trio.current_time()
         self._sock = sock
         self._trio_sock = trio_sock
         self._sealer = sealer
@@ -94,14 +112,14 @@ class Outbox:
 
     def _hand_over_small(self, parts: Sequence[bytes | bytearray]) -> None:
         if parts:
-            self._hand_over(_Frame([memoryview(b"".join(parts))], None), self._small)
+            self._hand_over(_Frame([memoryview(b"".join(parts))]), self._small)
 
     def _with_payload(self, message: bytes | bytearray, source: PayloadSource) -> _Frame:
         if self._sealer is not None:
             sealed = self._sealer.seal_both(message, source.view)
-            return _Frame([memoryview(pack_frame(len(sealed))), sealed], None)
+            return _Frame([memoryview(pack_frame(len(sealed))), sealed], source)
         framed = pack_frame(len(message) + source.length) + message
-        return _Frame([memoryview(framed), source.view], source)
+        return _Frame([memoryview(framed), source.view], source, reads=True)
 
     def _hand_over(self, frame: _Frame, queue: deque[_Frame]) -> None:
         """To the socket, what it takes; the rest to wait, its buffer held."""
@@ -116,8 +134,8 @@ class Outbox:
             if frame.sent(count):
                 return
             begun = count > 0
-        if frame.held is not None:
-            frame.held.buffer.hold()
+            self.moved_at = trio.current_time()
+        frame.hold()
         if begun:
             self._begun = frame
         else:
@@ -130,9 +148,11 @@ class Outbox:
             await self._filled.wait()
             while self:
                 frame = self._begun = self._begun or (self._small or self._large).popleft()
-                if frame.sent(await self._trio_sock.sendmsg(frame.parts)):
+                count = await self._trio_sock.sendmsg(frame.parts)
+                self.moved_at = trio.current_time()
+                if frame.sent(count):
                     self._begun = None
-                    self._let_go(frame)
+                    frame.let_go()
             self._filled = trio.Event()
 
     def close(self) -> None:
@@ -143,9 +163,4 @@ class Outbox:
         self._small.clear()
         self._large.clear()
         for frame in waiting:
-            self._let_go(frame)
-
-    @staticmethod
-    def _let_go(frame: _Frame) -> None:
-        if frame.held is not None:
-            frame.held.buffer.drop()
+            frame.let_go()

@@ -89,7 +89,7 @@ class Transport:
             established, self._pending, self._deliver, stats, landings or Landings(), on_break
         )
         self._liveness = Liveness(
-            self._pending, self._receiver.intake, idle_deadline, self._give_up
+            self._pending, self._receiver.intake, self._outbox, idle_deadline, self._give_up
         )
         self._told_unasked = False
 
@@ -264,8 +264,7 @@ class Transport:
         else:
             self._pending.leave(header.message_id)
             self._accounting.answered(entry, reply)
-            if entry.sent_at > self._liveness.answered:
-                self._liveness.answered = entry.sent_at
+            self._liveness.heard(entry)
             exchange = entry.exchange
             if exchange is None:
                 self._undo(entry.request, reply)
