@@ -224,8 +224,8 @@ class MutableNamespace(Namespace, Protocol):
         """A new directory; its attributes."""
         ...
 
-    async def remove(self, path: str, *, directory: bool) -> None:
-        """Remove a name: of an empty directory, or of anything else."""
+    async def remove(self, path: str, *, directory: bool, known: FileAttr | None = None) -> None:
+        """Remove a name, ``known`` as that: of an empty directory, or of anything else."""
         ...
 
     async def rename(

@@ -327,7 +327,7 @@ class FakeNamespace:
         self._echo(path, ChangeKind.CREATED, ChangeKind.MODIFIED)
         return self.tree[path].attr
 
-    async def remove(self, path: str, *, directory: bool) -> None:
+    async def remove(self, path: str, *, directory: bool, known: FileAttr | None = None) -> None:
         node = await self._node("remove", path)
         if node.attr.is_directory != directory:
             raise NotADirectory(path) if directory else IsADirectory(path)

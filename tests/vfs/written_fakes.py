@@ -119,7 +119,7 @@ class WritableFakes(FakeNamespace):
         node = await self._node("set_attributes", path)
         return node.attr
 
-    async def remove(self, path: str, *, directory: bool) -> None:
+    async def remove(self, path: str, *, directory: bool, known: FileAttr | None = None) -> None:
         await self.note("remove", path)
         if self.tree.pop(path, None) is None:
             raise NotFound(path)

@@ -5,6 +5,7 @@
     namespace    paths -> attributes, open files, listings, watches (vfs.ops.Namespace)
     names        PURE: local names <-> names on the wire
     reparse      PURE: links in the forms that servers have for them
+    lost_answers PURE: what looking says of a change whose answer was lost
     mutations    names made, removed and renamed; sizes, times and marks set
     compound     one question about a path: CREATE, what is asked, CLOSE
     openfiles    opening so that the times in the answer are those of now

@@ -12,7 +12,7 @@ import logging
 from netfsfuse.errors import AlreadyExists, Disconnected, ProtocolError
 from netfsfuse.smb.session.lease import Holder
 from netfsfuse.smb.session.session import Session
-from netfsfuse.smb.share.mutations import is_new
+from netfsfuse.smb.share.lost_answers import is_new
 from netfsfuse.smb.share.openfiles import OpenFiles
 from netfsfuse.smb.share.writable import WritableSmbFile
 from netfsfuse.smb.wire.create import FILE_CREATE, FILE_OPEN_IF

@@ -15,7 +15,6 @@ are closed before; the caller ends its watches.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -35,6 +34,7 @@ from netfsfuse.smb import status
 from netfsfuse.smb.connection.exchange import Reply, Request
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share import compound
+from netfsfuse.smb.share.lost_answers import is_new, is_still
 from netfsfuse.smb.share.openfiles import OpenFiles
 from netfsfuse.smb.wire.attributes import with_read_only
 from netfsfuse.smb.wire.create import (
@@ -58,7 +58,7 @@ from netfsfuse.smb.wire.set_info import (
     pack_set_end_of_file,
     pack_set_rename,
 )
-from netfsfuse.types import FileAttr, ServerTime
+from netfsfuse.types import FileAttr
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,6 @@ T = TypeVar("T")
 
 _CANNOT_DELETE = 0xC0000121
 _CLOSE = Request(Command.CLOSE, pack_close(RELATED_FILE_ID, postquery=True))
-_TICK = 0.05
-"""Seconds by which a server may stamp a file earlier than its clock stands: Linux uses its tick."""
 
 
 class SmbMutations:
@@ -107,9 +105,10 @@ class SmbMutations:
 
     # -- removing -----------------------------------------------------------------------------
 
-    async def remove(self, name: str, *, directory: bool) -> None:
-        """Remove an empty directory, or a file or link. Raises NotFound, NotEmpty, NotADirectory
-        and IsADirectory. What is marked read-only goes as well, as with cifs."""
+    async def remove(self, name: str, *, directory: bool, known: FileAttr | None = None) -> None:
+        """Remove an empty directory, or a file or link, ``known`` as that. Raises NotFound,
+        NotEmpty, NotADirectory and IsADirectory. What is marked read-only goes as well, as with
+        cifs."""
         if directory:
             self._files.give_way_in(name)
         else:
@@ -118,7 +117,7 @@ class SmbMutations:
 
         async def look() -> bool | None:
             found = await self._look(name)
-            return True if found is None or is_new(found, asked) else None
+            return True if found is None or not is_still(found, known, asked) else None
 
         try:
             await self._change(name, _removal(name, directory=directory), look)
@@ -183,11 +182,13 @@ class SmbMutations:
 
         async def look() -> FileAttr | None:
             old, new = await self._look(name), await self._look(to)
-            if old is not None and not is_new(old, asked):
+            if new is not None and known is not None and known.file_id:
+                moved = new.file_id == known.file_id
+                if moved and (old is None or old.file_id != new.file_id):
+                    return new
+            if old is not None and is_still(old, known, asked):
                 return None
-            if new is None or known is None or not new.file_id or new.file_id != known.file_id:
-                raise Disconnected(f"renaming {name!r} was not answered")
-            return new
+            raise Disconnected(f"renaming {name!r} was not answered")
 
         try:
             renamed = await self._change(name, requests, look)
@@ -333,9 +334,3 @@ def _removal(name: str, *, directory: bool, access: int = 0) -> list[Request]:
         Request(Command.SET_INFO, pack_set_disposition(RELATED_FILE_ID)),
         Request(Command.CLOSE, pack_close(RELATED_FILE_ID)),
     ]
-
-
-def is_new(attr: FileAttr, asked: ServerTime) -> bool:
-    """Whether it was made after the server was ``asked`` for something, as far as its clock is
-    known."""
-    return asked.measured < math.inf and attr.creation / 1e9 >= asked.earliest - _TICK

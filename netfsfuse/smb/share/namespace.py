@@ -218,9 +218,10 @@ class SmbNamespace:
         """Keeps the contract of ``WritableNamespace.make_directory``."""
         return await self._mutations.make_directory(self._server_path(path))
 
-    async def remove(self, path: str, *, directory: bool) -> None:
-        """Keeps the contract of ``WritableNamespace.remove``."""
-        await self._mutations.remove(self._server_path(path), directory=directory)
+    async def remove(self, path: str, *, directory: bool, known: FileAttr | None = None) -> None:
+        """Keeps the contract of ``MutableNamespace.remove``."""
+        name = self._server_path(path)
+        await self._mutations.remove(name, directory=directory, known=known)
 
     async def rename(
         self, path: str, to: str, *, replace: bool, known: FileAttr | None = None

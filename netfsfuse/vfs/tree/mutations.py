@@ -23,10 +23,9 @@ from netfsfuse.errors import (
     Locked,
     NotEmpty,
 )
-from netfsfuse.types import ChangeKind
+from netfsfuse.types import ChangeKind, FileAttr
 from netfsfuse.vfs.coherency.watches import Watches
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
-from netfsfuse.vfs.inodes.listed import inode_listed_as
 from netfsfuse.vfs.ops import MutableNamespace
 from netfsfuse.vfs.tree.listings import Listings
 from netfsfuse.vfs.tree.names import Names
@@ -79,7 +78,8 @@ class Mutations:
         directory, name = self._inodes.get(parent), self._namespace.decode_name(raw_name)
         await self._wait_closed(directory, name)
         with self._changing(directory, name, ChangeKind.REMOVED):
-            await self._namespace.remove(directory.path_of(name), directory=False)
+            path, known = directory.path_of(name), self._believed(directory, name)
+            await self._namespace.remove(path, directory=False, known=known)
         self._own.removed(directory, name)
 
     async def rmdir(self, parent: int, raw_name: bytes) -> None:
@@ -89,7 +89,8 @@ class Mutations:
         await self._wait_closed(directory, name)
         await self._give_way(path)
         with self._changing(directory, name, ChangeKind.REMOVED):
-            await self._namespace.remove(path, directory=True)
+            known = self._believed(directory, name)
+            await self._namespace.remove(path, directory=True, known=known)
         self._own.removed(directory, name)
 
     async def rename(
@@ -103,7 +104,7 @@ class Mutations:
         directory, name = self._inodes.get(parent), self._namespace.decode_name(raw_name)
         new_directory, new_name = self._inodes.get(new_parent), self._new_name(raw_new_name)
         path, new_path = directory.path_of(name), new_directory.path_of(new_name)
-        known = inode_listed_as(self._inodes, directory, name)
+        known = self._believed(directory, name)
         await self._wait_closed(directory, name)
         await self._wait_closed(new_directory, new_name)
         await self._give_way(path)
@@ -117,10 +118,7 @@ class Mutations:
             self._changing(new_directory, new_name, comes),
         ):
             attr = await self._namespace.rename(
-                path,
-                new_path,
-                replace=not flags & NOREPLACE,
-                known=known.attr if isinstance(known, Inode) else None,
+                path, new_path, replace=not flags & NOREPLACE, known=known
             )
         self._own.renamed(directory, name, new_directory, new_name, attr, asked=asked)
 
@@ -156,6 +154,10 @@ class Mutations:
             raise
         await self._names.accept(inode, attr, asked)
         self._own.modified(inode, attr, asked=asked)
+
+    def _believed(self, directory: Inode, name: str) -> FileAttr | None:
+        """What is at ``name``, so that it is known again if the server's answer is lost."""
+        return None if directory.folder is None else directory.folder.attrs.get(name)
 
     def _new_name(self, raw_name: bytes) -> str:
         try:
