@@ -95,7 +95,7 @@ class FileSystem:
             namespace, inodes, judge, names, handles.files_of, listings.relist
         )
         ahead = Ahead(namespace, inodes, listings, contents.cache, judge, nursery, stats.vfs)
-        own = OwnChanges(inodes, namespace, names, listings, watches, kernel, ahead.forget)
+        own = OwnChanges(inodes, namespace, names, listings, watches, kernel, ahead)
         closings = self._closings = Closings(nursery, handles)
         self.mutations = Mutations(inodes, namespace, names, listings, watches, own, closings.wait)
         self._space = VolumeSpace(namespace, own, keeping=trust.acdirmax > 0)

@@ -11,7 +11,7 @@ import trio.testing
 
 from netfsfuse.errors import AccessDenied, Disconnected, Locked, Stale
 from netfsfuse.vfs.files.holding import HELD_AFTER
-from netfsfuse.vfs.prefetch.prefetch import Fetch
+from netfsfuse.vfs.prefetch.fetch import Fetch
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock

@@ -21,6 +21,7 @@ from netfsfuse.errors import (
 from netfsfuse.types import Change, ChangeKind
 from netfsfuse.vfs.coherency.echoes import ECHO_SECONDS
 from netfsfuse.vfs.inodes.directory import CALM
+from netfsfuse.vfs.tree import own_changes
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock
@@ -313,3 +314,32 @@ async def test_space_is_asked_for_again_after_a_change(autojump_clock: Clock) ->
         await vfs.fs.mutations.unlink(DIR, b"f")
         await vfs.fs.statfs()
         assert vfs.names.count("statfs") == 2
+
+
+async def test_names_made_in_a_new_directory_cost_no_question(autojump_clock: Clock) -> None:
+    """From the second on: it is watched and listed, and goes on to be right."""
+    async with known() as vfs:
+        new = await vfs.fs.mutations.mkdir(DIR, b"new")
+        new.nlookup += 1
+        for number in range(20):
+            assert await missing(vfs, f"n{number}", new.number)
+            await vfs.fs.mutations.mkdir(new.number, f"n{number}".encode())
+            await trio.testing.wait_all_tasks_blocked()
+        assert vfs.names.count("stat") == 1
+        assert vfs.names.count("list") == 1
+        assert await listed(vfs, new.number) == sorted(f"n{number}" for number in range(20))
+        vfs.names.tree["d/new/other"] = Node(dir_attr(500))
+        vfs.names.tell("d/new", Change("other", ChangeKind.CREATED))
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await vfs.lookup("other", new.number)).number == 500
+
+
+async def test_a_large_directory_is_not_listed_for_a_name(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_changes, "FORESEEN_MAX", 1)
+    async with known(watching=False, actimeo=1.0) as vfs:
+        await vfs.fs.mutations.mkdir(DIR, b"new")
+        await vfs.fs.mutations.mkdir(1, b"new")
+        await trio.testing.wait_all_tasks_blocked()
+        assert vfs.names.count("list") == 0

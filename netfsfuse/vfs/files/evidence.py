@@ -6,7 +6,8 @@ from netfsfuse.vfs.coherency.judge import Judge
 from netfsfuse.vfs.coherency.watches import Watches
 from netfsfuse.vfs.files.handle import FileHandles
 from netfsfuse.vfs.inodes.inodes import Inode
-from netfsfuse.vfs.prefetch.prefetch import Ahead, Fetch
+from netfsfuse.vfs.prefetch.fetch import Fetch
+from netfsfuse.vfs.prefetch.prefetch import Ahead
 from netfsfuse.vfs.tree.names import Names
 
 

@@ -33,7 +33,7 @@ from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.files.evidence import Evidence
 from netfsfuse.vfs.inodes.inodes import Inode
 from netfsfuse.vfs.ops import SMALL, Namespace, OpenFile
-from netfsfuse.vfs.prefetch.prefetch import Fetch
+from netfsfuse.vfs.prefetch.fetch import Fetch
 
 
 class Opening(enum.Enum):

@@ -1,1 +1,2 @@
-"""What is read next: ``prefetch`` fetches it ahead of the reader, ``order`` foresees it."""
+"""What is read next: ``prefetch`` fetches it ahead of the reader, a ``fetch`` each,
+``order`` foresees it."""

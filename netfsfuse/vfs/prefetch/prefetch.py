@@ -33,6 +33,7 @@ from netfsfuse.vfs.inodes.directory import Folder
 from netfsfuse.vfs.inodes.identity import inode_number
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from netfsfuse.vfs.ops import SMALL, Namespace
+from netfsfuse.vfs.prefetch.fetch import Fetch
 from netfsfuse.vfs.prefetch.order import Walk
 from netfsfuse.vfs.tree.listings import Listings
 
@@ -46,42 +47,6 @@ HELD = 5.0
 
 _DEPTH = 4
 """Directories looked into for the next files."""
-
-
-class Fetch:
-    """One file on its way, or here. ``attr`` is what it is believed to be, as of ``asked``;
-    ``checked``: the server has opened it as that. ``head`` is its beginning, all of it where it is
-    small; ``stored``: that came from the disk cache. ``forgotten``: it was changed here."""
-
-    __slots__ = (
-        "asked",
-        "attr",
-        "checked",
-        "directory",
-        "done",
-        "forgotten",
-        "head",
-        "name",
-        "stored",
-        "waited",
-    )
-
-    def __init__(self, directory: Inode, name: str, attr: FileAttr, asked: float) -> None:
-        self.directory = directory
-        self.name = name
-        self.attr = attr
-        self.asked = asked
-        self.checked = False
-        self.stored = False
-        self.head: memoryview | None = None
-        self.done = trio.Event()
-        self.waited = False
-        self.forgotten = False
-
-    @property
-    def path(self) -> str:
-        """Below the root of the mount."""
-        return self.directory.path_of(self.name)
 
 
 class Ahead:
@@ -136,6 +101,12 @@ class Ahead:
             await self._listings.fill(inode)
         finally:
             self._listing -= 1
+
+    def list(self, directory: Inode) -> None:
+        """Watch and list a directory in which names are made, if that can be had now."""
+        if self._most > 0 and self._listing < LISTINGS_MAX:
+            self._listing += 1
+            self._nursery.start_soon(self._list, directory)
 
     def _next_directories(self, inode: Inode) -> Iterator[Inode]:
         """Those below ``inode``, then those behind it, then behind its parent: as a walk in depth

@@ -14,7 +14,7 @@ they are not believed, or the clock is not known, they are asked for at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -31,6 +31,9 @@ from netfsfuse.vfs.ops import Namespace
 from netfsfuse.vfs.tree.listings import Listings
 from netfsfuse.vfs.tree.names import Names
 
+FORESEEN_MAX = 2_000
+"""Names of a directory that is listed because names are made in it: some five pages."""
+
 _CREATION = (ChangeKind.CREATED,)
 
 
@@ -46,9 +49,20 @@ class KernelNames(Protocol):
         ...
 
 
+class FetchedAhead(Protocol):
+    """What is fetched before it is asked for."""
+
+    def forget(self, directory: Inode, name: str) -> None:
+        """A file was changed or removed here: what was fetched of it is of no use."""
+        ...
+
+    def list(self, directory: Inode) -> None:
+        """Watch a directory and list it, in the background."""
+        ...
+
+
 class OwnChanges:
-    """Puts right what is known, as the module says. ``forget_fetched(directory, name)`` drops what
-    was fetched of a file ahead of its reader.
+    """Puts right what is known, as the module says.
 
     ``changed_at``: when the last change was answered (trio clock).
     """
@@ -61,7 +75,7 @@ class OwnChanges:
         listings: Listings,
         watches: Watches,
         kernel: KernelNames,
-        forget_fetched: Callable[[Inode, str], None],
+        ahead: FetchedAhead,
     ) -> None:
         self._inodes = inodes
         self._namespace = namespace
@@ -69,7 +83,7 @@ class OwnChanges:
         self._listings = listings
         self._watches = watches
         self._kernel = kernel
-        self._forget_fetched = forget_fetched
+        self._ahead = ahead
         self.changed_at = float("-inf")
 
     def expect(
@@ -95,6 +109,21 @@ class OwnChanges:
         """``name`` was made in ``directory``, as ``attr``."""
         self._came(directory, name, attr)
         self._entries_changed(directory, attr.creation)
+        self._foresee(directory)
+
+    def _foresee(self, directory: Inode) -> None:
+        """Each name that is made is looked up before. Where more are to be expected, and the
+        directory is not large, a listing that is watched answers that: not a round trip a file."""
+        folder, watched = directory.folder, directory.watched
+        if folder is None:
+            parent = directory.parent
+            if parent is None or not self._listings.recent.is_made(parent, directory.name):
+                return
+        elif len(folder.attrs) > FORESEEN_MAX or (
+            watched is not None and watched.covers(folder.asked, trio.current_time())
+        ):
+            return
+        self._ahead.list(directory)
 
     def removed(self, directory: Inode, name: str) -> None:
         """``name`` was removed from ``directory``."""
@@ -139,7 +168,7 @@ class OwnChanges:
         directory = inode.parent
         if directory is None:
             return
-        self._forget_fetched(directory, inode.name)
+        self._ahead.forget(directory, inode.name)
         if self._is_listed_so(directory, inode.name, now):
             self._listings.recent.note(directory, inode.name, attr, now)
             if directory.folder is not None and inode.name in directory.folder.attrs:
@@ -157,7 +186,7 @@ class OwnChanges:
             is_as_told = self._namespace.is_surely_listed
             directory.watched.told(told, now, directory.folder, is_as_told)
         directory.attr_until = directory.changed_at = now
-        self._forget_fetched(directory, name)
+        self._ahead.forget(directory, name)
         self._kernel.changed(directory, told)
 
     # -- how that changes what is known -------------------------------------------------------
@@ -193,7 +222,7 @@ class OwnChanges:
     def _came(self, directory: Inode, name: str, attr: FileAttr) -> None:
         now = self.changed_at = trio.current_time()
         self._names.forget_alias(directory, name)
-        self._forget_fetched(directory, name)
+        self._ahead.forget(directory, name)
         self._kernel.own_change(directory, name)
         if self._is_listed_so(directory, name, now):
             self._listings.recent.note(directory, name, attr, now)
@@ -202,7 +231,7 @@ class OwnChanges:
     def _went(self, directory: Inode, name: str) -> None:
         now = self.changed_at = trio.current_time()
         self._names.forget_alias(directory, name)
-        self._forget_fetched(directory, name)
+        self._ahead.forget(directory, name)
         self._kernel.own_change(directory, name)
         if self._is_listed_so(directory, name, now):
             self._listings.recent.note(directory, name, None, now)

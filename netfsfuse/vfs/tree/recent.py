@@ -91,6 +91,11 @@ class RecentChanges:
         """Whether anything is remembered of the directory."""
         return directory in self._directories
 
+    def is_made(self, directory: Inode, name: str) -> bool:
+        """Whether ``name`` was made or changed a moment ago, and is there."""
+        known = self._directories.get(directory)
+        return known is not None and known.names.get(name, (0.0, None))[1] is not None
+
     def is_gone(self, directory: Inode, name: str, asked: float) -> bool:
         """Whether ``name`` was removed since a listing was ``asked`` for that shows it."""
         known = self._directories.get(directory)
