@@ -35,6 +35,7 @@ from typing import Any
 from tests.support.exercise import Operation, operations
 from tests.support.exercise_model import Differs
 from tests.support.exerciser import Exerciser
+from tests.support.until import until
 
 _ATTEMPTS = 4
 """Of a shorter program, before it is taken for one that does not fail: much is a matter of time."""
@@ -73,6 +74,10 @@ class Attempts:
         """The report of what differs; empty if nothing does."""
         folder = Path(tempfile.mkdtemp(prefix="exercise-", dir=self._there))
         folder.chmod(0o777)
+        # Its inode number may be that of the folder of the last attempt, which was removed just
+        # now on the server's own disk: that is seen within a second.
+        for seen in filter(None, (self._here, self._peer)):
+            until(lambda seen=seen: _is_empty(seen / folder.name), 3.0, "the folder is empty")
         progress = mmap.mmap(-1, 8)
         read_end, write_end = os.pipe()
         child = os.fork()
@@ -135,6 +140,13 @@ class Attempts:
         if status < 0 and not said:
             said = f"killed by {signal.Signals(-status).name}".encode()
         return said.decode() or ("" if status == 0 else f"exit status {status}")
+
+
+def _is_empty(folder: Path) -> bool:
+    try:
+        return not os.listdir(folder)
+    except FileNotFoundError:
+        return True
 
 
 def shortest(

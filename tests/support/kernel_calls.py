@@ -25,11 +25,16 @@ _OPCODES = {
     **{39: "ioctl", 43: "fallocate", 47: "copy_file_range"},
     **{9: "mkdir", 10: "unlink", 11: "rmdir", 12: "rename", 45: "rename2", 46: "lseek"},
 }
+_INVALIDATE_INODE = 2
 _NOTICES = {2: "invalidate inode", 3: "invalidate entry", 4: "store", 6: "delete"}
+_PIECES = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 _READ = re.compile(r'read(?:\([^"]*| resumed>)"((?:\\x[0-9a-f]{2})+)')
 _WRITE = re.compile(r'writev?\([^"]*"((?:\\x[0-9a-f]{2})+)')
 _HEADER = 16
-"""Bytes of a header that are looked at: length, opcode or error, and the request's number."""
+"""Bytes of a header: length, opcode or error, and the request's number."""
+_NOTICE = 32
+"""With what is told of an inode: its number, and where its pages begin that are to be dropped, -1
+for none of them."""
 
 
 class KernelCalls:
@@ -43,7 +48,7 @@ class KernelCalls:
 
     def __enter__(self) -> Self:
         self._out = tempfile.NamedTemporaryFile("r", suffix=".strace")
-        words = ["strace", "-f", "-xx", "-s", str(_HEADER), "-e", "trace=read,write,writev"]
+        words = ["strace", "-f", "-xx", "-s", str(_NOTICE), "-e", "trace=read,write,writev"]
         words += ["-P", "/dev/fuse", "-o", self._out.name, "-p", str(self._pid)]
         self._process = subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -84,7 +89,18 @@ class KernelCalls:
         elif found := _WRITE.search(line):
             _, code, number = self._header(found.group(1))
             if not number:
-                self.told[_NOTICES.get(code, str(code))] += 1
+                name = _NOTICES.get(code, str(code))
+                whole = _PIECES.findall(line)
+                if code == _INVALIDATE_INODE and self._start(whole) < 0:
+                    name = "invalidate attributes"
+                self.told[name] += 1
+
+    @staticmethod
+    def _start(pieces: list[str]) -> int:
+        """Where the pages begin, of a notice written in such pieces."""
+        whole = b"".join(bytes.fromhex(piece.replace("\\x", "")) for piece in pieces)
+        start: int = struct.unpack_from("<q", whole.ljust(_NOTICE, b"\0"), _HEADER + 8)[0]
+        return start
 
     @staticmethod
     def _header(text: str) -> tuple[int, int, int]:

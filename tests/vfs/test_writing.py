@@ -221,6 +221,33 @@ async def test_appending_without_a_lease_finds_the_end_of_the_file(autojump_cloc
         await vfs.fs.release(fh)
 
 
+@pytest.mark.parametrize("leases", [True, False])
+@pytest.mark.parametrize("stale", [0, 2, 3])
+async def test_appending_goes_to_the_end_wherever_the_kernel_takes_it_to_be(
+    leases: bool, stale: int, autojump_clock: Clock
+) -> None:
+    """open(2) with O_APPEND asks for nothing: the kernel may never have heard of the size."""
+    async with mounted(names=server(leases=leases)) as vfs:
+        await vfs.lookup("f")
+        fh = (await vfs.fs.open(11, Flags.of(os.O_RDWR | os.O_APPEND))).fh
+        await vfs.fs.write(fh, stale, b" two")
+        await vfs.fs.write(fh, stale + 4, b" three")
+        assert bytes(await vfs.fs.read(fh, 0, 100)) == b"one two three"
+        await vfs.fs.flush(fh)
+        assert vfs.names.tree["f"].content == b"one two three"
+        await vfs.fs.release(fh)
+
+
+async def test_without_pages_a_read_may_begin_behind_the_end(autojump_clock: Clock) -> None:
+    """By whichever handle: the kernel, which keeps no pages, asks for what programs ask for."""
+    async with mounted(names=server(), mode="none") as vfs:
+        await vfs.lookup("f")
+        fh = (await vfs.fs.open(11, Flags.of(os.O_RDWR))).fh
+        assert bytes(await vfs.fs.read(fh, 4096, 100)) == b""
+        assert bytes(await vfs.fs.read(fh, 1, 100)) == b"ne"
+        await vfs.fs.release(fh)
+
+
 async def test_pages_that_were_mapped_are_written_where_they_are(autojump_clock: Clock) -> None:
     """By any handle that the kernel has, one that appends too."""
     async with mounted(names=server(leases=False)) as vfs:

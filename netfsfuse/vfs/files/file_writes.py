@@ -100,8 +100,9 @@ class FileWrites:
     def _add(self, written: WrittenFile, flags: Flags, *, changed: bool) -> Opened:
         inode = written.inode
         through = flags.through or self._config.sync
+        direct = flags.direct or not self._writers.keeping
         handle = FileHandle(
-            inode, written.file, written.is_behind, flags.direct, inode.generation, written=written
+            inode, written.file, written.is_behind, direct, inode.generation, written=written
         )
         if flags.writes:
             handle.writes = Writes(append=flags.append, through=through)

@@ -67,6 +67,11 @@ class Writers:
     def __contains__(self, inode: Inode) -> bool:
         return inode in self._written
 
+    @property
+    def keeping(self) -> bool:
+        """Whether the kernel keeps pages of files, so that it reads no further than their end."""
+        return self._mode != "none"
+
     # -- opening ------------------------------------------------------------------------------
 
     async def open(self, inode: Inode, *, truncate: bool = False) -> WrittenFile:

@@ -36,6 +36,7 @@ from netfsfuse.vfs.ops import WritableOpenFile
 
 log = logging.getLogger(__name__)
 
+_PAGE = 4096
 _SECOND = 1_000_000_000  # ns
 _UNIT = 100
 """ns: servers keep times as multiples of that, and would show others than were shown here."""
@@ -54,6 +55,10 @@ class WrittenFiles(Protocol):
     def through(self, written: WrittenFile, *, keeps_reads: bool) -> None:
         """Another client has the file as well from now on: nothing more is kept of it. Without
         ``keeps_reads`` what was read is to be forgotten by the kernel too."""
+        ...
+
+    def forget_pages(self, inode: Inode) -> None:
+        """What the kernel has of the file is not what the file holds."""
         ...
 
 
@@ -137,25 +142,35 @@ class WrittenFile:
     async def write(self, start: int, data: bytes, *, append: bool, through: bool) -> None:
         """Write all of ``data``. ``append``: at the end of the file, wherever the caller takes it
         to be. ``through``: return when the server has it."""
-        # The kernel writes mapped pages by any handle, below the size that it knows of.
-        append = append and not self.is_behind and start >= self._kernel_size
+        append = append and not self._may_be_mapped(start, len(data))
         self._kernel_size = max(self._kernel_size, start + len(data))
-        if append:
-            await self._append(data)
-            return
-        await self.writing.write(start, data, through=through)
-        self._change(start + len(data))
+        if append and not self.is_behind:
+            end = await self._append(data)
+        else:
+            end = self.writing.i_size if append else start
+            await self.writing.write(end, data, through=through)
+        self._change(end + len(data))
+        if end != start:
+            # It is in the kernel's pages where the kernel took the end to be: another client has
+            # appended since it was told of it, and open(2) with O_APPEND does not ask.
+            self._owner.forget_pages(self.inode)
 
-    async def _append(self, data: bytes) -> None:
-        """Another client may append as well."""
+    def _may_be_mapped(self, start: int, length: int) -> bool:
+        """Whether a write by a handle that appends may be of whole mapped pages, which the kernel
+        writes by any handle, below the size that it knows of."""
+        end, size = start + length, self._kernel_size
+        return not start % _PAGE and end <= size and (not end % _PAGE or end == size)
+
+    async def _append(self, data: bytes) -> int:
+        """Another client may append as well. Returns where it was written."""
         try:
             async with self.file.appending() as end:
                 await self.writing.write(end, data, through=True)
-                self._change(end + len(data))
+                return end
         except NotSupported:  # no locks: then as near as can be
             end = (await self.file.query()).size
             await self.writing.write(end, data, through=True)
-            self._change(end + len(data))
+            return end
 
     def _change(self, end: int, *, exactly: bool = False) -> None:
         """Bytes up to ``end`` were written, or the file ends ``exactly`` there from now on. Its
