@@ -331,6 +331,7 @@ class Writeback:
             folio.end,
             type(error).__name__,
             error,
+            extra={"state": (self._contents.debug_name, folio.start)},
         )
 
     def _give_up_all(self) -> None:
