@@ -6,6 +6,7 @@ nothing has moved for a while.
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pyfuse3
@@ -22,6 +23,7 @@ from pyfuse3 import (
 )
 
 from netfsfuse.config import ShownConfig
+from netfsfuse.errors import ReadOnly
 from netfsfuse.fuse.attrs import entry_of
 from netfsfuse.fuse.backlog import Backlog, counted
 from netfsfuse.fuse.deadlines import Deadlines
@@ -33,8 +35,10 @@ from netfsfuse.vfs.inodes.inodes import Inode
 
 
 class FileChanges(pyfuse3.Operations):
-    """A part of ``Operations``, which has what is declared here."""
+    """A part of ``Operations``, which has what is declared here. ``is_read_only``, to be set before
+    the first call: nothing is written here."""
 
+    is_read_only = False
     stats: Stats
     deadlines: Deadlines
     backlog: Backlog
@@ -56,10 +60,17 @@ class FileChanges(pyfuse3.Operations):
             direct_io=only_writes or self._filesystem.trust.mode == "none",
         )
 
+    def _check_writable(self, flags: int) -> None:
+        """The kernel does that, but for a mount that was made writable behind our back: its writers
+        would not be told of errors, for nothing is flushed."""
+        if self.is_read_only and flags & os.O_ACCMODE:
+            raise ReadOnly("the mount is read-only")
+
     @patient
     async def create(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
+        self._check_writable(os.O_WRONLY)
         filesystem = self._filesystem
         inode, opened = await filesystem.create(
             parent_inode, name, Flags.of(flags), exclusive=bool(flags & os.O_EXCL)
@@ -79,6 +90,9 @@ class FileChanges(pyfuse3.Operations):
 
     @patient
     async def flush(self, fh: FileHandleT) -> None:
+        if self.is_read_only:
+            # The kernel asks no more: a close succeeds all the same, and costs no request.
+            raise pyfuse3.FUSEError(errno.ENOSYS)
         await self._filesystem.flush(fh)
 
     @patient

@@ -116,6 +116,7 @@ class Operations(FileChanges, NameChanges):
 
     @guarded
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
+        self._check_writable(flags)
         opened = await self._filesystem.open(inode, Flags.of(flags))
         if opened.attributes_changed:
             try:

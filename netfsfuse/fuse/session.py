@@ -152,6 +152,7 @@ async def mounted(
 ) -> AsyncIterator[FuseSession]:
     """Mount, and serve in ``nursery``; unmounted on the way out. ``ending`` knows what moves then.
     Raises MountError."""
+    operations.is_read_only = config.read_only
     before = _fuse_descriptors()
     try:
         pyfuse3.init(operations, str(config.mountpoint), mount_options(config))

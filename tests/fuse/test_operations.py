@@ -236,6 +236,20 @@ async def test_the_kernel_may_have_forgotten_what_is_invalidated(
             assert vfs.names.open_handles == []  # the kernel does not know of it
 
 
+async def test_on_a_read_only_mount_nothing_is_written_and_a_close_costs_no_request() -> None:
+    names = WritableFakes({"": Node(dir_attr(2)), "n0": Node(file_attr(100, 5), b"abcde")})
+    async with serving({}, names=names) as (ops, _):
+        ops.is_read_only = True
+        number = (await ops.lookup(1, b"n0", CONTEXT)).st_ino
+        info = await ops.open(number, os.O_RDONLY, CONTEXT)
+        assert await refusal(ops.flush(info.fh)) == errno.ENOSYS
+        await ops.release(info.fh)
+        for flags in (os.O_WRONLY, os.O_RDWR, os.O_RDWR | os.O_TRUNC):
+            assert await refusal(ops.open(number, flags, CONTEXT)) == errno.EROFS
+            assert await refusal(ops.create(1, b"new", 0o644, flags, CONTEXT)) == errno.EROFS
+        assert "new" not in names.tree
+
+
 @pytest.mark.parametrize(
     ("flags", "direct"),
     [(os.O_WRONLY, True), (os.O_RDWR, False), (os.O_RDWR | os.O_TRUNC, False)],

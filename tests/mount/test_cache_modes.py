@@ -78,6 +78,25 @@ def test_none_still_runs_and_maps(samba: PrivateSamba, folder: Path, mount: Moun
         os.close(fd)
 
 
+def test_none_maps_what_is_read_and_written(
+    samba: PrivateSamba, folder: Path, mount: Mount
+) -> None:
+    """O_RDWR and MAP_SHARED, as SQLite's WAL and databases have it."""
+    mounted = mount(samba, "cache=none")
+    fd = os.open(mounted.path / folder.name / "big", os.O_RDWR)
+    try:
+        with mmap.mmap(fd, 0, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE) as mapped:
+            before = mapped[:]
+            mapped[MIB : MIB + 5] = b"later"
+            mapped.flush()
+            expected = before[:MIB] + b"later" + before[MIB + 5 :]
+            assert os.pread(fd, 10, MIB) == expected[MIB : MIB + 10]
+        os.fsync(fd)
+        assert (folder / "big").read_bytes() == expected
+    finally:
+        os.close(fd)
+
+
 def test_loose_trusts_an_open_for_the_lifetime(
     samba: PrivateSamba, folder: Path, mount: Mount
 ) -> None:

@@ -16,7 +16,7 @@ MIB = 1 << 20
 
 
 def test_mount_cp_cmp_umount(samba: PrivateSamba, mount) -> None:
-    """mount, cp, cmp, a second mount that reads from the cache, umount; by name and by
+    """mount, cp, cmp, cp back, a second mount that reads from the cache, umount; by name and by
     fusermount3; his own files, no root in sight."""
     folder = mount(samba, now=False).folder
     folder.chmod(0o711)
@@ -30,6 +30,8 @@ def test_mount_cp_cmp_umount(samba: PrivateSamba, mount) -> None:
         stat -c '%U %a' mnt mnt/ordinary.bin
         cp mnt/ordinary.bin copy
         cmp copy mnt/ordinary.bin
+        cp copy mnt/his.bin
+        cmp copy mnt/his.bin
         $netfsfuse umount mnt
         $netfsfuse mount {samba.url} mnt -o user={samba.username},log=log
         cmp copy mnt/ordinary.bin
@@ -43,6 +45,7 @@ def test_mount_cp_cmp_umount(samba: PrivateSamba, mount) -> None:
     expected = [f"{user.name} 755"] * 2 + ['"server":{"bytes":0']
     assert result.stdout.splitlines() == expected
     assert (user.home / "copy").read_bytes() == truth
+    assert (samba.path / "his.bin").read_bytes() == truth
     assert (user.home / ".cache/netfsfuse").stat().st_mode & 0o777 == 0o700
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,3 +76,32 @@ def test_a_share_that_nobody_may_write(samba_factory, mount, words: list[str]) -
     assert (made.returncode, made.stderr) == (0, "" if words else line)
     assert "ro" in shown(mounted)[2]
     refuses_writers(mounted, server.path_of("second"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a file system")
+def test_a_disk_that_is_write_protected(samba_factory, mount) -> None:
+    """Of which the server says nothing before it is written to: no ``ro``, and EROFS from all."""
+    server: PrivateSamba = samba_factory()
+    (server.path / "disk").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "disk", server.path / "disk"], check=True)
+    try:
+        (server.path / "disk" / "hello.txt").write_text("hello\n")
+        subprocess.run(["mount", "-o", "remount,ro", server.path / "disk"], check=True)
+        mounted = mount(server, source=f"{server.url}/disk")
+        there, new = mounted.path / "hello.txt", mounted.path / "new"
+        attempts: list[Callable[[], object]] = [
+            lambda: there.open("a"),
+            lambda: there.open("w"),
+            there.touch,
+            there.unlink,
+            lambda: there.rename(new),
+            new.touch,
+            new.mkdir,
+        ]
+        for attempt in attempts:
+            with pytest.raises(OSError, match=os.strerror(errno.EROFS)):
+                attempt()
+        assert there.read_text() == "hello\n"
+        mounted.umount()
+    finally:
+        subprocess.run(["umount", server.path / "disk"], check=True)
