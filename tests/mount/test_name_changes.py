@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -204,3 +206,119 @@ def test_what_changes_cost(samba: PrivateSamba, mount: Mount) -> None:
     told, ours = (after[key] - before[key] for key in ("notifications", "echoes"))
     assert told == ours >= 20 + 3 + 2 + 21, (told, ours)
     assert sorted(os.listdir(here)) == ["d", "g1"]
+
+
+def test_an_archive_is_unpacked(here: Path, folder: Path, tmp_path: Path) -> None:
+    """With its times, and is compared with what is there."""
+    source = tmp_path / "source"
+    for number in range(60):
+        file = source / f"d{number % 7}" / f"e{number % 3}" / f"f {number} ü"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(os.urandom(number * 100))
+        os.utime(file, ns=(10**18 + number * 10**9, 10**18 + number * 10**9))
+    run("tar", "-C", source, "-cf", tmp_path / "a.tar", ".")
+    run("tar", "-C", here, "--no-same-owner", "-xf", tmp_path / "a.tar")
+    assert tree_of(folder) == tree_of(source) == tree_of(here)
+    for top in (folder, here):
+        for name, content in tree_of(source):
+            if content is not None:
+                assert (top / name).stat().st_mtime_ns == (source / name).stat().st_mtime_ns
+    run("cp", "-r", here / "d1", here / "copy")
+    assert tree_of(folder / "copy") == tree_of(source / "d1")
+    run("rm", "-rf", here / "copy", here / "d1", here / "d2")
+    assert sorted(os.listdir(folder)) == ["d0", "d3", "d4", "d5", "d6"]
+
+
+def test_modes_and_owners(here: Path, folder: Path) -> None:
+    """As cifs: the server keeps whether a file may be written; all else is taken, and shown as the
+    mount's options say."""
+    file = here / "f"
+    file.write_bytes(b"old")
+    file.chmod(0o444)
+    assert file.stat().st_mode & 0o777 == 0o555
+    with pytest.raises(PermissionError):
+        os.close(os.open(file, os.O_WRONLY))
+    file.chmod(0o600)
+    assert file.stat().st_mode & 0o777 == 0o755
+    file.write_bytes(b"new")
+    assert (folder / "f").read_bytes() == b"new"
+    os.chown(file, os.getuid(), os.getgid())
+    here.chmod(0o555)
+    (here / "d").mkdir(0o700)
+    file.chmod(0o400)
+    (here / "g").write_bytes(b"g")
+    (here / "g").rename(file)
+    assert file.read_bytes() == b"g"
+    file.chmod(0o400)
+    file.unlink()
+    assert os.listdir(folder) == ["d"]
+
+
+def test_sizes_and_times_by_path(here: Path, folder: Path) -> None:
+    file = here / "f"
+    file.write_bytes(b"0123456789")
+    os.truncate(file, 3)
+    assert file.read_bytes() == (folder / "f").read_bytes() == b"012"
+    os.truncate(file, 6)
+    assert file.read_bytes() == (folder / "f").read_bytes() == b"012\0\0\0"
+    os.utime(file, ns=(10**18, 10**18 + 1_000_000_100))
+    for each in (file, folder / "f"):
+        assert (each.stat().st_atime_ns, each.stat().st_mtime_ns) == (
+            10**18,
+            10**18 + 1_000_000_100,
+        )
+    os.utime(here, ns=(10**18, 10**18))
+    assert here.stat().st_mtime_ns == folder.stat().st_mtime_ns == 10**18
+
+
+def test_what_others_do_between_our_own_changes(here: Path, folder: Path) -> None:
+    """In one directory, and to the same names."""
+    chance = random.Random(1)
+    os.listdir(here)
+    for round_ in range(60):
+        top = chance.choice([here, folder])
+        name = f"n{chance.randrange(6)}"
+        call = chance.choice(["mkdir", "rmdir", "rename", "look"])
+        with suppress(FileNotFoundError, FileExistsError):
+            if call == "mkdir":
+                (top / name).mkdir()
+            elif call == "rmdir":
+                (top / name).rmdir()
+            elif call == "rename":
+                (top / name).rename(top / f"r{round_}")
+            else:
+                (here / name).stat()
+        if round_ % 10 == 9:
+            assert eventually(lambda: shown(here) == shown(folder))
+
+
+def shown(folder: Path) -> tuple[list[str], list[bool]]:
+    """By a listing, and by look-ups."""
+    return sorted(os.listdir(folder)), [(folder / f"n{number}").exists() for number in range(6)]
+
+
+def test_a_directory_is_renamed_in_case_only(here: Path, folder: Path) -> None:
+    (folder / "Name").mkdir()
+    (folder / "Name" / "f").write_bytes(b"f")
+    assert os.listdir(here / "Name") == ["f"]
+    (here / "Name").rename(here / "nAME")
+    assert os.listdir(folder) == os.listdir(here) == ["nAME"]
+    assert (here / "nAME" / "f").read_bytes() == b"f"
+
+
+def test_a_cached_file_is_renamed_with_what_is_kept_of_it(
+    samba: PrivateSamba, mount: Mount
+) -> None:
+    folder = Path(tempfile.mkdtemp(dir=samba.path))
+    (folder / "d").mkdir()
+    (folder / "d" / "f").write_bytes(content := os.urandom(1 << 20))
+    time.sleep(0.1)
+    mounted = mount(samba, "actimeo=30")
+    here = mounted.path / folder.name
+    assert (here / "d" / "f").read_bytes() == content
+    before = mounted.stats()["server"]["bytes"]
+    (here / "d" / "f").rename(here / "d" / "g")
+    assert (here / "d" / "g").read_bytes() == content
+    (here / "d").rename(here / "D2")
+    assert (here / "D2" / "g").read_bytes() == content
+    assert mounted.stats()["server"]["bytes"] == before

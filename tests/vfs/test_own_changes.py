@@ -343,3 +343,20 @@ async def test_a_large_directory_is_not_listed_for_a_name(
         await vfs.fs.mutations.mkdir(1, b"new")
         await trio.testing.wait_all_tasks_blocked()
         assert vfs.names.count("list") == 0
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_of_two_changes_under_way_the_later_counts(first: int, autojump_clock: Clock) -> None:
+    """Whichever is answered first; what is not known for certain is asked for."""
+    async with known() as vfs:
+        f = vfs.fs.inodes.get(100)
+        sent = [trio.current_time() + 0.001, trio.current_time() + 0.002]
+        await trio.sleep(1)
+        attrs = [f.attr._replace(size=10), f.attr._replace(size=20)]
+        vfs.names.tree["d/f"].attr = attrs[1]
+        for which in (first, 1 - first):
+            vfs.fs._own.modified(f, attrs[which], asked=sent[which])
+            await trio.sleep(0.5)
+        assert (await vfs.fs.getattr(100)).attr.size == 20
+        assert await listed(vfs) == ["f", "s"]
+        assert (await vfs.lookup("f", DIR)).attr.size == 20

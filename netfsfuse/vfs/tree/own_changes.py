@@ -14,6 +14,7 @@ they are not believed, or the clock is not known, they are asked for at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
@@ -154,6 +155,8 @@ class OwnChanges:
         self._went(directory, name)
         self._came(new_directory, new_name, attr)
         if moved is not None:
+            if asked >= moved.known_at:
+                moved.changed_at = -math.inf
             self._names.moved(moved, new_directory, new_name, attr, asked)
             moved.changed_at = trio.current_time()
         self._entries_changed(directory)
@@ -163,13 +166,20 @@ class OwnChanges:
     def modified(self, inode: Inode, attr: FileAttr, *, asked: float) -> None:
         """What ``inode`` holds was changed; it is ``attr`` by the server's answer."""
         now = self.changed_at = trio.current_time()
-        self._names.learn(inode, attr, asked)
+        is_latest = asked >= inode.known_at
+        if is_latest:  # of two changes under way the one that was sent last, whatever was answered
+            inode.changed_at = -math.inf
+            self._names.learn(inode, attr, asked)
+        else:
+            inode.attr_until = 0.0
         inode.changed_at = now
         directory = inode.parent
         if directory is None:
             return
         self._ahead.forget(directory, inode.name)
-        if self._is_listed_so(directory, inode.name, now):
+        if not is_latest and directory.watched is not None:
+            directory.watched.doubt(inode.name, now)
+        elif self._is_listed_so(directory, inode.name, now):
             self._listings.recent.note(directory, inode.name, attr, now)
             if directory.folder is not None and inode.name in directory.folder.attrs:
                 directory.folder.put(inode.name, attr)
