@@ -322,3 +322,13 @@ def test_a_cached_file_is_renamed_with_what_is_kept_of_it(
     (here / "d").rename(here / "D2")
     assert (here / "D2" / "g").read_bytes() == content
     assert mounted.stats()["server"]["bytes"] == before
+
+
+def test_a_file_is_not_renamed_in_case_only(here: Path, folder: Path) -> None:
+    """The kernel takes both names for links of one file, and asks nobody."""
+    (folder / "Name").write_bytes(b"f")
+    (here / "Name").rename(here / "nAME")
+    assert os.listdir(folder) == ["Name"]
+    (here / "Name").rename(here / "other")
+    (here / "other").rename(here / "nAME")
+    assert os.listdir(folder) == os.listdir(here) == ["nAME"]
