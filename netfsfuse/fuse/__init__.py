@@ -14,5 +14,6 @@
 * ``readable``    the cure for pyfuse3's blocking read of /dev/fuse
 * ``initflags``   flags of INIT that libfuse does not know of
 * ``tuning``      read_ahead_kb and max_background of the mount
+* ``mapped``      pages that programs have changed in mappings, at the end
 * ``session``     init, main loop, close
 """

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 
 import pyfuse3
 import trio
@@ -16,10 +17,12 @@ from netfsfuse.ending import Ending
 from netfsfuse.errors import MountError
 from netfsfuse.fuse.backlog import held_back
 from netfsfuse.fuse.initflags import DIRECT_IO_ALLOW_MMAP, HANDLE_KILLPRIV_V2, added
+from netfsfuse.fuse.mapped import write_back
 from netfsfuse.fuse.notifier import Notifier
 from netfsfuse.fuse.operations import Operations
 from netfsfuse.fuse.readable import never_blocking
 from netfsfuse.fuse.tuning import tune
+from netfsfuse.stats import VfsStats
 from netfsfuse.tasks import ServiceNursery
 
 log = logging.getLogger(__name__)
@@ -79,9 +82,11 @@ def init_flags(config: MountConfig) -> int:
 
 
 class FuseSession:
-    """A mounted session. ``wait_ended`` returns when it was unmounted."""
+    """A mounted session. ``wait_ended`` returns when it was unmounted. ``stats`` says whether files
+    are open."""
 
-    def __init__(self, config: MountConfig, ending: Ending) -> None:
+    def __init__(self, config: MountConfig, ending: Ending, stats: VfsStats) -> None:
+        self._stats = stats
         self._config = config
         self._ending = ending
         self._ended = trio.Event()
@@ -125,11 +130,18 @@ class FuseSession:
         """End the main loop: requests under way get a moment, stuck ones are cancelled. Those that
         wait for what was written are not stuck as long as it moves."""
         if not self._ended.is_set():
+            if self._stats.handles:
+                write = partial(write_back, self._config.mountpoint)
+                await self._ending.wait_moving(partial(_in_thread, write), _GRACE)
             pyfuse3.terminate()
             await self._ending.wait_moving(self._ended.wait, _GRACE)
             self._scope.cancel()
             with trio.CancelScope(shield=True):
                 await self._ended.wait()
+
+
+async def _in_thread(call: Callable[[], None]) -> None:
+    await trio.to_thread.run_sync(call, abandon_on_cancel=True)
 
 
 def _fuse_descriptors() -> set[int]:
@@ -158,7 +170,7 @@ async def mounted(
         pyfuse3.init(operations, str(config.mountpoint), mount_options(config))
     except RuntimeError as failed:
         raise MountError(f"cannot mount on {config.mountpoint}: {failed}") from failed
-    session = FuseSession(config, ending)
+    session = FuseSession(config, ending, operations.stats.vfs)
     try:
         # pyfuse3 keeps its descriptor to itself: it is the one that was not there before.
         (descriptor,) = _fuse_descriptors() - before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import os
 import re
 import signal
@@ -82,6 +84,26 @@ def test_what_cannot_be_sent_is_named_in_the_log(held: Held) -> None:
     assert [start for start, _ in ranges] == [5, *[end for _, end in ranges[:-1]]]
     assert ranges[-1][1] == len(DATA)
     assert held.there.read_bytes() == DATA[:5]
+
+
+def test_a_mapping_that_is_changed_when_the_daemon_is_told_to_end(
+    samba: PrivateSamba, mount: Callable[..., Mounted]
+) -> None:
+    """No program has written, synced or closed it: the kernel alone knows."""
+    mounted = mount(samba)
+    (samba.path / "mapped").write_bytes(bytes(MIB))
+    fd = os.open(mounted.path / "mapped", os.O_RDWR)
+    try:
+        with mmap.mmap(fd, 0) as mapped:
+            mapped[5:10] = b"later"
+            mapped[-5:] = b"ended"
+            os.kill(mounted.pid, signal.SIGTERM)
+            until(lambda: not mounts.daemons(mounted.path), SOON, "the daemon is gone")
+            expected = bytes(5) + b"later" + bytes(MIB - 15) + b"ended"
+            assert (samba.path / "mapped").read_bytes() == expected
+    finally:
+        with contextlib.suppress(OSError):  # there is no daemon any more
+            os.close(fd)
 
 
 def start_umount(mounted: Mounted) -> subprocess.Popen[str]:

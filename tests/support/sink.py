@@ -26,6 +26,7 @@ from netfsfuse.ending import Ending
 from netfsfuse.fuse import session
 from netfsfuse.fuse.backlog import Backlog, counted
 from netfsfuse.fuse.deadlines import Deadlines
+from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
 
 _FIRST = 10
@@ -37,6 +38,7 @@ class Sink(pyfuse3.Operations):
 
     def __init__(self, full: int, options: set[str]) -> None:
         super().__init__()
+        self.stats = Stats()
         self.deadlines = Deadlines(30.0)
         self.backlog = Backlog(full)
         self.counters = {"getxattr": 0, "writes": 0, "held_peak": 0}
