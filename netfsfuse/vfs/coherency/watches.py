@@ -194,12 +194,12 @@ class Watches:
         if taken := entry.echoes.refused(expected):
             self._take_in(entry, taken)
 
-    def give_way(self, path: str) -> None:
-        """End the watches of the directory ``path`` and of all below it, before anything that is
-        asked from here on: their handles would stand in the way of a rename or removal. They are
-        begun anew when the directories are used."""
+    def give_way(self, directory: Inode, name: str) -> None:
+        """End the watches of what is at ``name`` and of all below it, before anything that is asked
+        from here on: their handles would stand in the way of a rename or removal. They are begun
+        anew when the directories are used."""
         for entry in list(self._entries.values()):
-            if is_below(entry.inode.path, path):
+            if entry.inode.is_at(directory, name):
                 self._end(entry)
 
     def forget(self, inode: Inode) -> None:
@@ -214,8 +214,3 @@ class Watches:
         self._most = 0
         for entry in list(self._entries.values()):
             self._end(entry)
-
-
-def is_below(path: str, top: str) -> bool:
-    """Whether ``path`` is ``top`` or something below it."""
-    return path == top or not top or path.startswith(f"{top}/")

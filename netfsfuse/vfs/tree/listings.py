@@ -16,7 +16,7 @@ import trio
 from netfsfuse.errors import NetfsError, NotADirectory, NotFound, Stale
 from netfsfuse.types import DirEntry, FileAttr, FileKind
 from netfsfuse.vfs.coherency.judge import Judge
-from netfsfuse.vfs.coherency.watches import Watches, is_below
+from netfsfuse.vfs.coherency.watches import Watches
 from netfsfuse.vfs.inodes.directory import Folder
 from netfsfuse.vfs.inodes.handles import DirectoryHandle, HandleTable
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
@@ -230,15 +230,15 @@ class Listings:
         handle.listing = None
         await listing.aclose()
 
-    async def give_way(self, path: str) -> None:
-        """Close what is open on the server of the directory ``path`` and of all below it; a reader
-        of theirs goes on with a listing begun anew. Raises no NetfsError."""
+    async def give_way(self, directory: Inode, name: str) -> None:
+        """Close what is open on the server of the directory at ``name`` and of all below it; a
+        reader of theirs goes on with a listing begun anew. Raises no NetfsError."""
         for inode, over in list(self._filling.items()):
-            if is_below(inode.path, path):
+            if inode.is_at(directory, name):
                 await over.wait()
         for fh in self.handles.numbers():
             handle = self.handles.get(fh)
-            if handle.listing is not None and is_below(handle.inode.path, path):
+            if handle.listing is not None and handle.inode.is_at(directory, name):
                 async with handle.lock:
                     if handle.listing is not None:
                         await self._close(handle.listing, handle)

@@ -87,7 +87,7 @@ class Mutations:
         directory, name = self._inodes.get(parent), self._namespace.decode_name(raw_name)
         path = directory.path_of(name)
         await self._wait_closed(directory, name)
-        await self._give_way(path)
+        await self._give_way(directory, name)
         with self._changing(directory, name, ChangeKind.REMOVED):
             known = self._believed(directory, name)
             await self._namespace.remove(path, directory=True, known=known)
@@ -107,8 +107,8 @@ class Mutations:
         known = self._believed(directory, name)
         await self._wait_closed(directory, name)
         await self._wait_closed(new_directory, new_name)
-        await self._give_way(path)
-        await self._give_way(new_path)
+        await self._give_way(directory, name)
+        await self._give_way(new_directory, new_name)
         leaves, comes = ChangeKind.RENAMED_FROM, ChangeKind.RENAMED_TO
         if new_directory is not directory:
             leaves, comes = ChangeKind.REMOVED, ChangeKind.CREATED
@@ -165,10 +165,10 @@ class Mutations:
         except InvalidName as refused:
             raise InvalidArgument(str(refused)) from refused
 
-    async def _give_way(self, path: str) -> None:
-        """Nothing of ours that only waits is open at ``path`` or below when this returns."""
-        self._watches.give_way(path)
-        await self._listings.give_way(path)
+    async def _give_way(self, directory: Inode, name: str) -> None:
+        """Nothing of ours that only waits is open at ``name`` or below when this returns."""
+        self._watches.give_way(directory, name)
+        await self._listings.give_way(directory, name)
 
     @contextmanager
     def _changing(self, directory: Inode, name: str, kind: ChangeKind) -> Iterator[None]:
