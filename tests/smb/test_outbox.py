@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from collections.abc import Sequence
 
 import pytest
 import trio
@@ -118,6 +119,30 @@ async def test_small_messages_go_before_writes_that_wait(cipher: CipherId | None
             await caller.over.wait()
             assert caller.error is None
         assert not line.transport._outbox
+
+
+async def test_nothing_goes_into_the_middle_of_a_write_that_is_begun() -> None:
+    """Before the task that sends the rest has had its turn, too."""
+    async with connected(send_buffer=4096) as line, trio.open_nursery() as nursery:
+        content = os.urandom(LARGE)
+        callers = [Caller(line, write_of(line, 0, content)), Caller(line, echo())]
+        sent = line.transport._sender.send
+        together: list[tuple[Sequence[Request], Sequence[int]]] = []
+        line.transport._sender.send = (  # type: ignore[method-assign]
+            lambda requests, ids: together.append((requests, ids))
+        )
+        for caller in callers:
+            nursery.start_soon(caller.run)
+        await trio.testing.wait_all_tasks_blocked()
+        for requests, ids in sorted(together, key=lambda each: each[0][0].command):
+            sent(requests, ids)
+        asked = await line.peer.requests(2)
+        assert [each.command for each in asked] == [Command.WRITE, Command.ECHO]
+        assert written(asked[0]) == (0, content)
+        await line.peer.answer(answer(asked[0]))
+        await line.peer.answer(replies.reply(Command.ECHO, asked[1].message_id))
+        for caller in callers:
+            await caller.over.wait()
 
 
 async def test_a_buffer_is_held_until_the_socket_has_it_and_the_answer_is_there() -> None:

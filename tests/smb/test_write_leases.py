@@ -54,6 +54,7 @@ async def test_what_is_ours_breaks_no_lease_of_ours(samba: PrivateSamba) -> None
         assert await Reader(shared).read(0, MIB) == b"after!"
         assert await namespace.fetch("ours", 100) is None
         await namespace.stat("ours")
+        assert await namespace.read_link("ours", known._replace(size=1067)) is None
         listing = await namespace.list("")
         await listing.aclose()
         assert file.is_leased

@@ -100,19 +100,31 @@ class Outbox:
             raise OSError(EPIPE, "the connection has ended")
         small: list[bytes | bytearray] = []
         for message, source in messages:
-            if source is None:
-                if self._sealer is not None:
-                    message = self._sealer.seal(message)
-                small += (pack_frame(len(message)), message)
-            else:
+            if source is not None:
                 self._hand_over_small(small)
                 small = []
-                self._hand_over(self._with_payload(message, source), self._large)
+                self._hand_over(self._with_payload(message, source))
+                continue
+            if self._sealer is not None:
+                message = self._sealer.seal(message)
+            small += (pack_frame(len(message)), message)
         self._hand_over_small(small)
 
     def _hand_over_small(self, parts: Sequence[bytes | bytearray]) -> None:
-        if parts:
-            self._hand_over(_Frame([memoryview(b"".join(parts))]), self._small)
+        if not parts:
+            return
+        frames = b"".join(parts)
+        self._stats.wire_sent += len(frames)
+        sent = 0
+        if self._begun is None and not self._small and not self._large:
+            try:
+                sent = self._sock.send(frames)
+            except BlockingIOError:
+                sent = 0
+            if sent == len(frames):
+                return
+            self.moved_at = trio.current_time()
+        self._wait(_Frame([memoryview(frames)[sent:]]), self._small, begun=sent > 0)
 
     def _with_payload(self, message: bytes | bytearray, source: PayloadSource) -> _Frame:
         if self._sealer is not None:
@@ -121,20 +133,23 @@ class Outbox:
         framed = pack_frame(len(message) + source.length) + message
         return _Frame([memoryview(framed), source.view], source, reads=True)
 
-    def _hand_over(self, frame: _Frame, queue: deque[_Frame]) -> None:
-        """To the socket, what it takes; the rest to wait, its buffer held."""
+    def _hand_over(self, frame: _Frame) -> None:
+        """To the socket, what it takes; the rest to wait."""
         self._stats.wire_sent += sum(map(len, frame.parts))
         begun = False
         if not self:
-            parts = frame.parts
             try:
-                count = self._sock.send(parts[0]) if len(parts) == 1 else self._sock.sendmsg(parts)
+                count = self._sock.sendmsg(frame.parts)
             except BlockingIOError:
                 count = 0
             if frame.sent(count):
                 return
             begun = count > 0
             self.moved_at = trio.current_time()
+        self._wait(frame, self._large, begun=begun)
+
+    def _wait(self, frame: _Frame, queue: deque[_Frame], *, begun: bool) -> None:
+        """For ``run``. What is ``begun`` is gone on with before anything else."""
         frame.hold()
         if begun:
             self._begun = frame

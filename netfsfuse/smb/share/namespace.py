@@ -111,6 +111,8 @@ class SmbNamespace:
             except (InvalidArgument, NotSupported):
                 return None
             return parse_reparse(parse_ioctl(replies[1].message))
+        if self._files.is_written(self._server_path(path)):
+            return None  # and a handle without its lease would break that
         room = MFSYMLINK_SIZE + 1
         read = Request(Command.READ, pack_read(RELATED_FILE_ID, 0, room), room=room)
         replies = await self._ask(path, read, access=FILE_READ_DATA)

@@ -134,6 +134,10 @@ class OpenFiles(LeasedHandles):
             self._writers[name] = file
             return file
 
+    def is_written(self, name: str) -> bool:
+        """Whether a file was opened by ``name`` for writing."""
+        return name in self._writers
+
     def writer(self, name: str) -> WritableSmbFile | None:
         """The file that was opened by ``name`` for writing, if its handle can be shared."""
         writer = self._writers.get(name)
