@@ -223,3 +223,28 @@ def test_a_cache_that_cannot_be_used(samba: PrivateSamba, mount, content: bytes,
     assert mounted.log_text().count(says) == 1, (result.stderr, mounted.log_text())
     assert result.stderr.count(says) == result.stderr.count("\n") == (not later)
     assert "Traceback" not in mounted.log_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "largest", "flushes"),
+    [
+        ("rw", MIB, 1),
+        ("wsize=64K", 65536, 1),
+        ("sync", MIB // 4, 1),  # each is answered before the next
+        ("async", MIB, 1),
+        ("nostrictsync", MIB, 0),
+    ],
+)
+def test_writing(samba: PrivateSamba, mount, option: str, largest: int, flushes: int) -> None:
+    """1 MiB in pieces of 256 KiB, and an fsync."""
+    mounted: Mounted = mount(samba, option)
+    piece = os.urandom(MIB // 4)
+    with (mounted.path / "written").open("wb", buffering=0) as file:
+        for _ in range(4):
+            file.write(piece)
+        os.fsync(file.fileno())
+        assert (samba.path / "written").read_bytes() == 4 * piece
+        counters = mounted.stats()
+    assert max(map(int, counters["write"]["sizes"])) <= largest
+    assert counters["server"]["messages"].get("flush", 0) == flushes
+    (samba.path / "written").unlink()
