@@ -70,7 +70,9 @@ class FileWrites:
         await self._names.former_names.confirm(inode)
         before = record_of(inode.attr)
         written = await self._writers.open(inode, truncate=flags.truncates)
-        return self._add(written, flags, changed=before != record_of(written.opened_as))
+        # The kernel knows no creation time, and Samba makes another one up for a file that is first
+        # opened for writing.
+        return self._add(written, flags, changed=before[2:] != record_of(written.opened_as)[2:])
 
     async def create(
         self, directory: Inode, name: str, flags: Flags, *, exclusive: bool
