@@ -195,6 +195,18 @@ async def test_a_write_after_times_were_set_moves_them(autojump_clock: Clock) ->
         assert vfs.names.tree["new"].attr.write == inode.attr.write == shown
 
 
+async def test_a_time_of_the_server_does_not_go_back_at_a_change(autojump_clock: Clock) -> None:
+    """Ours is cautious where the server's own will be shown: no earlier than what was shown."""
+    names = server(leases=False)
+    async with mounted(names=names) as vfs:
+        inode, fh = await create(vfs)
+        inode.attr = inode.attr._replace(write=inode.attr.write + 5_000_000)
+        before = inode.attr.write
+        await vfs.fs.setattr(inode.number, size=100)
+        assert inode.attr.write >= before
+        await vfs.fs.release(fh)
+
+
 async def test_opens_that_make_and_cut(autojump_clock: Clock) -> None:
     async with mounted(names=server()) as vfs:
         with pytest.raises(AlreadyExists):

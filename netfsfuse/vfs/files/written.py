@@ -192,6 +192,8 @@ class WrittenFile:
             return
         now = _as_kept(self._now() - int((trio.current_time() - self._changed_at) * _SECOND))
         self._changed_at = None
+        if not self.is_behind and now < self.inode.attr.write < now + _SECOND:
+            now = self.inode.attr.write  # that was the server's own, and ``_now`` is cautious
         if self._write is not None:
             self._write = now
         self._is_moved = True
