@@ -77,7 +77,7 @@ def forgets_to_truncate(real: Call) -> Call:
 
 
 def brings_back_an_old_time(real: Call) -> Call:
-    times = itertools.count(time.time_ns(), -1000)
+    times = itertools.count(time.time_ns(), -1_000_000_000)
 
     def stat(path: object, **more: object) -> object:
         seen = real(path, **more)
