@@ -84,6 +84,15 @@ def test_nothing_is_kept(how: str) -> None:
     assert not echoes._answered
 
 
+def test_where_nothing_is_told_no_name_is_expected_but_what_is_written() -> None:
+    echoes = Echoes()
+    echoes.expect("a", [CREATED])
+    echoes.unwatched()
+    told = [Change("a", MODIFIED), Change("a", CREATED)]
+    assert echoes.sift(told, 0.0) == (told[1:], ["a"])
+    assert echoes.is_idle(0.0)
+
+
 # Against a model: a server on which two clients change names, and which tells each change that was
 # done exactly once, in order, and a modification any number of times behind it.
 

@@ -3,6 +3,7 @@ clients change at the same time is still seen."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,6 +21,7 @@ from netfsfuse.errors import (
 )
 from netfsfuse.types import Change, ChangeKind
 from netfsfuse.vfs.coherency.echoes import ECHO_SECONDS
+from netfsfuse.vfs.coherency.watches import WATCHES_MAX
 from netfsfuse.vfs.inodes.directory import CALM
 from netfsfuse.vfs.tree import own_changes
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
@@ -360,3 +362,31 @@ async def test_of_two_changes_under_way_the_later_counts(first: int, autojump_cl
         assert (await vfs.fs.getattr(100)).attr.size == 20
         assert await listed(vfs) == ["f", "s"]
         assert (await vfs.lookup("f", DIR)).attr.size == 20
+
+
+async def test_what_is_written_is_expected_of_a_watch_that_begins_later(
+    autojump_clock: Clock,
+) -> None:
+    async with known() as vfs:
+        f = vfs.fs.inodes.get(100)
+        vfs.fs._watches.give_way(vfs.fs.inodes.root, "d")
+        with vfs.fs._own.expect(f, modified=math.inf):
+            await listed(vfs)
+            vfs.names.tell("d", *[Change("f", ChangeKind.MODIFIED)] * 9)
+            await trio.testing.wait_all_tasks_blocked()
+        vfs.names.tell("d", Change("f", ChangeKind.MODIFIED))
+        await trio.testing.wait_all_tasks_blocked()
+        assert vfs.news == []  # type: ignore[attr-defined]
+        vfs.names.tell("d", Change("f", ChangeKind.REMOVED))
+        await trio.testing.wait_all_tasks_blocked()
+        assert vfs.news == [[Change("f", ChangeKind.REMOVED)]]  # type: ignore[attr-defined]
+
+
+async def test_expectations_are_not_kept(autojump_clock: Clock) -> None:
+    async with mounted({f"d{n}": Node(dir_attr(100 + n)) for n in range(1200)}) as vfs:
+        for number in range(1200):
+            directory = await vfs.lookup(f"d{number}")
+            with vfs.fs._own.expect(directory, "f"):
+                pass
+            await trio.sleep(0.1)
+        assert len(vfs.fs._watches._echoes) <= 2 * WATCHES_MAX + 1

@@ -96,6 +96,18 @@ class Echoes:
         self._drop(expected)
         return expected.taken
 
+    def unwatched(self) -> None:
+        """Nothing is told for a while: of names that come or go in it one may be another client's,
+        and is not to be taken for what was not told."""
+        for same in self._expected.values():
+            for each in same:
+                each.kinds.clear()
+
+    def is_idle(self, now: float) -> bool:
+        """Whether nothing is expected."""
+        self._drop_old(now)
+        return not self._expected
+
     def sift(self, changes: Iterable[Change], now: float) -> Sifted:
         """Tell ``changes``, in the order in which they were told, apart."""
         self._drop_old(now)

@@ -23,7 +23,7 @@ from netfsfuse.errors import Disconnected, NetfsError, NotSupported
 from netfsfuse.stats import VfsStats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import Change, ChangeKind
-from netfsfuse.vfs.coherency.echoes import Echoes, Expected
+from netfsfuse.vfs.coherency.echoes import Echoes
 from netfsfuse.vfs.inodes.directory import Watched
 from netfsfuse.vfs.inodes.inodes import Inode
 from netfsfuse.vfs.ops import Namespace, Watch
@@ -43,11 +43,11 @@ OnChanges = Callable[[Inode, Sequence[Change]], None]
 class _Entry:
     __slots__ = ("echoes", "inode", "scope", "used", "watch", "watched")
 
-    def __init__(self, inode: Inode, watch: Watch, now: float) -> None:
+    def __init__(self, inode: Inode, watch: Watch, now: float, echoes: Echoes) -> None:
         self.inode = inode
         self.watch = watch
         self.watched = Watched(now, inode.watched)
-        self.echoes = Echoes()
+        self.echoes = echoes
         self.scope = trio.CancelScope()
         self.used = now
 
@@ -72,6 +72,7 @@ class Watches:
         self._most = most
         self._entries: dict[Inode, _Entry] = {}  # the one used longest ago first
         self._refused: dict[Inode, float] = {}  # until when
+        self._echoes: dict[Inode, Echoes] = {}  # of directories that may be watched later, too
 
     def use(self, inode: Inode) -> None:
         """The directory is about to be asked for, or is used: watch it, if that can be had. What is
@@ -98,7 +99,7 @@ class Watches:
         watch = self._namespace.watch(inode.path)
         if watch is None:
             return None
-        entry = _Entry(inode, watch, now)
+        entry = _Entry(inode, watch, now, self._echoes.setdefault(inode, Echoes()))
         inode.watched = entry.watched
         self._stats.watches += 1
         self._nursery.start_soon(self._follow, entry)
@@ -168,6 +169,7 @@ class Watches:
             entry.scope.cancel()
         if self._entries.get(entry.inode) is entry:
             del self._entries[entry.inode]
+            entry.echoes.unwatched()
         entry.watch.close()
 
     @contextmanager
@@ -177,22 +179,25 @@ class Watches:
         """Around a change of our own, from before it is sent until it is answered: what is told of
         it is not taken for another client's (:meth:`Echoes.expect`). Where it raises it was not
         done, or may have been: all that was and will be told is taken for another's."""
-        entry = self._entries.get(directory)
-        if entry is None:
-            yield
-            return
-        expected = entry.echoes.expect(name, kinds, modified)
+        echoes = self._echoes.setdefault(directory, Echoes())
+        # Where no watch lives yet, one may tell of what is written later.
+        expected = echoes.expect(name, kinds if directory in self._entries else (), modified)
         try:
             yield
         except BaseException:
-            self._give_back(entry, expected)
+            taken = echoes.refused(expected)
+            if taken and (entry := self._entries.get(directory)) is not None:
+                self._take_in(entry, taken)
             raise
-        entry.echoes.answered(expected, trio.current_time())
+        echoes.answered(expected, trio.current_time())
+        if len(self._echoes) > 2 * WATCHES_MAX:
+            self._drop_idle()
 
-    def _give_back(self, entry: _Entry, expected: Expected) -> None:
-        """The change was not done, or may not have been: what was taken for its echo was told."""
-        if taken := entry.echoes.refused(expected):
-            self._take_in(entry, taken)
+    def _drop_idle(self) -> None:
+        now = trio.current_time()
+        for directory in [each for each in self._echoes if each not in self._entries]:
+            if self._echoes[directory].is_idle(now):
+                del self._echoes[directory]
 
     def give_way(self, directory: Inode, name: str) -> None:
         """End the watches of what is at ``name`` and of all below it, before anything that is asked
