@@ -224,7 +224,7 @@ class Writing:
                 rest = data[position - start :]
                 folio, taken = await self._take(position, rest)
                 position += taken
-                if position == folio.limit:
+                if folio.end == folio.limit:
                     self._back.push(folio)
                 if waits or not folio.withheld:
                     ticket.watch(folio)
@@ -246,7 +246,7 @@ class Writing:
             raise ticket.error
 
     async def _take(self, start: int, data: memoryview) -> tuple[DirtyFolio, int]:
-        """Take the first bytes of ``data`` into a folio, when there is memory; and how many."""
+        """Take the first bytes of ``data`` into a folio, when there is memory; how many."""
         buffer: Buffer | None = None
         withheld = True
         while True:
@@ -258,7 +258,8 @@ class Writing:
             if self._closed is not None and not self._folios:
                 raise RuntimeError("write to a file that is not open for writing any more")
             before = self._folios.size
-            if taken := self._folios.put(start, data):
+            taken = self._folios.put(start, data)
+            if taken:
                 if buffer is not None:
                     self._give_back(buffer, withheld)
                 folio = self._folios.last
@@ -273,8 +274,8 @@ class Writing:
                     continue
             folio = self._folios.add(start, data, buffer, trio.current_time())
             folio.withheld = withheld
-            self._back.rest(folio)
             taken = folio.end - start
+            self._back.rest(folio)
             break
         self._stats.note_dirty(self._folios.size - before)
         self._back.i_size = max(self._back.i_size, start + taken)

@@ -70,6 +70,7 @@ class Writeback:
 
     def rest(self, folio: DirtyFolio) -> None:
         """A new one. To be followed by :meth:`pump`."""
+        self._outlet.dirty_files[self] = self._contents.debug_name
         self._resting[folio] = None
         if self._outlet.is_short:
             self.push(folio)
@@ -95,7 +96,6 @@ class Writeback:
         if self._over:
             self._give_up_all()
             return
-        self._outlet.dirty_files[self] = self._contents.debug_name
         if not self._demands and not self._ready:
             for folio in [f for f in self._resting if f is not folios.last and not f.extended]:
                 self.push(folio)
