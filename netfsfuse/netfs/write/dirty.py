@@ -51,18 +51,18 @@ class DirtyState(enum.Enum):
 
 class Ticket:
     """Waits for some folios: ``left`` of them are not GONE, ``error`` is the last one of those that
-    are. ``over`` is called, once, when none is left."""
+    are. ``over`` is called each time that none is left."""
 
     __slots__ = ("error", "left", "over")
 
-    def __init__(self, over: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         self.left = 0
         self.error: NetfsError | None = None
-        self.over = over
+        self.over: Callable[[], None] | None = None
 
     def watch(self, folio: DirtyFolio) -> None:
-        """Wait for ``folio`` as well. Idempotent."""
-        if self not in folio.tickets:
+        """Wait for ``folio`` as well, unless it is GONE. Idempotent."""
+        if folio.state is not DirtyState.GONE and self not in folio.tickets:
             folio.tickets.append(self)
             self.left += 1
 
@@ -71,7 +71,7 @@ class Ticket:
         self.left -= 1
         if error is not None:
             self.error = error
-        if not self.left:
+        if not self.left and self.over is not None:
             self.over()
 
 
@@ -249,6 +249,11 @@ class DirtyFolios:
         self._take_out(folio)
         self._sending.insert(bisect_right(self._sending, folio.start, key=_start_of), folio)
         folio.state = DirtyState.SENDING
+
+    def shorten(self, folio: DirtyFolio, start: int) -> None:
+        """The server has what lies below ``start`` of a SENDING folio."""
+        self.size -= start - folio.start
+        folio.start = start
 
     def settle(self, folio: DirtyFolio, error: NetfsError | None) -> None:
         """The server has a SENDING folio, or will not have it because of ``error``: it is GONE, and

@@ -125,8 +125,7 @@ class Writing:
         """Return when all that is dirty now is on the server, or has failed (``errors``). Raises
         ``DeadlineExceeded`` when no byte was answered for 30 seconds; nothing is given up then."""
         if self._folios:
-            over = trio.Event()
-            await self._back.wait(list(self._folios), Ticket(over.set), over)
+            await self._back.wait(self._folios, Ticket())
 
     async def flush(self) -> None:
         """As :meth:`drain`; then what was written is on the server's disk as well. Raises a
@@ -152,9 +151,8 @@ class Writing:
         back, contents = self._back, self._contents
         if size < back.i_size:
             back.hold(size)
-            over = trio.Event()
             below = [folio for folio in self._folios.dirty if folio.start < size]
-            await back.wait([*below, *self._folios.sending(0)], Ticket(over.set), over)
+            await back.wait([*below, *self._folios.sending(0)], Ticket())
             await back.changes.prepare(size, max(back.i_size, contents.i_size))
         else:
             back.hold(contents.i_size)
@@ -215,8 +213,7 @@ class Writing:
 
     async def _write_slowly(self, start: int, data: memoryview, through: bool) -> None:
         waits = through or not self._behind or self._contents.retired
-        over = trio.Event()
-        ticket = Ticket(over.set)
+        ticket = Ticket()
         folios: list[DirtyFolio] = []
         position, end = start, start + len(data)
         try:
@@ -232,9 +229,9 @@ class Writing:
                 else:
                     folio.behind = True
                 if not folio.withheld:
-                    await self._back.wait(folios, ticket, over)
+                    await self._back.wait(folios, ticket)
             if folios:
-                await self._back.wait(folios, ticket, over)
+                await self._back.wait(folios, ticket)
             else:
                 self._back.pump()
         except BaseException:

@@ -22,10 +22,11 @@ async def send_folio(
     folio: DirtyFolio,
     outlet: Outlet,
     demand: Demand,
-    progressed: Callable[[], None],
+    taken: Callable[[int], None],
 ) -> None:
     """Write a SENDING folio to the server: one request, and others for what it did not take.
-    ``progressed`` is called for each answer. Raises the ``NetfsError`` of the first that fails."""
+    ``taken`` is called for each answer and says up to where the server has it. Raises the
+    ``NetfsError`` of the first that fails."""
     stats, link = outlet.stats, outlet.link
     at, end = folio.start, folio.end
     while at < end:
@@ -33,17 +34,17 @@ async def send_folio(
         flight = link.started(trio.current_time(), length)
         stats.note_request(length)
         try:
-            taken = await file.write(at, length, folio.buffer, at - folio.base, demand=demand)
+            count = await file.write(at, length, folio.buffer, at - folio.base, demand=demand)
         except BaseException:
             link.abandoned(flight)
             raise
         finally:
             stats.in_flight -= 1
-        progressed()
-        link.finished(flight, trio.current_time(), taken)
-        if not 0 < taken <= length:
-            raise ProtocolError(f"the server took {taken} of {length} bytes")
-        at += taken
+        link.finished(flight, trio.current_time(), count)
+        if not 0 < count <= length:
+            raise ProtocolError(f"the server took {count} of {length} bytes")
+        at += count
+        taken(at)
 
 
 def become_clean(contents: Contents, pool: BufferPool, folio: DirtyFolio) -> Folio | None:

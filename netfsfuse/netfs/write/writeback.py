@@ -104,9 +104,9 @@ class Writeback:
         elif self._ready and self._woken is not None:
             self._woken.set()
 
-    async def wait(self, folios: Iterable[DirtyFolio], ticket: Ticket, over: trio.Event) -> None:
-        """Send ``folios`` at once, and return when they and all that ``ticket`` waits for are GONE
-        (``over``). Raises ``DeadlineExceeded`` when no byte was answered for 30 seconds."""
+    async def wait(self, folios: Iterable[DirtyFolio], ticket: Ticket) -> None:
+        """Send ``folios`` at once, and return when they and all that ``ticket`` waits for are GONE.
+        Raises ``DeadlineExceeded`` when no byte was answered for 30 seconds."""
         for folio in list(folios):
             ticket.watch(folio)
             folio.urgent = True
@@ -116,6 +116,8 @@ class Writeback:
             self.push(folio)
         self.pump()
         if ticket.left:
+            over = trio.Event()
+            ticket.over = over.set
             await self._outlet.wait_moving(over, self._moved)
 
     def hold(self, start: int) -> None:
@@ -155,9 +157,6 @@ class Writeback:
     def _moved(self) -> float:
         """When something happened that this file waits for: others' requests may be before it."""
         return self._progressed if self._under_way else self._outlet.progressed
-
-    def _progress(self) -> None:
-        self._progressed = self._outlet.progressed = trio.current_time()
 
     def _begin(self) -> None:
         self._tasks += 1
@@ -272,7 +271,9 @@ class Writeback:
         try:
             try:
                 await self.changes.prepare(folio.start, folio.end)
-                await send_folio(self._file, folio, self._outlet, demand, self._progress)
+                await send_folio(
+                    self._file, folio, self._outlet, demand, lambda end: self._taken(folio, end)
+                )
                 error = None
             except NetfsError as failed:
                 error = failed
@@ -289,14 +290,31 @@ class Writeback:
                 clean.end_task()
             self._end()
 
+    def _taken(self, folio: DirtyFolio, end: int) -> None:
+        """The server has it up to ``end``. What is sent next scribbles on the bytes just below, so
+        they are not read from here any more."""
+        self._progressed = self._outlet.progressed = trio.current_time()
+        if end < folio.end:
+            self._outlet.stats.note_dirty(folio.start - end)
+            self._changed(folio.start, end)
+            self.folios.shorten(folio, end)
+
+    def _changed(self, start: int, end: int) -> None:
+        """The server's file has other bytes there now."""
+        contents = self._contents
+        contents.mapping.outdate(start, end)
+        if end > contents.i_size:
+            contents.resize(end, keeps_cache=True)
+
     def _settle(self, folio: DirtyFolio, error: NetfsError | None) -> Folio | None:
         """It was answered. Returns the folio that it has become, to be stored, ``busy``."""
         contents, outlet = self._contents, self._outlet
         self._under_way -= 1
         del self._demands[folio]
-        contents.mapping.outdate(folio.start, folio.end)
-        if error is None and folio.end > contents.i_size:
-            contents.resize(folio.end, keeps_cache=True)
+        if error is None:
+            self._changed(folio.start, folio.end)
+        else:  # some of it may be there nevertheless
+            contents.mapping.outdate(folio.start, folio.end)
         length = folio.length
         self.folios.settle(folio, error)
         outlet.stats.note_dirty(-length)

@@ -146,6 +146,15 @@ class DirtyModel(RuleBasedStateMachine):
         self.folios.settle(folio, error)
         assert folio.state is DirtyState.GONE
 
+    @precondition(lambda self: self.folios.sending(0))
+    @rule(n=st.integers(0, 99), part=st.floats(0.01, 0.99))
+    def short_answer(self, n, part):
+        folio = self.sent_ones()[n % len(self.sent_ones())]
+        at = folio.start + int(part * folio.length)
+        if folio.start < at < folio.end:
+            self.sending.clear(folio.start, at)
+            self.folios.shorten(folio, at)
+
     @rule(size=offsets)
     def cut(self, size):
         if self.folios.sending(size):
@@ -158,7 +167,8 @@ class DirtyModel(RuleBasedStateMachine):
     @rule(n=st.integers(0, 99))
     def watch(self, n):
         told = []
-        ticket = Ticket(lambda: told.append(1))
+        ticket = Ticket()
+        ticket.over = lambda: told.append(1)
         folios = list(self.folios)[n % 3 :: 2]
         for folio in folios * 2:
             ticket.watch(folio)
