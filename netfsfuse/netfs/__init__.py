@@ -4,10 +4,11 @@ It knows two interfaces (``ops.py``: a server's file, a cache's object) and noth
 paths or disks. Imports only leaves (``errors``, ``types``, ``config``, ``stats``, ``tasks``,
 ``priority_gate``) and trio.
 
-Three rooms. ``memory/`` holds bytes: buffers, the pool of them, folios, and which folio has which
+Four rooms. ``memory/`` holds bytes: buffers, the pool of them, folios, and which folio has which
 block; it knows nothing of I/O. ``io/`` fills folios: a subrequest is the I/O, from a source, over
-one folio. ``read/`` answers a handle. Each imports only what stands before it. ``readahead/`` is
-the policy, PURE, and imports none of them.
+one folio. ``read/`` answers a handle, ``write/`` takes what programs write to the server. Each
+imports only what stands before it, and those two not each other. ``readahead/`` is the policy,
+PURE, and imports none of them.
 
 A read, stage by stage (names as in Linux fs/netfs)::
 
@@ -21,6 +22,17 @@ A read, stage by stage (names as in Linux fs/netfs)::
     io/pace.py             how much is on the link at once
     io/collect.py          pure   judges an answer: done, ask for the rest, short, storable
     io/copy_to_cache.py    stores what came from the server, behind the readers
+
+A write::
+
+    write/write.py          takes bytes, truncates, drains; the only orchestrator
+    write/dirty.py          pure   ranges in buffers: dirty, being sent, gone
+    write/errseq.py         pure   each failure told once to each handle
+    write/writeback.py      what is sent when; one task a file, and one a request
+    write/write_request.py  one folio sent, and the folio of the mapping that it becomes
+    write/overlay.py        reads of a file that has dirty bytes
+    write/outlet.py         memory for dirty bytes and the link, which all files share
+    io/cache_changes.py     keeps the cache object true meanwhile
 
 and what they stand on::
 
@@ -40,7 +52,8 @@ Invariants
     * A block in the mapping is never fetched again: a read that wants it joins.
     * A read is short only at the end of file, and never has later bytes glued on after a gap.
     * Only whole folios are kept or stored, and only while the inode is live.
-    * Bytes that are nowhere else are neither evicted nor detached.
+    * Bytes that the server does not have are never evicted, and are read before what it has.
+    * No two WRITEs under way overlap; no block is stored while a WRITE to it is under way.
     * The cache may fail, lie or hang; the read does not.
     * Memory is bounded by the budget, whatever the file sizes, and no read waits for ever
       (the argument is that of ``memory/pool.py``).

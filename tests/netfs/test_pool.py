@@ -183,44 +183,44 @@ async def test_readahead_leaves_a_quarter_and_unread_data_alone():
     assert tenants[1].evicted
 
 
-async def test_what_is_withheld_always_leaves_a_largest_buffer_to_readers(autojump_clock):
-    pool, _ = make(8, largest=4 * K)
-    tenants = [FakeTenant(pool, await pool.acquire(K)) for _ in range(8)]
-    withheld = [tenant for tenant in tenants if pool.withhold(tenant)]
+async def test_what_is_withheld_leaves_half_and_a_largest_buffer_to_readers(autojump_clock):
+    pool, _ = make(12, largest=4 * K)
+    withheld = []
+    while (buffer := pool.acquire_withheld(K)) is not None:
+        withheld.append(buffer)
     assert pool.withheld == len(withheld) * COST
-    assert pool.budget - pool.withheld >= 4 * K + 2 * PAGE > pool.budget - pool.withheld - COST
+    assert pool.withheld <= pool.budget // 2 < pool.withheld + COST
     large = await pool.acquire(4 * K)  # at once, with the server away for good
     assert not large.overrun
-    assert [tenant.evicted for tenant in tenants] == [t not in withheld for t in tenants]
+    pool.release_withheld(withheld[0])
+    withheld[0].drop()
+    assert pool.acquire_withheld(K) is not None
+    assert pool.acquire_withheld(K) is None
 
 
 async def test_a_budget_of_one_buffer_withholds_nothing():
     pool, _ = make(1, largest=K)
-    tenant = FakeTenant(pool, await pool.acquire(K))
-    assert not pool.withhold(tenant)
-    await pool.acquire(K)
-    assert tenant.evicted
+    assert pool.acquire_withheld(K) is None
+    assert not (await pool.acquire(K)).overrun
 
 
-async def test_a_waiter_is_served_when_what_was_withheld_is_readmitted(autojump_clock):
-    pool, _ = make(2, largest=K)
-    tenant = FakeTenant(pool, await pool.acquire(K))
-    busy = await pool.acquire(K)
-    assert pool.withhold(tenant)
-    got = []
-
-    async def acquire():
-        got.append(await pool.acquire(K))
-
+async def test_a_withheld_buffer_is_had_by_eviction_but_not_before_a_read_that_waits(
+    autojump_clock,
+):
+    pool, _ = make(4, largest=K)
+    tenants = [FakeTenant(pool, await pool.acquire(K)) for _ in range(4)]
+    buffer = pool.acquire_withheld(K)
+    assert buffer is not None
+    assert tenants[0].evicted
+    views = [tenant.buffer.lend(0, 1) for tenant in tenants[1:]]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(acquire)
+        nursery.start_soon(pool.acquire, K)
         await trio.testing.wait_all_tasks_blocked()
-        assert not got
-        pool.readmit(tenant)
-    assert tenant.evicted
-    assert not got[0].overrun
+        assert pool.acquire_withheld(K) is None
+        pool.release_withheld(buffer)
+        buffer.drop()  # the read's now
     assert pool.withheld == 0
-    busy.drop()
+    del views
 
 
 async def test_who_waits_is_served_in_order_and_before_readahead(autojump_clock):

@@ -8,5 +8,6 @@
 ``collect``        PURE: what to do with what a source returned
 ``pace``           how much is on the link at once
 ``copy_to_cache``  stores what came from the server
+``cache_changes``  the cache object of a file that is written
 ``slow_cache``     cache operations that take too long
 """

@@ -82,9 +82,8 @@ class Contents:
         unchanged. No checkpoint.
 
         The folios from the block of that smaller size on leave the mapping: their end was cut at
-        the old size, or lies beyond the new one. Raises ``RuntimeError``, and nothing has changed,
-        if one of them is DIRTY or WRITING. A read under way ends at the smaller of the size it
-        began with and the present one, or is answered by what it had pinned already; one that
+        the old size, or lies beyond the new one. A read under way ends at the smaller of the size
+        it began with and the present one, or is answered by what it had pinned already; one that
         begins now sees the new size. The cache object was opened for the old size: unless the
         caller sees to it (``keeps_cache``), it is neither asked nor written any more, except for
         what it was handed already.

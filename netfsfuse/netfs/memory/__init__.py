@@ -2,6 +2,6 @@
 
 ``buffer``   a page-aligned buffer with references, lent to readers in slices
 ``pool``     all buffers of a mount: budget, eviction, reads that wait in order
-``folio``    some blocks of a file in one buffer: filling, clean, dirty, writing
+``folio``    some blocks of a file in one buffer: filling, clean, void
 ``mapping``  which folio has which block of an inode
 """

@@ -1,15 +1,8 @@
 """A folio: some whole cache blocks of a file (the last one cut at its size), in one buffer.
 
-States::
-
-    FILLING --> CLEAN --> DIRTY --> WRITING --> CLEAN
-       |                  |   ^        |
-       +------> VOID <----+   +--------+  the server did not take it
-
-FILLING: a fill (``io/request.py``) brings the bytes, readers may wait. CLEAN: the server, or the
-cache, has the same bytes, so they may go at any moment. DIRTY: they are nowhere else. WRITING: they
-are on their way to the server and must not be changed meanwhile. VOID is final: the bytes never
-came, or were given up.
+States: FILLING, then CLEAN or VOID, which are final. FILLING: a fill (``io/request.py``) brings the
+bytes, readers may wait. CLEAN: the server, or the cache, has the same bytes, so they may go at any
+moment. VOID: the bytes never came.
 
 References of the buffer: the mapping holds one while the folio is in it, the task that fills or
 stores it one (``start_fill`` to ``end_task``), each reader that waits for it or copies from it one
@@ -32,16 +25,12 @@ class FolioState(enum.Enum):
 
     FILLING = "filling"
     CLEAN = "clean"
-    DIRTY = "dirty"
-    WRITING = "writing"
     VOID = "void"
 
 
 TRANSITIONS: dict[FolioState, frozenset[FolioState]] = {
     FolioState.FILLING: frozenset({FolioState.CLEAN, FolioState.VOID}),
-    FolioState.CLEAN: frozenset({FolioState.DIRTY}),
-    FolioState.DIRTY: frozenset({FolioState.WRITING, FolioState.VOID}),
-    FolioState.WRITING: frozenset({FolioState.CLEAN, FolioState.DIRTY}),
+    FolioState.CLEAN: frozenset(),
     FolioState.VOID: frozenset(),
 }
 """What may follow each state."""
@@ -178,10 +167,7 @@ class Folio:
 
     def unmap(self) -> None:
         """Leave the mapping: it is found no more; readers and tasks that hold it keep it.
-        Idempotent.
-
-        Raises ``RuntimeError`` if its bytes are nowhere else.
-        """
+        Idempotent."""
         if self.home is not None:
             self.home.detach(self)
 

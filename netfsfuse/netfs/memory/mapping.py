@@ -3,8 +3,7 @@
 Invariants: a block has at most one folio; all blocks of an attached folio map to it, and it is not
 VOID; the mapping holds one buffer reference for each. Nothing is ever fetched for a block that is
 in the mapping, so nothing is fetched twice. An attached folio is a tenant of the pool, which may
-evict it when idle, except while its bytes are nowhere else (DIRTY, WRITING): then it is *withheld*
-from the pool, and neither evicted nor detached.
+evict it when idle. What the server does not have yet is never here (``write/dirty.py``).
 """
 
 from __future__ import annotations
@@ -53,15 +52,9 @@ class Mapping:
         self._pool.register(folio)
 
     def detach(self, folio: Folio) -> None:
-        """It is found no more; readers and tasks that hold it keep it. Idempotent.
-
-        Raises ``RuntimeError`` for a folio whose bytes are nowhere else (:meth:`discard` gives
-        those up).
-        """
+        """It is found no more; readers and tasks that hold it keep it. Idempotent."""
         if folio.home is not self:
             return
-        if folio.state is FolioState.DIRTY or folio.state is FolioState.WRITING:
-            raise RuntimeError(f"a {folio.state.value} folio cannot leave its mapping")
         folio.home = None
         blocks = self._blocks
         for block in range(folio.start // CACHE_BLOCK, -(-folio.end // CACHE_BLOCK)):
@@ -82,12 +75,8 @@ class Mapping:
             self.detach(folio)
 
     def detach_from(self, block: int) -> None:
-        """Detach every folio that has ``block`` or one behind it, as :meth:`outdate` does; all or,
-        raising, none."""
-        folios = {folio for at, folio in self._blocks.items() if at >= block}
-        if any(folio.state in (FolioState.DIRTY, FolioState.WRITING) for folio in folios):
-            raise RuntimeError("bytes that are nowhere else cannot leave their mapping")
-        for folio in folios:
+        """Detach every folio that has ``block`` or one behind it, as :meth:`outdate` does."""
+        for folio in {folio for at, folio in self._blocks.items() if at >= block}:
             folio.outdated = True
             self.detach(folio)
 
@@ -109,28 +98,3 @@ class Mapping:
             folio.let_go = True
         else:
             self.detach(folio)
-
-    def dirty(self, folio: Folio) -> bool:
-        """The bytes of an attached, CLEAN folio are going to be changed: withhold it from the pool.
-        It must not be ``busy``, or the cache would be given a mixture.
-
-        False if the pool cannot spare it: the writer must write back something first, holding no
-        buffer while it waits, or write through.
-        """
-        if folio.home is not self or folio.state is not FolioState.CLEAN or folio.busy:
-            raise RuntimeError(f"a {folio.state.value} folio cannot be changed now")
-        if not self._pool.withhold(folio):
-            return False
-        folio.let_go = False
-        folio.become(FolioState.DIRTY)
-        return True
-
-    def written(self, folio: Folio) -> None:
-        """The server has the bytes of a WRITING folio: it may be evicted again."""
-        folio.become(FolioState.CLEAN)
-        self._pool.readmit(folio)
-
-    def discard(self, folio: Folio) -> None:
-        """Give up the bytes of a DIRTY folio: they were cut off, or cannot be written."""
-        folio.become(FolioState.VOID)
-        self.detach(folio)

@@ -2,8 +2,8 @@
 
 A *tenant* keeps a buffer only because its bytes may be asked for again: it is registered with the
 pool, holds exactly one reference, and must let go when told to (``evict``). A tenant's buffer with
-one reference is *idle*; with more, a reader or a task works with it. A tenant whose bytes are
-nowhere else (not written to the server yet) is *withheld*: it is not evicted until ``readmit``.
+one reference is *idle*; with more, a reader or a task works with it. A buffer whose bytes are
+nowhere else (not written to the server yet) is *withheld*: it has no tenant, and is not evicted.
 
 Why no read waits for ever, whatever the budget
 -----------------------------------------------
@@ -13,11 +13,11 @@ Why no read waits for ever, whatever the budget
    reply in flight, a store, or a slice on its way to the kernel. Those end by themselves, and each
    end wakes the waiters, which are served strictly in order; readahead never overtakes them.
 3. Withheld buffers may stay for as long as the server is away, so nothing waits for them:
-   ``withhold`` refuses what would leave less than one largest buffer of the budget to all others.
-   The budget is at least one largest buffer, and what 2 gives back is then enough for the first
-   waiter, whatever is withheld. A writer that is refused may wait for its own writes to end, but
-   with no buffer beyond the withheld ones in its hands: then it is no different from a reader.
-   (With the smallest budgets nothing can be withheld at all, and writes go straight through.)
+   ``acquire_withheld`` refuses what would leave less than half of the budget, or than one largest
+   buffer, to all others. The budget is at least one largest buffer, and what 2 gives back is then
+   enough for the first waiter, whatever is withheld. A writer that is refused may wait for its own
+   writes to end, but with no buffer beyond the withheld ones in its hands: then it is no different
+   from a reader. (With the smallest budgets nothing can be withheld, and writes go through.)
 4. A store may hang with the disk under it. A waiter gives up after ``ACQUIRE_TIMEOUT`` and gets a
    buffer beyond the budget (``overrun``), which its user must neither keep nor store; while no
    budgeted buffer has come back since, later ones get theirs at once. Memory beyond the budget is
@@ -90,7 +90,6 @@ class BufferPool:
         self._unconsumed: dict[Tenant, None] = {}
         self.withheld = 0
         """Bytes of buffers that cannot be evicted, because their bytes are nowhere else."""
-        self._withheld: set[Tenant] = set()
         self._gate: PriorityGate[Buffer] = PriorityGate(
             self._take_for_reader, lambda _, buffer: buffer.drop()
         )
@@ -159,32 +158,6 @@ class BufferPool:
         """The tenant let go of its buffer, or is about to. Idempotent."""
         self._consumed.pop(tenant, None)
         self._unconsumed.pop(tenant, None)
-        if self._withheld and tenant in self._withheld:
-            self._release_withheld(tenant)
-
-    def withhold(self, tenant: Tenant) -> bool:
-        """Do not evict a registered tenant until :meth:`readmit` or :meth:`forget`.
-
-        False, and nothing has changed, if less than a largest buffer would be left to all others.
-        """
-        cost = _cost(tenant.buffer.capacity)
-        if self.withheld + cost + _cost(self._largest) > self.budget:
-            return False
-        self._consumed.pop(tenant, None)
-        self._unconsumed.pop(tenant, None)
-        self._withheld.add(tenant)
-        self.withheld += cost
-        return True
-
-    def readmit(self, tenant: Tenant) -> None:
-        """A withheld tenant may be evicted again, as one that was used just now."""
-        self._release_withheld(tenant)
-        self._consumed[tenant] = None
-        self._gate.serve()
-
-    def _release_withheld(self, tenant: Tenant) -> None:
-        self._withheld.remove(tenant)
-        self.withheld -= _cost(tenant.buffer.capacity)
 
     def touch(self, tenant: Tenant, *, consumed: bool) -> None:
         """Note that a tenant was used just now, and whether all of it has been read by now."""

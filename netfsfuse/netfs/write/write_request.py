@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import trio
 
-from netfsfuse.errors import ProtocolError
+from netfsfuse.errors import NetfsError, ProtocolError
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.netfs.io.contents import Contents
 from netfsfuse.netfs.memory.folio import Folio
@@ -15,6 +16,8 @@ from netfsfuse.netfs.ops import WritableFile
 from netfsfuse.netfs.write.dirty import DirtyFolio
 from netfsfuse.netfs.write.outlet import Outlet
 from netfsfuse.types import CACHE_BLOCK
+
+log = logging.getLogger(__name__)
 
 
 async def send_folio(
@@ -64,3 +67,23 @@ def become_clean(contents: Contents, pool: BufferPool, folio: DirtyFolio) -> Fol
     contents.mapping.attach(clean)
     pool.touch(clean, consumed=True)
     return clean
+
+
+def note_changed(contents: Contents, start: int, end: int) -> None:
+    """The server's file has other bytes in ``[start, end)`` now."""
+    contents.mapping.outdate(start, end)
+    if end > contents.i_size:
+        contents.resize(end, keeps_cache=True)
+
+
+def log_lost(name: str, folio: DirtyFolio, error: NetfsError) -> None:
+    """One line for each range that is given up."""
+    log.error(
+        "%s: bytes %d to %d could not be written and are lost: %s: %s",
+        name,
+        folio.start,
+        folio.end,
+        type(error).__name__,
+        error,
+        extra={"state": (name, folio.start)},
+    )

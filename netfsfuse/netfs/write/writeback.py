@@ -33,7 +33,7 @@ from netfsfuse.netfs.ops import WritableFile
 from netfsfuse.netfs.write.dirty import DirtyFolio, DirtyFolios, DirtyState, Ticket
 from netfsfuse.netfs.write.errseq import ErrSeq
 from netfsfuse.netfs.write.outlet import Outlet
-from netfsfuse.netfs.write.write_request import become_clean, send_folio
+from netfsfuse.netfs.write.write_request import become_clean, log_lost, note_changed, send_folio
 from netfsfuse.types import CACHE_BLOCK
 
 log = logging.getLogger(__name__)
@@ -248,8 +248,8 @@ class Writeback:
         finally:
             self._woken = None
         if aged.cancelled_caught:
-            latest = trio.current_time() - AGE
-            for folio in [f for f in self._resting if f.since <= latest]:
+            now = trio.current_time()
+            for folio in [f for f in self._resting if f.since + AGE <= now]:
                 self.push(folio)
 
     def _send_soon(self, folio: DirtyFolio, length: int, era: int, demand: Demand) -> None:
@@ -296,15 +296,8 @@ class Writeback:
         self._progressed = self._outlet.progressed = trio.current_time()
         if end < folio.end:
             self._outlet.stats.note_dirty(folio.start - end)
-            self._changed(folio.start, end)
+            note_changed(self._contents, folio.start, end)
             self.folios.shorten(folio, end)
-
-    def _changed(self, start: int, end: int) -> None:
-        """The server's file has other bytes there now."""
-        contents = self._contents
-        contents.mapping.outdate(start, end)
-        if end > contents.i_size:
-            contents.resize(end, keeps_cache=True)
 
     def _settle(self, folio: DirtyFolio, error: NetfsError | None) -> Folio | None:
         """It was answered. Returns the folio that it has become, to be stored, ``busy``."""
@@ -312,7 +305,7 @@ class Writeback:
         self._under_way -= 1
         del self._demands[folio]
         if error is None:
-            self._changed(folio.start, folio.end)
+            note_changed(contents, folio.start, folio.end)
         else:  # some of it may be there nevertheless
             contents.mapping.outdate(folio.start, folio.end)
         length = folio.length
@@ -342,15 +335,7 @@ class Writeback:
         if folio.behind:
             self.errors.set(error)
         self.i_size = max(self._contents.i_size, self.folios.end)
-        log.error(
-            "%s: bytes %d to %d could not be written and are lost: %s: %s",
-            self._contents.debug_name,
-            folio.start,
-            folio.end,
-            type(error).__name__,
-            error,
-            extra={"state": (self._contents.debug_name, folio.start)},
-        )
+        log_lost(self._contents.debug_name, folio, error)
 
     def _give_up_all(self) -> None:
         """There is nothing any more that could send it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -18,13 +17,12 @@ from hypothesis.stateful import (
 from netfsfuse.netfs.memory.buffer import PAGE
 from netfsfuse.netfs.memory.folio import Folio, FolioState
 from netfsfuse.netfs.memory.mapping import Mapping
-from netfsfuse.netfs.memory.pool import BufferPool
+from netfsfuse.netfs.memory.pool import BufferPool, size_class
 from netfsfuse.stats import MemoryStats
 from netfsfuse.types import CACHE_BLOCK
 
 K = CACHE_BLOCK
 SMALL, LARGE = K + 2 * PAGE, 4 * K + 2 * PAGE
-STUCK = {FolioState.DIRTY, FolioState.WRITING}
 BLOCKS = 40
 
 reached: Counter[str] = Counter()
@@ -50,6 +48,7 @@ class MappingModel(RuleBasedStateMachine):
         self.mapped = {}
         self.tasks = []
         self.pins = []
+        self.held = []  # buffers withheld
 
     def folios(self, *states, busy=None):
         found = {id(f): f for f in self.mapped.values()}.values()
@@ -66,30 +65,48 @@ class MappingModel(RuleBasedStateMachine):
     def claim(self, at, count, urgent):
         self.claimed(at, count, urgent)
 
-    @rule(
-        at=st.integers(0, BLOCKS),
-        count=st.integers(1, 4),
-        change=st.sampled_from([True, True, False]),
-    )
-    def arrive(self, at, count, change):
-        """All that comes before a folio is clean and idle at one go: else few are ever dirty."""
+    @rule(at=st.integers(0, BLOCKS), count=st.integers(1, 4))
+    def arrive(self, at, count):
+        """All that comes before a folio is clean and idle at one go."""
         folio = self.claimed(at, count, True)
         if folio is not None:
             folio.filled(folio.length)
             self.tasks.remove(folio)
             folio.end_task()
-            if change:
-                self.make_dirty(folio)
+
+    @rule(count=st.integers(1, 4))
+    def withhold(self, count):
+        """A buffer for bytes that will be nowhere else."""
+        most = min(self.pool.budget // 2, self.pool.budget - LARGE)
+        cost = size_class(count * K, 4 * K) + 2 * PAGE
+        before = self.folios()
+        buffer = self.pool.acquire_withheld(count * K)
+        for folio in before:
+            if folio.home is None:
+                self.gone(folio)
+        if buffer is not None:
+            self.held.append(buffer)
+            assert cost <= most
+        if self.pool.withheld + cost > most:
+            reached["at the bound"] += 1
+
+    @precondition(lambda self: self.held)
+    @rule(n=st.integers(0, 99))
+    def written(self, n):
+        buffer = pick(self.held, n)
+        self.held.remove(buffer)
+        self.pool.release_withheld(buffer)
+        buffer.drop()
 
     def claimed(self, at, count, urgent):
         if any(block in self.mapped for block in range(at, at + count)):
             return None
         before = self.folios()
-        idle = [f for f in self.folios() if f.state not in STUCK and f.buffer.references == 1]
+        idle = [f for f in self.folios() if f.buffer.references == 1]
         buffer = self.pool.acquire_nowait(count * K, urgent=urgent)
         for folio in before:
             if folio.home is None:
-                assert folio in idle  # only what was idle and not withheld was evicted
+                assert folio in idle  # only what was idle was evicted
                 self.gone(folio)
         if buffer is None:
             return None
@@ -137,10 +154,10 @@ class MappingModel(RuleBasedStateMachine):
         self.pins.remove(folio)
         folio.unpin()
 
-    @precondition(lambda self: self.folios(FolioState.CLEAN, *STUCK))
+    @precondition(lambda self: self.folios(FolioState.CLEAN))
     @rule(n=st.integers(0, 99), runs_on=st.booleans(), alone=st.booleans(), all_=st.booleans())
     def consume(self, n, runs_on, alone, all_):
-        folio = pick(self.folios(FolioState.CLEAN, *STUCK), n)
+        folio = pick(self.folios(FolioState.CLEAN), n)
         count = folio.length if all_ else 1
         self.mapping.consume(folio, count, runs_on=runs_on, alone=alone)
         used_up = folio.consumed >= folio.length
@@ -148,58 +165,20 @@ class MappingModel(RuleBasedStateMachine):
             assert folio.home is None
             self.gone(folio)
 
-    @precondition(lambda self: self.folios(FolioState.CLEAN, busy=False))
-    @rule(n=st.integers(0, 99))
-    def dirty(self, n):
-        self.make_dirty(pick(self.folios(FolioState.CLEAN, busy=False), n))
-
-    def make_dirty(self, folio):
-        cost = folio.buffer.capacity + 2 * PAGE
-        room = self.pool.budget - LARGE - self.pool.withheld
-        assert self.mapping.dirty(folio) is (cost <= room)
-        if cost > room:
-            assert folio.state is FolioState.CLEAN
-            reached["refused"] += 1
-        elif cost == room:
-            reached["to the last byte"] += 1
-
-    @precondition(lambda self: self.folios(FolioState.DIRTY))
-    @rule(n=st.integers(0, 99))
-    def write(self, n):
-        pick(self.folios(FolioState.DIRTY), n).become(FolioState.WRITING)
-
-    @precondition(lambda self: self.folios(FolioState.WRITING))
-    @rule(n=st.integers(0, 99), taken=st.booleans())
-    def written(self, n, taken):
-        folio = pick(self.folios(FolioState.WRITING), n)
-        if taken:
-            self.mapping.written(folio)
-        else:
-            folio.become(FolioState.DIRTY)
-
-    @precondition(lambda self: self.folios(FolioState.DIRTY))
-    @rule(n=st.integers(0, 99))
-    def discard(self, n):
-        folio = pick(self.folios(FolioState.DIRTY), n)
-        self.mapping.discard(folio)
-        self.gone(folio)
-
     @rule(at=st.integers(0, BLOCKS))
     def detach_from(self, at):
         behind = {id(f): f for block, f in self.mapped.items() if block >= at}.values()
-        if any(f.state in STUCK for f in behind):
-            with pytest.raises(RuntimeError):
-                self.mapping.detach_from(at)
-            return
         self.mapping.detach_from(at)
         for folio in behind:
             self.gone(folio)
 
-    @precondition(lambda self: self.folios(*STUCK))
-    @rule(n=st.integers(0, 99))
-    def what_is_nowhere_else_stays(self, n):
-        with pytest.raises(RuntimeError):
-            pick(self.folios(*STUCK), n).unmap()
+    @rule(at=st.integers(0, BLOCKS), count=st.integers(1, 4))
+    def outdate(self, at, count):
+        hit = {id(f): f for n in range(at, at + count) if (f := self.mapped.get(n))}.values()
+        self.mapping.outdate(at * K + 1, (at + count) * K - 1)
+        for folio in hit:
+            assert folio.outdated
+            self.gone(folio)
 
     @invariant()
     def agrees(self):
@@ -215,10 +194,10 @@ class MappingModel(RuleBasedStateMachine):
 
     @invariant()
     def memory_adds_up(self):
-        held = {id(f.buffer): f.buffer for f in [*self.folios(), *self.tasks, *self.pins]}
-        assert self.pool.in_use == sum(b.capacity + 2 * PAGE for b in held.values())
-        stuck = self.folios(*STUCK)
-        assert self.pool.withheld == sum(f.buffer.capacity + 2 * PAGE for f in stuck)
+        used = {id(f.buffer): f.buffer for f in [*self.folios(), *self.tasks, *self.pins]}
+        withheld = sum(b.capacity + 2 * PAGE for b in self.held)
+        assert self.pool.withheld == withheld <= self.pool.budget // 2
+        assert self.pool.in_use == withheld + sum(b.capacity + 2 * PAGE for b in used.values())
 
     def teardown(self):
         """Nothing waits for ever: when tasks and readers are done, and the server is still away,
@@ -237,20 +216,4 @@ def test_a_mapping_is_as_its_model_says_and_the_model_comes_to_the_bound():
     reached.clear()
     chosen = settings(deadline=None, max_examples=150, stateful_step_count=40)
     run_state_machine_as_test(MappingModel, settings=chosen)
-    assert reached["refused"] > 10
-    assert reached["to the last byte"] > 10
-
-
-def test_a_folio_is_not_changed_while_it_is_filled_or_stored():
-    pool = BufferPool(4 * LARGE, MemoryStats(), largest=4 * K)
-    mapping = Mapping(pool)
-    folio = Folio(0, K, pool.acquire_nowait(K, urgent=True))
-    folio.start_fill(FakeFill())
-    mapping.attach(folio)
-    with pytest.raises(RuntimeError):
-        mapping.dirty(folio)
-    folio.filled(K)
-    with pytest.raises(RuntimeError):
-        mapping.dirty(folio)
-    folio.end_task()
-    assert mapping.dirty(folio)
+    assert reached["at the bound"] > 10
