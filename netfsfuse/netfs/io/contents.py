@@ -91,7 +91,10 @@ class Contents:
         if i_size < 0:
             raise ValueError(f"a file of {i_size} bytes")
         if i_size != self.i_size:
-            self.mapping.detach_from(min(i_size, self.i_size) // CACHE_BLOCK)
+            if i_size < self.i_size:
+                self.mapping.detach_from(i_size // CACHE_BLOCK)
+            else:  # as with each WRITE of a new file: one block is looked at, not all
+                self.mapping.outdate(self.i_size - self.i_size % CACHE_BLOCK, self.i_size)
             self.i_size = i_size
             if not keeps_cache:
                 self.cache = None
