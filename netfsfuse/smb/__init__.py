@@ -1,4 +1,4 @@
-"""SMB3 under netfs and vfs: ServerOps and the namespace of one share.
+"""SMB3 under netfs and vfs: one share's files, read and written, and its names.
 
 Four storeys, each of which imports only those below it and what is neutral (``errors``, ``types``,
 ``config``, ``stats``, ``tasks``, ``netfs``' buffers and demand); no two files import each other::

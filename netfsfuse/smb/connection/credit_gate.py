@@ -1,4 +1,5 @@
 """Waiting for credits: questions about names, then reads with a waiting reader, then readahead.
+A write that a program waits for is as such a read, one that goes on behind it as readahead.
 
 The queue is a :class:`~netfsfuse.priority_gate.PriorityGate` of three ranks, the arithmetic that of
 :class:`~netfsfuse.smb.connection.credits.CreditWindow`. A read that a reader begins to wait for

@@ -15,6 +15,10 @@ before, and if the file has changed, after it: unless that stood still, the old 
 Opens that wait for the same file meanwhile share the outcome of one that began after they were
 asked. The handle of another client that stays open has the same effect, and nothing here can help
 that.
+
+A file that is opened for writing is opened anew in the same way, for writing, and those that read
+it share that handle; so do opens that come later, for as long as it is written. Its times are
+looked at through that handle where there is no write lease: it is the one that changes them.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ Each is opened in the background when a read would go there, and must be the sam
 primary's handle is open the server gives the FileId to no other, and size and times must agree as
 well. A channel where it is refused, or leads elsewhere, is not used for this file.
 
+A file that is open for writing has none: they would not be part of its lease, and so break it.
+
 They are closed with the primary's handle, and before that is closed: as long as any handle of a
 file is open Samba shows its times as they were (see ``openfiles``).
 """
