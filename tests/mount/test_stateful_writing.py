@@ -158,9 +158,10 @@ class Writers(RuleBasedStateMachine):
 
     @rule(mount=MOUNTS, path=PATHS)
     def create_exclusive(self, mount: int, path: str) -> None:
-        """No matter what the mount believes: the server decides."""
+        """The server decides, where the kernel does not believe that it is there."""
         if not self.is_possible(path):
             return
+        self.known(mount, path)
         try:
             os.close(os.open(self.mounts[mount] / path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         except FileExistsError:
@@ -236,6 +237,7 @@ class Writers(RuleBasedStateMachine):
 
     @rule(mount=MOUNTS)
     def make_folder(self, mount: int) -> None:
+        self.known(mount, FOLDER)
         try:
             os.mkdir(self.mounts[mount] / FOLDER)
         except FileExistsError:
