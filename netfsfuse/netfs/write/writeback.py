@@ -128,6 +128,8 @@ class Writeback:
     def release(self) -> None:
         """The end of :meth:`hold`."""
         self._held_from = None
+        for folio in [folio for folio in self._resting if folio.urgent]:
+            self.push(folio)
         if self._woken is not None:
             self._woken.set()
         self.pump()

@@ -168,3 +168,26 @@ async def test_what_was_written_is_stored_in_the_cache(autojump_clock):
         assert set(cache.blocks) == set(range(-(-size // K)))
         assert all(cache.blocks[b] == data[b * K : (b + 1) * K] for b in cache.blocks)
         await inode.aclose()
+
+
+async def test_a_drain_during_a_cut_that_fails_waits_no_longer_than_that(autojump_clock):
+    server = FakeServer(NOISE[: 2 * K])
+    async with mounted(rsize=K) as m:
+        inode = m.inode(2 * K)
+        writing = inode.begin_writing(server.open(), behind=True)
+        await writing.write(5 * K, b"x" * 10)
+        server.refuse = lambda start: DiskFull("full") if start == K else None
+        async with trio.open_nursery() as nursery:
+
+            async def cut():
+                with pytest.raises(DiskFull):
+                    await writing.truncate(K)
+
+            nursery.start_soon(cut)
+            await trio.sleep(0.001)
+            began = trio.current_time()
+            await writing.drain()
+        assert trio.current_time() - began < 0.1
+        assert bytes(server.content) == NOISE[: 2 * K] + bytes(3 * K) + b"x" * 10
+        await writing.aclose()
+        await inode.aclose()
