@@ -168,7 +168,8 @@ class Writing:
         ``NetfsFile.read``."""
         contents = self._contents
         end = start + size
-        if not self._folios.overlaps(start, end) and (end <= contents.i_size or contents.retired):
+        below = end <= contents.i_size or contents.i_size >= self._back.i_size or contents.retired
+        if below and not self._folios.overlaps(start, end):
             answer = reader.read_now(start, size)
             return await reader.read(start, size) if answer is None else answer
         if contents.live:
