@@ -20,6 +20,7 @@ from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.wire.create import (
     CREATED,
     FILE_APPEND_DATA,
+    FILE_CREATE,
     FILE_NON_DIRECTORY_FILE,
     FILE_OPEN,
     FILE_READ_ATTRIBUTES,
@@ -283,6 +284,8 @@ class _Opening:
             room = min(self._head, transport.established.max_read)
             requests.append(Request(Command.READ, pack_read(RELATED_FILE_ID, 0, room), room=room))
         self._asking = len(requests)
+        if purpose.disposition == FILE_CREATE:  # it is new: no link, whatever leads to it
+            return requests
         return requests + session.followed.question(name)
 
     def is_refused_key(self, code: int) -> bool:

@@ -87,6 +87,7 @@ class Writers:
                         file = await self._namespace.open_writing(
                             inode.path, known=inode.attr, holder=holder
                         )
+                    inode.linked = file.is_followed
                     await self._begin(written, file, holder, asked)
             if truncate and inode.attr.size:
                 await self.truncate(written, 0)
@@ -120,6 +121,7 @@ class Writers:
             if made:
                 self._own.created(directory, name, file.attr)
             inode = await self._names.bind(directory, name, file.attr, asked)
+            inode.linked = file.is_followed or directory.linked
             written = self._join(inode)
             async with written.lock:
                 if not written.is_open:
