@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol
 
 import trio
 
@@ -31,6 +30,7 @@ from netfsfuse.vfs.files.opening import Openings
 from netfsfuse.vfs.files.writers import Writers
 from netfsfuse.vfs.inodes.identity import inode_number
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
+from netfsfuse.vfs.inodes.kernel import Kernel
 from netfsfuse.vfs.ops import WritableNamespace
 from netfsfuse.vfs.prefetch.prefetch import Ahead
 from netfsfuse.vfs.tree.attributes import Attributes
@@ -42,23 +42,6 @@ from netfsfuse.vfs.tree.own_changes import OwnChanges
 from netfsfuse.vfs.tree.space import VolumeSpace
 
 log = logging.getLogger(__name__)
-
-
-class Kernel(Protocol):
-    """What is told to the kernel of its own accord."""
-
-    def changed(self, directory: Inode, changes: Sequence[Change]) -> None:
-        """Other clients, or the server's own users, have changed something in a directory; no
-        changes mean that anything may have changed. Never waits."""
-        ...
-
-    def own_change(self, directory: Inode, name: str) -> None:
-        """A call of the kernel has made ``name`` in a directory, or removed it. Never waits."""
-        ...
-
-    async def drop_entry(self, directory: Inode, name: str) -> None:
-        """Returns when the kernel has dropped a name, or may be waited for no longer."""
-        ...
 
 
 class FileSystem:
@@ -153,7 +136,10 @@ class FileSystem:
     async def getattr(self, number: int) -> Inode:
         """Keeps the contract of ``Attributes.getattr``."""
         with self._noting_refusal(number):
-            return await self._attributes.getattr(number)
+            inode = await self._attributes.getattr(number)
+            if inode.is_ruled and inode.written is None:  # it is being closed
+                await self._writers.settle(inode)
+        return inode
 
     @contextmanager
     def _noting_refusal(self, number: int) -> Iterator[None]:

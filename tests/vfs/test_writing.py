@@ -348,3 +348,31 @@ async def test_a_name_whose_file_is_being_closed_is_removed_afterwards(
             vfs.names.asked.clear()
             await vfs.fs.let_go(fh)
         assert [what for what, _ in vfs.names.asked] == ["finish", "remove"]
+
+
+async def test_no_time_is_shown_that_the_server_does_not_keep(autojump_clock: Clock) -> None:
+    """While a file is being closed the server's own is waited for."""
+    async with mounted(names=server()) as vfs:
+        inode, fh = await create(vfs)
+        await vfs.fs.write(fh, 0, b"data")
+        await vfs.fs.flush(fh)
+        release = trio.Event()
+
+        async def wait(what: str, path: str) -> None:
+            if what == "finish":
+                await release.wait()
+
+        vfs.names.before = wait
+        shown = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vfs.fs.release, fh)
+            await trio.testing.wait_all_tasks_blocked()
+
+            async def stat() -> None:
+                shown.append((await vfs.fs.getattr(inode.number)).attr)
+
+            nursery.start_soon(stat)
+            await trio.testing.wait_all_tasks_blocked()
+            assert shown == []
+            release.set()
+        assert shown == [vfs.names.tree["new"].attr]

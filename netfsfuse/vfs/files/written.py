@@ -320,9 +320,13 @@ class WrittenFile:
         try:
             try:
                 await self.drain()
+                await writing.aclose()
+                if self._is_moved and self._is_shown:  # a program has seen it meanwhile
+                    self._write = self.inode.attr.write
+                    await self._send_times()
             except NetfsError as failed:
                 log.warning("%r: at its close: %s", self.inode.path, failed)
-            await writing.aclose()
+                await writing.aclose()
         finally:
             # From here on the server has all, and a reader's own handle will do.
             self.inode.written = None
