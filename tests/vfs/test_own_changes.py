@@ -385,7 +385,7 @@ async def test_what_is_written_is_expected_of_a_watch_that_begins_later(
         await trio.testing.wait_all_tasks_blocked()
         assert vfs.news == []  # type: ignore[attr-defined]
         vfs.names.tell("d", Change("f", ChangeKind.REMOVED))
-        await trio.testing.wait_all_tasks_blocked()
+        await heard_late()
         assert vfs.news == [[Change("f", ChangeKind.REMOVED)]]  # type: ignore[attr-defined]
 
 
