@@ -136,8 +136,13 @@ class Writers(RuleBasedStateMachine):
 
     @invariant()
     def same_names_there(self) -> None:
-        names = {str(path.relative_to(self.there)) for path in self.there.rglob("*")}
-        check("names there", names, {*self.files, *([FOLDER] if self.has_folder else [])})
+        """Soon: a folder that another mount watches goes when that has let go of it."""
+
+        def shows() -> None:
+            names = {str(path.relative_to(self.there)) for path in self.there.rglob("*")}
+            check("names there", names, {*self.files, *([FOLDER] if self.has_folder else [])})
+
+        self.soon(shows)
 
     # Programs
 
