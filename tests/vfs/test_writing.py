@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from netfsfuse.errors import AlreadyExists, DiskFull
+from netfsfuse.errors import AccessDenied, AlreadyExists, DiskFull
 from netfsfuse.vfs.files.file_writes import READING, Flags
 from tests.vfs.fakes import Node, dir_attr, file_attr, mounted
 from tests.vfs.written_fakes import WritableFakes
@@ -376,3 +376,15 @@ async def test_no_time_is_shown_that_the_server_does_not_keep(autojump_clock: Cl
             assert shown == []
             release.set()
         assert shown == [vfs.names.tree["new"].attr]
+
+
+async def test_a_file_that_may_be_written_and_not_read(autojump_clock: Clock) -> None:
+    async with mounted(names=server()) as vfs:
+        await vfs.lookup("f")
+        vfs.names.may_read = False
+        with pytest.raises(AccessDenied):
+            await vfs.fs.open(11, Flags.of(os.O_RDWR))
+        fh = (await vfs.fs.open(11, Flags.of(os.O_WRONLY))).fh
+        await vfs.fs.write(fh, 0, b"ONE")
+        await vfs.fs.release(fh)
+        assert vfs.names.tree["f"].content == b"ONE"

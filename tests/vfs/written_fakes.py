@@ -20,11 +20,10 @@ from tests.vfs.fakes import NOW, FakeNamespace, Node, OpenFile, file_attr, stamp
 class WrittenNode(OpenFile):
     """A handle that writes to its node. ``leased`` as the namespace says when it is opened."""
 
-    may_read = True
-
     def __init__(self, namespace: WritableFakes, node: Node, path: str, holder) -> None:
         super().__init__(namespace, node, path)
         self.is_leased = namespace.leases
+        self.may_read = namespace.may_read
         self.holder: LeaseHolder = holder
         self.finished = 0
         self._is_set = False  # the time of the last write, which later ones do not move then
@@ -86,6 +85,7 @@ class WritableFakes(FakeNamespace):
     the error of a WRITE, or None. ``written``: what was opened."""
 
     leases: bool = True
+    may_read: bool = True
     refuse: Callable[[int, int], NetfsError | None] = lambda start, length: None
     written: list[WrittenNode] = field(default_factory=list)
     next_id: int = 1000

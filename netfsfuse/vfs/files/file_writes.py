@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import trio
 
 from netfsfuse.config import WriteConfig
-from netfsfuse.errors import IsADirectory, Stale
+from netfsfuse.errors import AccessDenied, IsADirectory, Stale
 from netfsfuse.types import FileKind
 from netfsfuse.types import coherency_of as record_of
 from netfsfuse.vfs.files.evidence import Evidence
@@ -31,6 +31,7 @@ class Flags:
     """What an open asks for."""
 
     writes: bool
+    reads: bool = True
     truncates: bool = False
     direct: bool = False
     append: bool = False
@@ -42,6 +43,7 @@ class Flags:
         writes = bool(flags & os.O_ACCMODE)
         return cls(
             writes=writes,
+            reads=flags & os.O_ACCMODE != os.O_WRONLY,
             truncates=bool(flags & os.O_TRUNC),
             direct=bool(flags & os.O_DIRECT),
             append=bool(flags & os.O_APPEND),
@@ -70,6 +72,7 @@ class FileWrites:
         await self._names.former_names.confirm(inode)
         before = record_of(inode.attr)
         written = await self._writers.open(inode, truncate=flags.truncates)
+        await self._check(written, flags)
         # The kernel knows no creation time, and Samba makes another one up for a file that is first
         # opened for writing.
         return self._add(written, flags, changed=before[2:] != record_of(written.opened_as)[2:])
@@ -80,6 +83,7 @@ class FileWrites:
         """Open ``name`` in ``directory``, made if there is none. The caller counts the look-up once
         the kernel is told, or calls ``inodes.discard_unknown``."""
         written = await self._writers.create(directory, name, exclusive=exclusive)
+        await self._check(written, flags)
         try:
             if flags.truncates and written.inode.attr.size:
                 await self._writers.truncate(written, 0)
@@ -87,6 +91,12 @@ class FileWrites:
             await self._writers.release(written)
             raise
         return written.inode, self._add(written, flags, changed=False)
+
+    async def _check(self, written: WrittenFile, flags: Flags) -> None:
+        """Raise AccessDenied, and be no user of the file, if it is to be read and may not be."""
+        if flags.reads and not written.file.may_read:
+            await self._writers.release(written)
+            raise AccessDenied(f"{written.inode.path!r} may be written, and not read")
 
     def concerns(self, inode: Inode) -> bool:
         """Whether the file is open for writing here, or is being closed after it was."""
