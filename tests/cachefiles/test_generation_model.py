@@ -7,106 +7,43 @@ since, and the header any that these files ever had.
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import initialize, rule
 
-from cachefiles import BLOCK, Cache, Faults
-from cachefiles.contentmap import ENTRY
-from cachefiles.generation import HEADER_XATTR
-from tests.cachefiles.conftest import content_of
+from cachefiles import BLOCK
+from tests.cachefiles.crashing import PIECES, CrashingCache, Killed
 
 BLOCKS = 4
-PAGE = 4096
-PIECES = [content_of(BLOCK, seed) for seed in range(40)]
-"""What a block may hold, so that making contents costs nothing."""
 
 
-class Killed(BaseException):
-    """The process is gone: nothing after it runs."""
-
-
-class Dying(Faults):
-    """Lets the process die before a call, and before each one that tries to clean up."""
-
-    def __init__(self):
-        super().__init__()
-        self.left = None
-
-    def enter(self, call, length=0):
-        if self.left is not None:
-            if not self.left:
-                raise Killed
-            self.left -= 1
-        return super().enter(call, length)
-
-
-class Crashes(RuleBasedStateMachine):
+class Crashes(CrashingCache):
     """One file of at most four blocks in one cache; ``version`` is the server's."""
 
     @initialize(tail=st.integers(1, BLOCK))
     def start(self, tail):
-        self.folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
+        self.begin()
         self.version = 0
         self.size = (BLOCKS - 1) * BLOCK + tail
         self.pieces = list(range(BLOCKS))
         self.drawn = BLOCKS
-        self.synced = {}  # inode -> what a loss of power leaves at least
-        self.headers = {}  # inode -> every one it had
         self.bind()
-
-    def bind(self):
-        self.faults = Dying()
-        self.cache = Cache.bind(self.folder / "cache", self.faults)
-        self.volume = self.cache.volume(b"v")
-        filesystem = self.cache.filesystem
-        sync_data, sync_all, set_xattr = (
-            filesystem.sync_data,
-            filesystem.sync_all,
-            filesystem.set_xattr,
-        )
-
-        def synced(fd):
-            sync_data(fd)
-            self.note_synced(Path(f"/proc/self/fd/{fd}"))
-
-        def all_synced(fd):
-            sync_all(fd)
-            for path in self.files():
-                self.note_synced(path)
-
-        def set_noted(fd, name, value):
-            set_xattr(fd, name, value)
-            if name == HEADER_XATTR:
-                self.headers.setdefault(os.fstat(fd).st_ino, []).append(value)
-
-        filesystem.sync_data, filesystem.sync_all = synced, all_synced
-        filesystem.set_xattr = set_noted
         self.open()
+
+    def note_header_synced(self, path):
+        """Here any header may come back, whatever was synced."""
 
     def open(self):
         self.file, _ = self.volume.open(b"k", self.size, b"%d" % self.version)
 
-    def files(self):
-        """Both files, if they are there, the data first."""
-        return sorted((self.folder / "cache/volumes").glob("*/*/*"))
-
-    def note_synced(self, path):
-        self.synced[path.stat().st_ino] = path.read_bytes()
-
     def teardown(self):
         if hasattr(self, "cache"):
             self.file.close()
-            self.cache.close()
-            shutil.rmtree(self.folder)
+            self.end()
 
     def content(self, start, end):
         blocks = b"".join(PIECES[piece % len(PIECES)] for piece in self.pieces)
@@ -212,29 +149,9 @@ class Crashes(RuleBasedStateMachine):
         if power is not None:
             self.lose_power(random.Random(power))
         self.bind()
+        self.open()
         for block in range(BLOCKS):
             self.check(block, block + 1)
-
-    def die(self):
-        """The kernel closes what the process had open, and so lets go of its locks."""
-        for name in os.listdir("/proc/self/fd"):
-            with suppress(OSError):
-                if os.readlink(f"/proc/self/fd/{name}").startswith(f"{self.folder}/"):
-                    os.close(int(name))
-
-    def lose_power(self, dice):
-        for path in self.files():
-            number = path.stat().st_ino
-            now, before = path.read_bytes(), self.synced.get(number, b"")
-            before = before.ljust(len(now), b"\0")
-            unit = ENTRY if path.suffix else PAGE
-            left = bytearray(now)
-            for at in range(0, len(now), unit):
-                if now[at : at + unit] != before[at : at + unit] and dice.random() < 0.5:
-                    left[at : at + unit] = before[at : at + unit]
-            path.write_bytes(left[: len(now)])
-            if self.headers.get(number):
-                os.setxattr(path, HEADER_XATTR, dice.choice(self.headers[number]))
 
 
 def test_a_strike_outlives_a_loss_of_power():
