@@ -81,7 +81,7 @@ def test_statfs_is_the_server_s(samba: PrivateSamba, mount: Mount) -> None:
     assert abs(here.f_bavail * here.f_frsize - there.f_bavail * there.f_frsize) < slack
     assert here.f_bfree >= here.f_bavail
     assert here.f_namemax == 255
-    assert here.f_flag & os.ST_RDONLY
+    assert not here.f_flag & os.ST_RDONLY
 
 
 def test_what_may_not_be_read_may_be_looked_at(

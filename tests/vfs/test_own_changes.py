@@ -96,7 +96,7 @@ async def test_own_changes_cost_nothing_but_themselves(autojump_clock: Clock) ->
             "remove",
         ]
         vfs.names.asked.clear()
-        await trio.testing.wait_all_tasks_blocked()  # all is echoed
+        await heard_late(12)  # all is echoed
         assert await listed(vfs) == ["new"]
         assert await missing(vfs, "f")
         assert await missing(vfs, "s")

@@ -388,3 +388,26 @@ async def test_a_file_that_may_be_written_and_not_read(autojump_clock: Clock) ->
         await vfs.fs.write(fh, 0, b"ONE")
         await vfs.fs.release(fh)
         assert vfs.names.tree["f"].content == b"ONE"
+
+
+async def test_an_append_while_the_lease_is_given_back(autojump_clock: Clock) -> None:
+    """It goes behind what was written before, though the server has not got that yet."""
+    async with mounted(names=server()) as vfs:
+        await vfs.lookup("f")
+        fh = (await vfs.fs.open(11, Flags.of(os.O_WRONLY | os.O_APPEND))).fh
+        await vfs.fs.write(fh, 3, b" two")
+        release = trio.Event()
+
+        async def wait(what: str, path: str) -> None:
+            if what == "write":
+                await release.wait()
+
+        vfs.names.before = wait
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vfs.names.want)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(vfs.fs.write, fh, 7, b" three")
+            await trio.testing.wait_all_tasks_blocked()
+            release.set()
+        assert vfs.names.tree["f"].content == b"one two three"
+        await vfs.fs.release(fh)

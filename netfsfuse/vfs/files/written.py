@@ -163,6 +163,7 @@ class WrittenFile:
 
     async def _append(self, data: bytes) -> int:
         """Another client may append as well. Returns where it was written."""
+        await self.writing.drain()  # of before the lease was given back: the server's end is behind
         try:
             async with self.file.appending() as end:
                 await self.writing.write(end, data, through=True)
