@@ -332,6 +332,7 @@ def test_a_cached_file_is_renamed_with_what_is_kept_of_it(
     here = mounted.path / folder.name
     (here / "d").mkdir()
     (here / "d" / "f").write_bytes(content := os.urandom(1 << 20))
+    time.sleep(0.1)  # what was changed in this tick of the server's clock is asked for
     assert eventually(lambda: mounted.stats()["cache"]["bytes_stored"] >= len(content))
     before = mounted.stats()["server"]["bytes"]
     (here / "d" / "f").rename(here / "d" / "g")
