@@ -325,14 +325,15 @@ def test_a_directory_is_renamed_in_case_only(here: Path, folder: Path) -> None:
 def test_a_cached_file_is_renamed_with_what_is_kept_of_it(
     samba: PrivateSamba, mount: Mount
 ) -> None:
-    """A file that was made here: of one made on the server's own disk the path is part of what is
-    kept, since its creation time proves nothing."""
+    """In the kernel's pages: in the disk cache the path is part of what is kept of a file whose
+    creation time proves nothing."""
     folder = Path(tempfile.mkdtemp(dir=samba.path))
     mounted = mount(samba, "actimeo=30")
     here = mounted.path / folder.name
     (here / "d").mkdir()
     (here / "d" / "f").write_bytes(content := os.urandom(1 << 20))
-    time.sleep(0.1)  # what was changed in this tick of the server's clock is asked for
+    time.sleep(1.1)  # of what was changed, or read first, a moment ago the kernel's pages go
+    assert (here / "d" / "f").read_bytes() == content
     assert eventually(lambda: mounted.stats()["cache"]["bytes_stored"] >= len(content))
     before = mounted.stats()["server"]["bytes"]
     (here / "d" / "f").rename(here / "d" / "g")
