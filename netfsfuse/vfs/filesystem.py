@@ -217,14 +217,17 @@ class FileSystem:
         """Set what is not None: size in bytes, times in ns since 1970, mode as in st_mode. Returns
         the inode as it is then."""
         inode = self.inodes.get(number)
-        if size is not None and await self._writes.truncate(inode, size):
-            size = None
-        if (access, write) != (None, None) and await self._writes.set_times(
-            inode, access=access, write=write
-        ):
-            access = write = None
-        if (size, access, write, mode) != (None, None, None, None):
-            await self.mutations.setattr(inode, size=size, access=access, write=write, mode=mode)
+        with self._noting_refusal(number):
+            if size is not None and await self._writes.truncate(inode, size):
+                size = None
+            if (access, write) != (None, None) and await self._writes.set_times(
+                inode, access=access, write=write
+            ):
+                access = write = None
+            if (size, access, write, mode) != (None, None, None, None):
+                await self.mutations.setattr(
+                    inode, size=size, access=access, write=write, mode=mode
+                )
         return await self.getattr(number)
 
     async def read(self, fh: int, start: int, size: int) -> memoryview | bytes:

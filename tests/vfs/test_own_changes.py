@@ -21,7 +21,7 @@ from netfsfuse.errors import (
 )
 from netfsfuse.types import Change, ChangeKind
 from netfsfuse.vfs.coherency.echoes import ECHO_SECONDS
-from netfsfuse.vfs.coherency.watches import ECHO_PAUSE, WATCHES_MAX
+from netfsfuse.vfs.coherency.watches import WATCHES_MAX
 from netfsfuse.vfs.inodes.directory import CALM
 from netfsfuse.vfs.tree import own_changes
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
@@ -62,13 +62,6 @@ async def listed(vfs: Vfs, number: int = DIR) -> list[str]:
     return sorted(found)
 
 
-async def heard_late(echoes: int = 4) -> None:
-    """What is told right after our own changes is asked for a moment later, behind the ``echoes``:
-    here each comes by itself."""
-    await trio.sleep(echoes * ECHO_PAUSE)
-    await trio.testing.wait_all_tasks_blocked()
-
-
 async def missing(vfs: Vfs, name: str, parent: int = DIR) -> bool:
     try:
         await vfs.lookup(name, parent)
@@ -96,7 +89,7 @@ async def test_own_changes_cost_nothing_but_themselves(autojump_clock: Clock) ->
             "remove",
         ]
         vfs.names.asked.clear()
-        await heard_late(12)  # all is echoed
+        await trio.testing.wait_all_tasks_blocked()  # all is echoed
         assert await listed(vfs) == ["new"]
         assert await missing(vfs, "f")
         assert await missing(vfs, "s")
@@ -143,7 +136,7 @@ async def test_what_others_do_at_the_same_time_is_seen(
         await change(vfs)
         vfs.names.tree["d/other"] = Node(file_attr(101))
         vfs.names.tell("d", Change("other", kind))
-        await heard_late()
+        await trio.testing.wait_all_tasks_blocked()
         assert vfs.news[0] == [Change("other", kind)]  # type: ignore[attr-defined]
         assert await listed(vfs) == ["new", "other"]
 
@@ -155,7 +148,7 @@ async def test_a_name_that_another_client_makes_again_is_seen(autojump_clock: Cl
         assert await missing(vfs, "f")
         vfs.names.tree["d/f"] = Node(file_attr(102))
         vfs.names.tell("d", Change("f", ChangeKind.CREATED))
-        await heard_late()
+        await trio.testing.wait_all_tasks_blocked()
         assert (await vfs.lookup("f", DIR)).number == 102
 
 
@@ -339,7 +332,7 @@ async def test_names_made_in_a_new_directory_cost_no_question(autojump_clock: Cl
         assert await listed(vfs, new.number) == sorted(f"n{number}" for number in range(20))
         vfs.names.tree["d/new/other"] = Node(dir_attr(500))
         vfs.names.tell("d/new", Change("other", ChangeKind.CREATED))
-        await heard_late(100)
+        await trio.testing.wait_all_tasks_blocked()
         assert (await vfs.lookup("other", new.number)).number == 500
 
 
@@ -385,7 +378,7 @@ async def test_what_is_written_is_expected_of_a_watch_that_begins_later(
         await trio.testing.wait_all_tasks_blocked()
         assert vfs.news == []  # type: ignore[attr-defined]
         vfs.names.tell("d", Change("f", ChangeKind.REMOVED))
-        await heard_late()
+        await trio.testing.wait_all_tasks_blocked()
         assert vfs.news == [[Change("f", ChangeKind.REMOVED)]]  # type: ignore[attr-defined]
 
 

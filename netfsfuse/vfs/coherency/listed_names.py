@@ -40,8 +40,6 @@ def listing(
     if watched is not None:
         if not watched.names_unchanged(folder.asked):
             return False, Reason.CHANGED
-        if watched.is_late:
-            return False, Reason.BUSY
         if watched.covers(folder.asked, now) and watched.is_sure_of_all(folder.asked):
             return True, Reason.WATCH
     if rewound:

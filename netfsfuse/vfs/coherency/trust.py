@@ -178,7 +178,7 @@ def opens(inode: Inode, now: float, trust: TrustConfig) -> tuple[bool, Reason]:
     watched = None if inode.parent is None else inode.parent.watched
     if watched is None:
         return False, Reason.UNWATCHED
-    if watched.is_late or not watched.is_calm(now):
+    if not watched.is_calm(now):
         return False, Reason.BUSY
     if not watched.hears_of_all_since(inode.known_at):
         return False, Reason.STRANGE
@@ -192,7 +192,7 @@ def fetched(
     whether it may be, of the files that were listed then, and is worth fetching."""
     if watched is None or not watched.covers(asked, now):
         return False, Reason.UNWATCHED
-    if watched.is_late or not watched.is_calm(now):
+    if not watched.is_calm(now):
         return False, Reason.BUSY
     if name is not None and not watched.unchanged(name, asked):
         return False, Reason.CHANGED

@@ -37,11 +37,6 @@ KEPT = 10.0
 REFUSED = 30.0
 """Seconds for which a directory that may not be watched is left alone: every open would ask."""
 
-ECHO_PAUSE = 0.03
-"""Seconds before the server is asked for more, when it told of our own changes alone: each file
-that was made and written cost five answers and as many requests (measured). It keeps what happens
-meanwhile."""
-
 OnChanges = Callable[[Inode, Sequence[Change]], None]
 
 
@@ -119,8 +114,7 @@ class Watches:
                     changes = await entry.watch.changes()
                     heard = True
                     self._stats.notifications += max(1, len(changes))
-                    if not self._hear(entry, changes):
-                        await self._pause(entry)
+                    self._hear(entry, changes)
         except NotSupported as refused:
             log.info("the server tells of no changes: %s", refused)
             self._most = 0
@@ -138,19 +132,11 @@ class Watches:
         finally:
             self._end(entry)
 
-    async def _pause(self, entry: _Entry) -> None:
-        """All that was told was our own doing: let more of that come together."""
-        entry.watched.is_late = True
-        try:
-            await trio.sleep(ECHO_PAUSE)
-        finally:
-            entry.watched.is_late = False
-
-    def _hear(self, entry: _Entry, changes: Sequence[Change]) -> bool:
-        """Take in what other clients have changed, if anything was; nothing stands for anything."""
+    def _hear(self, entry: _Entry, changes: Sequence[Change]) -> None:
+        """Take in what other clients have changed; nothing stands for anything."""
         if not changes:
             self._take_in(entry, changes)
-            return True
+            return
         now = trio.current_time()
         others, doubtful = entry.echoes.sift(changes, now)
         self._stats.echoes += len(changes) - len(others)
@@ -158,7 +144,6 @@ class Watches:
             entry.watched.told_of_own(name, now)
         if others:
             self._take_in(entry, others)
-        return bool(others)
 
     def _take_in(self, entry: _Entry, changes: Sequence[Change]) -> None:
         folder = entry.inode.folder

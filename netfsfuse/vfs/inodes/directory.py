@@ -54,8 +54,7 @@ def folded(name: str) -> str:
 
 class Watched:
     """What a watch has told of one directory. ``begun``: when the server was asked to tell;
-    ``before``: what another watch had told of it until then. ``is_late``: what other clients do is
-    told some hundredths of a second late now, since so much is our own doing."""
+    ``before``: what another watch had told of it until then."""
 
     __slots__ = (
         "_all",
@@ -71,7 +70,6 @@ class Watched:
         "_new_at",
         "_strange",
         "_strange_at",
-        "is_late",
     )
 
     def __init__(self, begun: float, before: Watched | None = None) -> None:
@@ -88,7 +86,6 @@ class Watched:
         self._strange_at = -math.inf
         self._is_listed = False  # whether it was known what is there
         self._ended = False
-        self.is_late = False
         if before is not None:
             self._last_change, self._all = before._last_change, before._all
             self._names, self._dirty = before._names, before._dirty
