@@ -169,6 +169,7 @@ class FileSystem:
         if forgotten is not None and forgotten.attr.is_directory:
             self._watches.forget(forgotten)
             self._listings.forget(forgotten)
+            self._listings.recent.forget(forgotten)
 
     async def statfs(self) -> VolumeStat:
         """Keeps the contract of ``VolumeSpace.stat``."""

@@ -390,3 +390,20 @@ async def test_expectations_are_not_kept(autojump_clock: Clock) -> None:
                 pass
             await trio.sleep(0.1)
         assert len(vfs.fs._watches._echoes) <= 2 * WATCHES_MAX + 1
+
+
+async def test_nothing_is_kept_of_a_directory_that_the_kernel_forgot(autojump_clock: Clock) -> None:
+    """One object among a thousand inodes keeps their memory from going back to the system."""
+    async with known() as vfs:
+        new = await vfs.fs.mutations.mkdir(DIR, b"new")
+        new.nlookup += 1
+        for name in (b"a", b"b"):
+            await vfs.fs.mutations.mkdir(new.number, name)
+        await trio.testing.wait_all_tasks_blocked()
+        assert new in vfs.fs._watches._echoes
+        assert vfs.fs._listings.recent.knows(new)
+        vfs.fs.forget(new.number, new.nlookup)
+        assert new not in vfs.fs._watches._echoes
+        assert new not in vfs.fs._watches._entries
+        assert not vfs.fs._listings.recent.knows(new)
+        assert new not in vfs.fs._listings._kept

@@ -87,6 +87,11 @@ class RecentChanges:
                 return
             yield name, attr
 
+    def forget(self, directory: Inode) -> None:
+        """The kernel has forgotten the directory."""
+        if self._directories.pop(directory, None) is not None:
+            del self._last[directory]
+
     def knows(self, directory: Inode) -> bool:
         """Whether anything is remembered of the directory."""
         return directory in self._directories
