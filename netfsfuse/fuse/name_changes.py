@@ -8,22 +8,12 @@ from typing import Any
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileNameT, InodeT, ModeT, RequestContext
 
-from netfsfuse.fuse.deadlines import Deadlines
+from netfsfuse.fuse.file_changes import FileChanges
 from netfsfuse.fuse.guard import guarded, prompt
-from netfsfuse.stats import Stats
-from netfsfuse.vfs.filesystem import FileSystem
-from netfsfuse.vfs.inodes.inodes import Inode
 
 
-class NameChanges(pyfuse3.Operations):
-    """A part of ``Operations``, which has what is declared here."""
-
-    stats: Stats
-    deadlines: Deadlines
-    _filesystem: FileSystem
-
-    def _entry(self, inode: Inode) -> EntryAttributes:
-        raise NotImplementedError
+class NameChanges(FileChanges):
+    """A part of ``Operations``."""
 
     @guarded
     async def mkdir(

@@ -20,7 +20,6 @@ from netfsfuse.fuse.attrs import (
 )
 from netfsfuse.fuse.backlog import Backlog
 from netfsfuse.fuse.deadlines import Deadlines
-from netfsfuse.fuse.file_changes import FileChanges
 from netfsfuse.fuse.guard import DEADLINE, guarded, guarded_after, never_raises, prompt
 from netfsfuse.fuse.name_changes import NameChanges
 from netfsfuse.stats import Stats
@@ -36,7 +35,7 @@ _PATH_MAX = 4096
 _FIRST_ENTRY = 2  # readdir offsets 1 and 2 lie behind "." and ".."
 
 
-class Operations(FileChanges, NameChanges):
+class Operations(NameChanges):
     """Answers the kernel's calls. ``describe`` returns what ``netfsfuse stats`` shows, ``locate``
     where a file of that inode number is cached, ``absent`` for how long the kernel may believe that
     a directory does not hold a name, of at most so many seconds; ``renewed`` hears of the inodes of

@@ -25,6 +25,18 @@ def server(leases: bool = True) -> WritableFakes:
     return WritableFakes({"": Node(dir_attr(2)), **tree()}, leases=leases)
 
 
+def hold(vfs, kind: str) -> trio.Event:
+    """Calls of that kind wait on the server until the event is set."""
+    release = trio.Event()
+
+    async def wait(what: str, path: str) -> None:
+        if what == kind:
+            await release.wait()
+
+    vfs.names.before = wait
+    return release
+
+
 async def create(vfs, name: str = "new", flags: Flags = WRITING, *, exclusive: bool = False):
     """As the kernel does it: the look-up counts."""
     inode, opened = await vfs.fs.create(1, name.encode(), flags, exclusive=exclusive)
@@ -277,13 +289,7 @@ async def test_a_file_that_is_opened_again_while_it_is_closed(autojump_clock: Cl
     async with mounted(names=server()) as vfs:
         inode, fh = await create(vfs)
         await vfs.fs.write(fh, 0, b"data")
-        release = trio.Event()
-
-        async def wait(what: str, path: str) -> None:
-            if what == "finish":
-                await release.wait()
-
-        vfs.names.before = wait
+        release = hold(vfs, "finish")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(vfs.fs.release, fh)
             await trio.testing.wait_all_tasks_blocked()
@@ -307,13 +313,7 @@ async def test_a_reader_that_comes_while_the_writer_is_closed(autojump_clock: Cl
         before = await vfs.fs.open(11)
         fh = (await vfs.fs.open(11, WRITING)).fh
         await vfs.fs.write(fh, 0, b"ONE")
-        release = trio.Event()
-
-        async def wait(what: str, path: str) -> None:
-            if what == "finish":
-                await release.wait()
-
-        vfs.names.before = wait
+        release = hold(vfs, "finish")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(vfs.fs.release, fh)
             await trio.testing.wait_all_tasks_blocked()
@@ -356,13 +356,7 @@ async def test_no_time_is_shown_that_the_server_does_not_keep(autojump_clock: Cl
         inode, fh = await create(vfs)
         await vfs.fs.write(fh, 0, b"data")
         await vfs.fs.flush(fh)
-        release = trio.Event()
-
-        async def wait(what: str, path: str) -> None:
-            if what == "finish":
-                await release.wait()
-
-        vfs.names.before = wait
+        release = hold(vfs, "finish")
         shown = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(vfs.fs.release, fh)
@@ -396,13 +390,7 @@ async def test_an_append_while_the_lease_is_given_back(autojump_clock: Clock) ->
         await vfs.lookup("f")
         fh = (await vfs.fs.open(11, Flags.of(os.O_WRONLY | os.O_APPEND))).fh
         await vfs.fs.write(fh, 3, b" two")
-        release = trio.Event()
-
-        async def wait(what: str, path: str) -> None:
-            if what == "write":
-                await release.wait()
-
-        vfs.names.before = wait
+        release = hold(vfs, "write")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(vfs.names.want)
             await trio.testing.wait_all_tasks_blocked()

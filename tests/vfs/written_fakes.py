@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from netfsfuse.errors import AlreadyExists, NetfsError, NotFound
+from netfsfuse.errors import AlreadyExists, NetfsError
 from netfsfuse.netfs import Buffer
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.types import FileAttr
@@ -114,15 +114,6 @@ class WritableFakes(FakeNamespace):
             self.next_id += 1
             node = self.tree[path] = Node(file_attr(self.next_id, 0, age=0.0, born=0.0))
         return self._opened(node, path, holder), made
-
-    async def set_attributes(self, path: str, **changes) -> FileAttr:
-        node = await self._node("set_attributes", path)
-        return node.attr
-
-    async def remove(self, path: str, *, directory: bool, known: FileAttr | None = None) -> None:
-        await self.note("remove", path)
-        if self.tree.pop(path, None) is None:
-            raise NotFound(path)
 
     async def want(self, *, keeps_reads: bool = False) -> None:
         """Another client wants the file that was opened last."""
