@@ -6,6 +6,7 @@
 * ``backlog``     the data of writes that wait, and the bound on it
 * ``attrs``       FileAttr -> EntryAttributes, VolumeStat -> StatvfsData
 * ``operations``  the handlers, a few lines each
+* ``file_changes``  those of files made, written, cut and closed
 * ``name_changes``  those of names made, removed and renamed
 * ``notifier``    tells the kernel what others have changed
 * ``postponed``   news that is told a moment later, as an open may tell it first

@@ -1,6 +1,6 @@
-"""A namespace in memory that does as it is told, and a mount's vfs on top of the real netfs.
+"""A namespace in memory that does as it is told.
 
-``Namespace.tree`` maps paths to :class:`Node`; tests change it as a server's own users would.
+``FakeNamespace.tree`` maps paths to :class:`Node`; tests change it as a server's own users would.
 Every call is noted in ``asked``; ``before(what, path)`` may raise, or wait, in front of any.
 """
 

@@ -86,7 +86,7 @@ class FileWrites:
         await self._check(written, flags)
         try:
             if flags.truncates and written.inode.attr.size:
-                await self._writers.truncate(written, 0)
+                await written.truncate(0)
         except BaseException:
             await self._writers.release(written)
             raise
@@ -173,7 +173,7 @@ class FileWrites:
         written = inode.written
         if not isinstance(written, WrittenFile):
             return False
-        await self._writers.truncate(written, size)
+        await written.truncate(size)
         return True
 
     async def set_times(self, inode: Inode, *, access: int | None, write: int | None) -> bool:

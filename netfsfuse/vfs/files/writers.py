@@ -90,9 +90,9 @@ class Writers:
                     inode.linked = file.is_followed
                     await self._begin(written, file, holder, asked)
             if truncate and inode.attr.size:
-                await self.truncate(written, 0)
+                await written.truncate(0)
         except BaseException:
-            await self._leave(written)
+            await self.release(written)
             raise
         return written
 
@@ -130,7 +130,7 @@ class Writers:
         except BaseException:
             await file.aclose()
             if written is not None:
-                await self._leave(written)
+                await self.release(written)
             raise
         await file.aclose()
         return written
@@ -167,20 +167,11 @@ class Writers:
         if holder.is_wanted:  # it was taken back while the content was opened
             await written.give_back(keeps_reads=False)
 
-    # -- changes ------------------------------------------------------------------------------
-
-    async def truncate(self, written: WrittenFile, size: int) -> None:
-        """Cut it at ``size`` bytes, or extend it with zeros."""
-        await written.truncate(size)
-
     # -- closing ------------------------------------------------------------------------------
 
     async def release(self, written: WrittenFile) -> None:
         """A handle is closed; the last one closes the file. Cancelled: it is closed on the server
         all the same, what was not sent is lost, and the log says so."""
-        await self._leave(written)
-
-    async def _leave(self, written: WrittenFile) -> None:
         written.users -= 1
         inode = written.inode
         try:
