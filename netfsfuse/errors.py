@@ -114,6 +114,11 @@ class Barred(Disconnected):
     known of a file's own permissions. It is not asked for a while."""
 
 
+class HostDown(Disconnected):
+    """The server has been away for as long as a call may wait for it (EHOSTDOWN). Until it is back
+    calls that only it can answer are told so at once."""
+
+
 class DeadlineExceeded(NetfsError):
     """An answer did not come in time (EIO)."""
 

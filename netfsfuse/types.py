@@ -33,6 +33,15 @@ class FileKind(enum.Enum):
     SYMLINK = "symlink"
 
 
+class Reach(enum.Enum):
+    """Whether the server can be asked now."""
+
+    UP = "up"
+    SUSPECT = "suspect"  # it owes an answer, and nothing has come for a while
+    DOWN = "down"  # there is no connection
+    REFUSED = "refused"  # it does not let us in, and is not asked for a while
+
+
 NO_TIME = -(10**21)
 """Stands where the server has no such time; before every time that a server can state."""
 

@@ -18,6 +18,7 @@ _TABLE: dict[type[errors.NetfsError], int] = {
     errors.NotSupported: errno.EOPNOTSUPP,
     errors.NoAttribute: errno.ENODATA,
     errors.Barred: errno.EACCES,
+    errors.HostDown: errno.EHOSTDOWN,
     errors.Elsewhere: errno.EREMOTE,
     errors.Stale: errno.ESTALE,
     errors.Shrunk: errno.ESTALE,

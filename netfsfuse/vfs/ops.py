@@ -11,7 +11,15 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from netfsfuse.netfs.ops import ServerFile, WritableFile
-from netfsfuse.types import CACHE_BLOCK, Change, DirEntry, FileAttr, ServerTime, VolumeStat
+from netfsfuse.types import (
+    CACHE_BLOCK,
+    Change,
+    DirEntry,
+    FileAttr,
+    Reach,
+    ServerTime,
+    VolumeStat,
+)
 
 SMALL = CACHE_BLOCK
 """Bytes of a small file, which comes whole with the answer to its open. One credit."""
@@ -140,8 +148,46 @@ class Watch(Protocol):
         ...
 
 
+class Reachability(Protocol):
+    """Whether the server can be asked. What it alone can answer is asked as ever: the call waits
+    for as long as it may, and raises HostDown, or Barred, at once where it may not."""
+
+    @property
+    def reach(self) -> Reach:
+        """While it is not UP, what is remembered is the answer."""
+        ...
+
+    def waits_until(self) -> float:
+        """Until when (trio clock) a question that the server alone can answer waits for it. inf
+        while it is UP, and where the mount waits for ever; a time that is over: it fails at
+        once."""
+        ...
+
+    def is_heard(self) -> bool:
+        """Whether what the server would have told by itself, through watches and leases, has been
+        told: not while it is not UP, nor when the machine has slept or the network changed and it
+        has not spoken since, nor after long silence. To be asked at each use of such trust: where
+        the server was silent for a while it has that looked into. Waits for nothing."""
+        ...
+
+    async def wait_not_up(self) -> None:
+        """Return once ``reach`` is not UP; at once if it is not."""
+        ...
+
+    def on_doubt(self, doubt: Callable[[], None]) -> None:
+        """Have ``doubt`` called, which waits for nothing, whenever all that watches and leases have
+        vouched for so far may have changed unannounced: the connection was lost, the machine has
+        slept, the network has changed."""
+        ...
+
+
 class Namespace(Protocol):
     """The names below the mounted folder."""
+
+    @property
+    def reachability(self) -> Reachability:
+        """Of the server that has them."""
+        ...
 
     def decode_name(self, raw: bytes) -> str:
         """A name from the kernel as a path component. Raises InvalidName."""

@@ -31,6 +31,7 @@ from netfsfuse.types import (
     ChangeKind,
     DirEntry,
     FileAttr,
+    Reach,
     ServerTime,
     VolumeStat,
 )
@@ -188,6 +189,37 @@ class Listing:
         self._namespace.open_handles.remove(self)
 
 
+class FakeReachability:
+    """The server's reach, as a test sets it by ``become``. ``until`` and ``heard`` are what
+    ``waits_until`` and ``is_heard`` say while it is UP."""
+
+    def __init__(self) -> None:
+        self.reach = Reach.UP
+        self.until = math.inf
+        self.heard = True
+        self.doubts: list[Callable[[], None]] = []
+        self._not_up = trio.Event()
+
+    def become(self, reach: Reach, until: float = math.inf) -> None:
+        self.reach, self.until = reach, until
+        if reach is Reach.UP:
+            self._not_up = trio.Event()
+        else:
+            self._not_up.set()
+
+    def waits_until(self) -> float:
+        return self.until
+
+    def is_heard(self) -> bool:
+        return self.heard and self.reach is Reach.UP
+
+    async def wait_not_up(self) -> None:
+        await self._not_up.wait()
+
+    def on_doubt(self, doubt: Callable[[], None]) -> None:
+        self.doubts.append(doubt)
+
+
 @dataclass
 class FakeNamespace:
     """See the module."""
@@ -198,6 +230,7 @@ class FakeNamespace:
     open_handles: list[OpenFile | Listing] = field(default_factory=list)
     watches: list[Watch] = field(default_factory=list)
     watching: bool = False  # whether watches are to be had
+    reachability: FakeReachability = field(default_factory=FakeReachability)
     before: Callable[[str, str], Awaitable[None] | None] = lambda what, path: None
     clock: list[float] = field(default_factory=lambda: [NOW])
 

@@ -6,6 +6,7 @@
     replay               sends once more what reads, when a connection was lost; nothing else
     lifecycle            PURE: when a connection is made, and what is told meanwhile: a table
     connector            one attempt to connect at a time, which all requests wait for
+    reachability         what the layers above are told of all that
     dialler              what all connections of one mount have in common: the way to the server
     channels             further connections for reads, opened when the session's own is saturated
     saturation           PURE: when another connection is worth opening

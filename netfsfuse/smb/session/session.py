@@ -26,11 +26,13 @@ from netfsfuse.smb.session.fileids import FileIds
 from netfsfuse.smb.session.followed import Followed
 from netfsfuse.smb.session.lease import Leases
 from netfsfuse.smb.session.odd_names import OddNames
+from netfsfuse.smb.session.reachability import ServerReach
 from netfsfuse.smb.session.scarcity import Scarcity
 from netfsfuse.smb.status import SHORT_OF_HANDLES, error_of, is_end_of_session
 from netfsfuse.smb.wire.create import pack_close
 from netfsfuse.smb.wire.header import Command
 from netfsfuse.tasks import ServiceNursery
+from netfsfuse.types import Reach
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class Session:
         self.followed = Followed(self)
         self.leases = Leases(self.spawn)
         self.scarcity = Scarcity()
+        self.reachability = ServerReach()
         self._dialler = dialler
         self._nursery = nursery
         self._stats = dialler.stats
@@ -139,9 +142,18 @@ class Session:
         sealed = established.sealer is not None
         if established.leasing and not sealed and self.config.leases and self._lasting:
             self.leases.version = 2 if established.dialect >= _SMB3 else 1
-        self._nursery.start_soon(transport.run)
+        self._nursery.start_soon(self._run, transport)
         self._transport = transport
         self.number += 1
+        self.reachability.become(Reach.UP)
+
+    async def _run(self, transport: Transport) -> None:
+        try:
+            await transport.run()
+        finally:
+            if self._transport is transport:
+                self.reachability.become(Reach.DOWN)
+                self.reachability.doubt()
 
     async def exchange(self, requests: Callable[[Transport], Sequence[Request]]) -> list[Reply]:
         """The replies to what ``requests`` makes for the live connection; once more on a new one if

@@ -9,6 +9,7 @@ from netfsfuse.smb import status
 from netfsfuse.smb.connection.exchange import Reply, Request
 from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.session.lease import Holder
+from netfsfuse.smb.session.reachability import ServerReach
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share import compound
 from netfsfuse.smb.share.creation import create
@@ -64,6 +65,11 @@ class SmbNamespace:
 
     def _server_path(self, path: str) -> str:
         return path_to_server(f"{self._subdir}/{path}", self._session.odd_names)
+
+    @property
+    def reachability(self) -> ServerReach:
+        """Fits ``vfs.ops.Reachability``."""
+        return self._session.reachability
 
     def decode_name(self, raw: bytes) -> str:
         """A name from the kernel as a path component. Raises InvalidName."""
