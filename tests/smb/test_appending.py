@@ -79,3 +79,32 @@ async def test_what_was_locked_is_free_again(samba: PrivateSamba, how: str) -> N
                     pass
         await first.finish()
         await second.finish()
+
+
+async def test_a_lock_that_is_not_answered_is_asked_for_again(
+    samba: PrivateSamba, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samba forgets a waiting LOCK in one of ten cuts of the connection that holds the lock."""
+    monkeypatch.setattr("netfsfuse.smb.share.writable._ASK_AGAIN", 0.05)
+    async with session_to(samba) as one, session_to(samba) as two:
+        first, second = await opened(one, "again"), await opened(two, "again")
+
+        async def append() -> None:
+            async with second.appending():
+                pass
+
+        async with trio.open_nursery() as nursery:
+            async with first.appending():
+                nursery.start_soon(append)
+                transport = two.live
+                assert transport is not None
+                asked: set[int] = set()
+                with trio.fail_after(10):
+                    while len(asked) < 3:
+                        asked |= {key for key, entry in transport._pending.items() if entry.interim}
+                        await trio.sleep(0.005)
+            with trio.fail_after(10):
+                while nursery.child_tasks:
+                    await trio.sleep(0.005)
+        await first.finish()
+        await second.finish()

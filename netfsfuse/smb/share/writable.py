@@ -43,6 +43,10 @@ log = logging.getLogger(__name__)
 _APPENDING = 0x7FFF_FFFF_FFFF_FFFE
 """The byte that is locked by those who append."""
 
+_ASK_AGAIN = 1.0
+"""Seconds after which a LOCK that waits is taken back and sent anew: where the connection of the
+client that held the lock is cut, Samba 4.17 leaves the waiting one unanswered in one cut of ten."""
+
 _FINISH_TIMEOUT = 10.0
 """Seconds for all that ``finish`` asks of the server."""
 
@@ -203,7 +207,11 @@ class WritableSmbFile(SmbFile):
             return Request(Command.LOCK, pack_lock(handle, _APPENDING, 1), undo=lambda _: unlock)
 
         async with self._appending:
-            await self._change(lock)
+            done = False
+            while not done:
+                with trio.move_on_after(_ASK_AGAIN):
+                    await self._change(lock)
+                    done = True
             try:
                 yield (await self.query()).size
             finally:
