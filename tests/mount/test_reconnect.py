@@ -7,14 +7,12 @@ import os
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from netfsfuse.lab.server.samba import PrivateSamba
 from tests.support.mounted import Mounted
-from tests.support.peers import Relay
 from tests.support.proxy import PrivateProxy
 from tests.support.until import until
 
@@ -177,12 +175,6 @@ def test_a_server_that_falls_silent(
     assert "Traceback" not in mounted.log_text()
 
 
-@pytest.fixture
-def relay(server: PrivateSamba) -> Iterator[Relay]:
-    with Relay(server.port) as made:
-        yield made
-
-
 def unsolicited(body: bytes) -> bytes:
     """An oplock or lease break: MessageId all ones ([MS-SMB2] 2.2.23)."""
     header = struct.pack(
@@ -192,9 +184,10 @@ def unsolicited(body: bytes) -> bytes:
     return header + body
 
 
-def test_breaks_nobody_asked_for_do_no_harm(server: PrivateSamba, mount, relay: Relay) -> None:
+def test_breaks_nobody_asked_for_do_no_harm(server: PrivateSamba, mount, proxy) -> None:
     """A server should break nothing that was not granted; other servers and bugs do.
     (smbprotocol's own receive thread dies of it.)"""
+    relay: PrivateProxy = proxy(server.port)
     mounted = mount(server, source=f"//127.0.0.1:{relay.port}/share")
     with (mounted.path / "big.bin").open("rb", buffering=0) as handle:
         relay.inject(unsolicited(struct.pack("<HBBI16s", 24, 0, 0, 0, bytes(16))))

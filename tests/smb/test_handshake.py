@@ -17,7 +17,8 @@ from netfsfuse.lab.server.samba import PrivateSamba
 from netfsfuse.smb.connection.handshake_result import Protection
 from netfsfuse.smb.session.bridge import Handshake
 from netfsfuse.smb.wire.header import Command
-from tests.support.middle import Message, Middle, send
+from tests.support.messages import Message
+from tests.support.proxy import PrivateProxy
 
 pytestmark = pytest.mark.samba
 
@@ -93,7 +94,7 @@ def test_the_best_dialect_that_both_have(server: PrivateSamba) -> None:
         if message.command is Command.NEGOTIATE:
             offered.extend(struct.unpack_from(f"<{message.number(66, 2)}H", message, 100))
 
-    with Middle(server.port, on_request) as middle:
+    with PrivateProxy(server.port, on_request=on_request) as middle:
         shake_hands(server, port=middle.port)
     assert offered == list(DIALECTS.values())
 
@@ -271,7 +272,7 @@ REPLIES: dict[str, tuple[str, dict[str, object], Tamper, str]] = {
 def test_a_reply_that_was_tampered_with(server: PrivateSamba, what: str) -> None:
     dialect, more, tamper, says = REPLIES[what]
     with (
-        Middle(server.port, on_reply=tamper) as middle,
+        PrivateProxy(server.port, on_reply=tamper) as middle,
         pytest.raises(MountError, match=says),
     ):
         shake_hands(server, dialect=dialect or None, port=middle.port, **more)
@@ -281,7 +282,7 @@ def test_a_sessions_encryption_taken_away(sealing: PrivateSamba) -> None:
     assert shake_hands(sealing, dialect="3.0.2").sealed
     change = both(cut(SESSION_FLAGS, 2, SESSION_ENCRYPT), Message.unsign)
     with (
-        Middle(sealing.port, on_reply=final_session_setup(change)) as middle,
+        PrivateProxy(sealing.port, on_reply=final_session_setup(change)) as middle,
         pytest.raises(MountError, match="SESSION_SETUP is not signed"),
     ):
         shake_hands(sealing, dialect="3.0.2", port=middle.port)
@@ -294,7 +295,7 @@ def test_a_plain_reply_in_an_encrypted_session(server: PrivateSamba) -> None:
         if message.command is Command.TREE_CONNECT:
             plain.append(message)
 
-    with Middle(server.port, on_reply=keep) as middle:
+    with PrivateProxy(server.port, on_reply=keep) as middle:
         shake_hands(server, port=middle.port)
 
     def replace(message: Message) -> bytes | None:
@@ -304,7 +305,7 @@ def test_a_plain_reply_in_an_encrypted_session(server: PrivateSamba) -> None:
         return None
 
     with (
-        Middle(server.port, on_reply=replace) as middle,
+        PrivateProxy(server.port, on_reply=replace) as middle,
         pytest.raises(MountError, match="TREE_CONNECT is not encrypted"),
     ):
         shake_hands(server, seal=True, port=middle.port)
@@ -319,7 +320,7 @@ def downgrade(message: Message) -> None:
 
 def test_a_downgraded_negotiation_is_not_confirmed(server: PrivateSamba) -> None:
     with (
-        Middle(server.port, on_request=downgrade) as middle,
+        PrivateProxy(server.port, on_request=downgrade) as middle,
         pytest.raises(MountError, match="tampered"),
     ):
         shake_hands(server, port=middle.port)
@@ -338,7 +339,7 @@ def test_a_downgraded_negotiation_that_the_man_in_the_middle_confirms(server: Pr
         reply.put(14, 2, 1)
         reply[48:64] = bytes(16)
         reply += struct.pack("<HHI16sIIIIII", 49, 0, 0x140204, b"\xff" * 16, 112, 0, 112, 24, 0, 0)
-        send(message.client, bytes(reply + said["server"]))
+        message.answer(bytes(reply + said["server"]))
         return b""
 
     def on_reply(message: Message) -> None:
@@ -348,7 +349,7 @@ def test_a_downgraded_negotiation_that_the_man_in_the_middle_confirms(server: Pr
             said["server"] = bytes(message[88:92] + guid + mode + dialect)
 
     with (
-        Middle(server.port, on_request, on_reply) as middle,
+        PrivateProxy(server.port, on_request=on_request, on_reply=on_reply) as middle,
         pytest.raises(MountError, match="IOCTL is not signed"),
     ):
         shake_hands(server, port=middle.port)
@@ -357,7 +358,7 @@ def test_a_downgraded_negotiation_that_the_man_in_the_middle_confirms(server: Pr
 def test_what_the_client_offered_is_confirmed_too(server: PrivateSamba) -> None:
     tamper = of(Command.NEGOTIATE, cut(CLIENT_CAPABILITIES, 4, CAP_ENCRYPTION))
     with (
-        Middle(server.port, on_request=tamper) as middle,
+        PrivateProxy(server.port, on_request=tamper) as middle,
         pytest.raises(MountError, match="tampered"),
     ):
         shake_hands(server, dialect="3.0", share="sealed", port=middle.port)
