@@ -119,6 +119,7 @@ class VfsStats:
     echoes: int = 0  # of those, our own
     fetched: int = 0  # files and listings that were fetched ahead of their reader
     wasted: int = 0  # of those, dropped without having been used
+    from_memory: int = 0  # questions answered as was remembered, for the server was away
 
 
 @dataclass(slots=True)

@@ -1,5 +1,4 @@
-"""The calls of the file system, each handed to the part that it concerns. Raises ``NetfsError``
-only."""
+"""The calls of the file system, each handed to its part. Raises ``NetfsError`` only."""
 
 from __future__ import annotations
 
@@ -16,6 +15,7 @@ from netfsfuse.stats import Stats
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import Change, ChangeKind, DirEntry, FileAttr, VolumeStat
 from netfsfuse.vfs.coherency.judge import Judge
+from netfsfuse.vfs.coherency.stand_in import StandIn
 from netfsfuse.vfs.coherency.watches import WATCHES_MAX, Watches
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.feed.feeds import Feeds
@@ -36,6 +36,7 @@ from netfsfuse.vfs.prefetch.prefetch import Ahead
 from netfsfuse.vfs.tree.attributes import Attributes
 from netfsfuse.vfs.tree.links import Answers, Links
 from netfsfuse.vfs.tree.listings import Listings
+from netfsfuse.vfs.tree.lookups import Lookups
 from netfsfuse.vfs.tree.mutations import Mutations
 from netfsfuse.vfs.tree.names import Names
 from netfsfuse.vfs.tree.own_changes import OwnChanges
@@ -65,23 +66,30 @@ class FileSystem:
         self._kernel = kernel
         self._stats = stats.vfs
         keeping = trust.mode != "none"
-        judge = Judge(trust, stats.trust)
+        reachability = namespace.reachability
+        judge = Judge(trust, stats.trust, is_heard=reachability.is_heard)
+        knock = partial(namespace.stat, "")
+        stand_in = self._stand_in = StandIn(reachability, nursery, stats.vfs, knock)
         most = WATCHES_MAX if judge.watches else 0
         watches = Watches(namespace, nursery, stats.vfs, self._on_changes, most=most)
         handles = self._handles = FileHandles()
-        links = self._links = Links(namespace, namespace.server_time)
+        links = self._links = Links(namespace, namespace.server_time, is_away=stand_in.stands_in)
         names = self._names = Names(
             namespace, contents, inodes, judge, links, handles.files_of, kernel.drop_entry
         )
-        listings = self._listings = Listings(namespace, inodes, watches, judge, names.learn)
+        listings = self._listings = Listings(
+            namespace, inodes, watches, judge, names.learn, stand_in
+        )
+        is_gone = listings.recent.is_gone
+        self._lookups = Lookups(namespace, inodes, judge, names, stand_in, is_gone)
         self._attributes = Attributes(
-            namespace, inodes, judge, names, handles.files_of, listings.relist
+            namespace, inodes, judge, names, handles.files_of, listings.relist, stand_in
         )
         ahead = Ahead(namespace, inodes, listings, contents.cache, judge, nursery, stats.vfs)
         own = OwnChanges(inodes, namespace, names, listings, watches, kernel, ahead)
         closings = self._closings = Closings(nursery, handles)
         self.mutations = Mutations(inodes, namespace, names, listings, watches, own, closings.wait)
-        self._space = VolumeSpace(namespace, own, keeping=trust.acdirmax > 0)
+        self._space = VolumeSpace(namespace, own, stand_in, keeping=trust.acdirmax > 0)
         self._watches, self._ahead, self._own = watches, ahead, own
         self._holding = Holding(nursery)
         self._writers = Writers(namespace, contents, names, own, self._drop_pages, mode=trust.mode)
@@ -130,8 +138,8 @@ class FileSystem:
     # -- names and attributes -----------------------------------------------------------------
 
     async def lookup(self, parent: int, raw_name: bytes) -> Inode:
-        """Keeps the contract of ``Names.lookup``."""
-        return await self._names.lookup(parent, raw_name)
+        """Keeps the contract of ``Lookups.lookup``."""
+        return await self._lookups.lookup(parent, raw_name)
 
     async def getattr(self, number: int) -> Inode:
         """Keeps the contract of ``Attributes.getattr``."""
@@ -329,6 +337,7 @@ class FileSystem:
     async def aclose(self) -> None:
         """Let go of all handles that the kernel has left behind, end what is fetched ahead and what
         is watched."""
+        self._stand_in.close()
         self._ahead.close()
         self._watches.close()
         self._holding.close()

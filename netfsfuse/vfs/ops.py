@@ -157,6 +157,12 @@ class Reachability(Protocol):
         """While it is not UP, what is remembered is the answer."""
         ...
 
+    @property
+    def since(self) -> float:
+        """When the outage began (trio clock): the connection was lost, or a question met silence;
+        inf while it is UP."""
+        ...
+
     def waits_until(self) -> float:
         """Until when (trio clock) a question that the server alone can answer waits for it. inf
         while it is UP, and where the mount waits for ever; a time that is over: it fails at

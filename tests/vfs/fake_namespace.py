@@ -195,17 +195,20 @@ class FakeReachability:
 
     def __init__(self) -> None:
         self.reach = Reach.UP
-        self.until = math.inf
+        self.since = self.until = math.inf
         self.heard = True
         self.doubts: list[Callable[[], None]] = []
         self._not_up = trio.Event()
 
     def become(self, reach: Reach, until: float = math.inf) -> None:
+        was_up = self.reach is Reach.UP
         self.reach, self.until = reach, until
-        if reach is Reach.UP:
-            self._not_up = trio.Event()
-        else:
+        if was_up or reach is Reach.UP:
+            self.since = math.inf if reach is Reach.UP else trio.current_time()
+        if reach is not Reach.UP:
             self._not_up.set()
+        elif not was_up:
+            self._not_up = trio.Event()
 
     def waits_until(self) -> float:
         return self.until

@@ -212,6 +212,7 @@ async def mounted(
         fs._watches.close()
         fs._holding.close()
         fs._ahead.close()
+        fs._stand_in.close()
         await trio.testing.wait_all_tasks_blocked()
         assert names.open_handles == []
         assert names.watches == []

@@ -20,6 +20,7 @@ class ServerReach:
         self._reach = Reach.DOWN
         self._not_up = trio.Event()
         self._not_up.set()
+        self._since = -math.inf
         self._doubts: list[Callable[[], None]] = []
 
     @property
@@ -27,8 +28,17 @@ class ServerReach:
         """Whether the server can be asked now."""
         return self._reach
 
+    @property
+    def since(self) -> float:
+        """When the outage began (trio clock); inf while it is UP."""
+        return self._since
+
     def become(self, reach: Reach) -> None:
         """It is ``reach`` from now on."""
+        if reach is Reach.UP:
+            self._since = math.inf
+        elif self._reach is Reach.UP:
+            self._since = trio.current_time()
         self._reach = reach
         if reach is not Reach.UP:
             self._not_up.set()

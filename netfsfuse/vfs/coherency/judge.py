@@ -27,14 +27,20 @@ log = logging.getLogger(__name__)
 class Judge:
     """The mount's ``config`` applied. ``counts``: reason -> how often it was given, owned by the
     caller; all reasons are in it from here on. ``opened``: the files that were opened before.
+    ``is_heard``: whether what the server would have told by itself has been told.
 
     Every method is called on the loop and waits for nothing.
     """
 
     def __init__(
-        self, config: TrustConfig, counts: dict[str, int], opened: OpenedFiles | None = None
+        self,
+        config: TrustConfig,
+        counts: dict[str, int],
+        opened: OpenedFiles | None = None,
+        is_heard: Callable[[], bool] = lambda: True,
     ) -> None:
         self.config = config
+        self._is_heard = is_heard
         self.opened = OpenedFiles() if opened is None else opened
         for reason in Reason:
             counts.setdefault(reason, 0)
@@ -85,7 +91,7 @@ class Judge:
     def lease(self, inode: Inode, *, leasing: bool) -> bool:
         """Whether a handle that is open under a lease may stand for the server at an open;
         ``leasing``: whether the server grants leases to this mount."""
-        may, why = trust.lease(inode, leasing=leasing)
+        may, why = trust.lease(inode, leasing=leasing and self._is_heard())
         self._counts[why] += 1
         if self._is_logged:
             self._log("lease", inode.path, why)

@@ -43,10 +43,17 @@ OnChanges = Callable[[Inode, Sequence[Change]], None]
 class _Entry:
     __slots__ = ("echoes", "inode", "scope", "used", "watch", "watched")
 
-    def __init__(self, inode: Inode, watch: Watch, now: float, echoes: Echoes) -> None:
+    def __init__(
+        self,
+        inode: Inode,
+        watch: Watch,
+        now: float,
+        echoes: Echoes,
+        is_heard: Callable[[], bool],
+    ) -> None:
         self.inode = inode
         self.watch = watch
-        self.watched = Watched(now, inode.watched)
+        self.watched = Watched(now, inode.watched, is_heard)
         self.echoes = echoes
         self.scope = trio.CancelScope()
         self.used = now
@@ -73,6 +80,7 @@ class Watches:
         self._entries: dict[Inode, _Entry] = {}  # the one used longest ago first
         self._refused: dict[Inode, float] = {}  # until when
         self._echoes: dict[Inode, Echoes] = {}  # of directories that may be watched later, too
+        namespace.reachability.on_doubt(self._doubt)
 
     def use(self, inode: Inode) -> None:
         """The directory is about to be asked for, or is used: watch it, if that can be had. What is
@@ -99,7 +107,8 @@ class Watches:
         watch = self._namespace.watch(inode.path)
         if watch is None:
             return None
-        entry = _Entry(inode, watch, now, self._echoes.setdefault(inode, Echoes()))
+        echoes = self._echoes.setdefault(inode, Echoes())
+        entry = _Entry(inode, watch, now, echoes, self._namespace.reachability.is_heard)
         inode.watched = entry.watched
         self._stats.watches += 1
         self._nursery.start_soon(self._follow, entry)
@@ -156,6 +165,11 @@ class Watches:
         self._on_changes(entry.inode, changes)
         if anything and changes:
             self._on_changes(entry.inode, [])
+
+    def _doubt(self) -> None:
+        """Whatever was told so far, anything may have changed unannounced."""
+        for entry in list(self._entries.values()):
+            self._lost(entry)
 
     def _lost(self, entry: _Entry) -> None:
         """What happens until the directory is watched again is told by no watch."""

@@ -54,7 +54,8 @@ def folded(name: str) -> str:
 
 class Watched:
     """What a watch has told of one directory. ``begun``: when the server was asked to tell;
-    ``before``: what another watch had told of it until then."""
+    ``before``: what another watch had told of it until then. ``is_heard``: whether what the server
+    would have told by now has come, which is asked at each use."""
 
     __slots__ = (
         "_all",
@@ -63,6 +64,7 @@ class Watched:
         "_doubtful",
         "_doubtful_at",
         "_ended",
+        "_is_heard",
         "_is_listed",
         "_last_change",
         "_names",
@@ -72,8 +74,14 @@ class Watched:
         "_strange_at",
     )
 
-    def __init__(self, begun: float, before: Watched | None = None) -> None:
+    def __init__(
+        self,
+        begun: float,
+        before: Watched | None = None,
+        is_heard: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._begun = begun
+        self._is_heard = is_heard
         self._last_change = -math.inf  # when something was told last
         self._all = -math.inf  # when anything may have changed
         self._names = -math.inf  # when a name came or went
@@ -179,7 +187,12 @@ class Watched:
 
     def covers(self, asked: float, now: float) -> bool:
         """Whether a change of what was ``asked`` then would have been told."""
-        return not self._ended and self._begun <= asked and now - asked < WATCH_TRUST
+        return (
+            not self._ended
+            and self._begun <= asked
+            and now - asked < WATCH_TRUST
+            and self._is_heard()
+        )
 
     def is_calm(self, now: float) -> bool:
         """Whether no client seems to be changing anything."""

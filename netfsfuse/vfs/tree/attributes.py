@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 import trio
 
 from netfsfuse.errors import (
     AccessDenied,
-    Disconnected,
     Locked,
     NotADirectory,
     NotFound,
@@ -22,6 +22,7 @@ from netfsfuse.errors import (
 )
 from netfsfuse.types import FileAttr
 from netfsfuse.vfs.coherency.judge import Judge
+from netfsfuse.vfs.coherency.stand_in import StandIn
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
 from netfsfuse.vfs.ops import Namespace, OpenFile
 from netfsfuse.vfs.tree.names import Names
@@ -48,6 +49,7 @@ class Attributes:
         names: Names,
         open_files: Callable[[Inode], Iterable[OpenFile]],
         relist: Callable[[Inode], Awaitable[None]],
+        stand_in: StandIn,
     ) -> None:
         self._namespace = namespace
         self._inodes = inodes
@@ -55,12 +57,11 @@ class Attributes:
         self._names = names
         self._open_files = open_files
         self._relisting = Relisting(relist, judge)
+        self._stand_in = stand_in
 
     async def getattr(self, number: int) -> Inode:
-        """The inode with attributes that are believed.
-
-        The root is answered from memory while the server cannot be reached.
-        """
+        """The inode with attributes that are believed; as it was while the server cannot be
+        asked."""
         inode = self._inodes.get(number)
         if inode.is_ruled:
             if inode.written is not None:
@@ -68,9 +69,26 @@ class Attributes:
             return inode
         if self._judge.attributes(inode) > 0:
             return inode
-        if inode is self._inodes.root:
-            await self._refresh_root(inode)
+
+        async def as_it_was() -> Inode:
             return inode
+
+        if inode is not self._inodes.root:
+            return await self._stand_in.ask(partial(self._ask, inode), as_it_was)
+        # Every desktop and every df stats mount points: a slow server must not hang it either.
+        begun = trio.current_time()
+        await self._stand_in.ask(partial(self._ask_root, inode), as_it_was, limit=ROOT_TIMEOUT)
+        if inode.known_at < begun <= trio.current_time() - ROOT_TIMEOUT:
+            # One path look-up asks several times, and would wait each time.
+            inode.attr_until = trio.current_time() + ROOT_RETRY
+        return inode
+
+    async def _ask_root(self, root: Inode) -> Inode:
+        asked = trio.current_time()
+        self._names.learn(root, await self._namespace.stat(""), asked)
+        return root
+
+    async def _ask(self, inode: Inode) -> Inode:
         if inode.astray and await self._ask_open_files(inode):
             return inode
         try:
@@ -87,17 +105,6 @@ class Attributes:
                 raise
             inode.astray = True
         return inode
-
-    async def _refresh_root(self, root: Inode) -> None:
-        """Every desktop and every df stats mount points: a server that is away must not hang it."""
-        asked = trio.current_time()
-        try:
-            with trio.move_on_after(ROOT_TIMEOUT) as scope:
-                self._names.learn(root, await self._namespace.stat(""), asked)
-        except Disconnected as failed:
-            log.debug("the root is shown as it was: %s", failed)
-        if scope.cancelled_caught:  # one path look-up asks several times, and would wait each time
-            root.attr_until = trio.current_time() + ROOT_RETRY
 
     async def _ask_open_files(self, inode: Inode) -> bool:
         """Learn from the files that are open by the inode what it is like now, whatever its path

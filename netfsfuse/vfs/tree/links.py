@@ -42,7 +42,8 @@ NOTHING: Answers = {}
 
 
 class Links:
-    """Asks, and keeps the answers. ``server_time``: the server's clock, now."""
+    """Asks, and keeps the answers. ``server_time``: the server's clock, now. ``is_away``: whether
+    it cannot be asked."""
 
     def __init__(
         self,
@@ -50,10 +51,12 @@ class Links:
         server_time: Callable[[], ServerTime],
         *,
         most: int = KEPT_MAX,
+        is_away: Callable[[], bool] = lambda: False,
     ) -> None:
         self._namespace = namespace
         self._server_time = server_time
         self._most = most
+        self._is_away = is_away
         # By FileId: the path too where the record may be another file's, see fscache/cookie.py.
         self._kept: dict[int, tuple[Coherency, str, str | None]] = {}
 
@@ -99,7 +102,7 @@ class Links:
                     found[entry.name] = target
                 else:
                     asking.append(entry)
-        if not asking:
+        if not asking or self._is_away():
             return found
         limit = trio.CapacityLimiter(AT_ONCE)
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 
 import trio
 
 from netfsfuse.errors import NetfsError, NotADirectory, NotFound, Stale
 from netfsfuse.types import DirEntry, FileAttr, FileKind
 from netfsfuse.vfs.coherency.judge import Judge
+from netfsfuse.vfs.coherency.stand_in import StandIn
 from netfsfuse.vfs.coherency.watches import Watches
 from netfsfuse.vfs.inodes.directory import Folder
 from netfsfuse.vfs.inodes.handles import DirectoryHandle, HandleTable
@@ -45,12 +47,14 @@ class Listings:
         watches: Watches,
         judge: Judge,
         learn: Callable[[Inode, FileAttr, float], None],
+        stand_in: StandIn,
     ) -> None:
         self._namespace = namespace
         self._inodes = inodes
         self._watches = watches
         self._judge = judge
         self._learn = learn
+        self._stand_in = stand_in
         self.handles: HandleTable[DirectoryHandle] = HandleTable()
         self._kept: dict[Inode, int] = {}  # entries; the one used longest ago first
         self._entries = 0
@@ -160,8 +164,6 @@ class Listings:
         inode = self._inodes.get(number)
         if inode.kind is not FileKind.DIRECTORY:
             raise NotADirectory(inode.path)
-        while (filling := self._filling.get(inode)) is not None:
-            await filling.wait()
         handle = DirectoryHandle(inode)
         await self._begin(handle)
         return self.handles.add(handle)
@@ -169,22 +171,46 @@ class Listings:
     async def _begin(self, handle: DirectoryHandle, *, anew: bool = False) -> None:
         """From the first entry. ``anew``: as the directory is now, not as it was a moment ago."""
         inode = handle.inode
-        self._watches.use(inode)
         handle.entries, handle.pages, handle.complete, handle.used = [], [], False, False
         handle.links, handle.examined, handle.given = {}, 0, set()
-        folder = self._judge.listing(inode, rewound=anew)
-        if folder is not None:
-            self._used(inode)
-            handle.entries = list(map(DirEntry._make, folder.attrs.items()))
-            handle.pages = [(0, folder.asked)]
-            handle.complete = True
-            return
-        asked = trio.current_time()
+        found: Folder | DirectoryHandle | None = None
+        if anew or inode not in self._filling:
+            self._watches.use(inode)
+            found = self._judge.listing(inode, rewound=anew)
+        if found is None:
+            found = await self._stand_in.ask(
+                partial(self._list, handle), partial(self._remembered, handle)
+            )
+        if isinstance(found, Folder):
+            self._show(handle, found)
+
+    def _show(self, handle: DirectoryHandle, folder: Folder) -> None:
+        self._used(handle.inode)
+        handle.entries = list(map(DirEntry._make, folder.attrs.items()))
+        handle.pages = [(0, folder.asked)]
+        handle.complete = True
+
+    async def _list(self, handle: DirectoryHandle) -> Folder | DirectoryHandle:
+        """Begin to list for the handle, if no task fills a listing just now that will be kept."""
+        inode = handle.inode
+        while (filling := self._filling.get(inode)) is not None:
+            await filling.wait()
+            self._watches.use(inode)
+            if (folder := self._judge.listing(inode)) is not None:
+                return folder
+        handle.asked = trio.current_time()
         try:
             handle.listing = await self._namespace.list(inode.path)
         except NotFound as gone:
             raise Stale(f"{inode.path!r} is gone") from gone
-        handle.asked = asked
+        return handle
+
+    async def _remembered(self, handle: DirectoryHandle) -> Folder | DirectoryHandle:
+        """What is kept; where nothing is, a handle that is opened lists when it is read."""
+        old, handle.listing = handle.listing, None
+        if old is not None:
+            await old.aclose()
+        return handle.inode.folder or handle
 
     async def readdir(self, fh: int, position: int) -> list[tuple[DirEntry, int]]:
         """Some entries from ``position`` on, each with the position behind it; [] at the end.
@@ -205,10 +231,17 @@ class Listings:
         return [(entry, position + index + 1) for index, entry in enumerate(batch)]
 
     async def _next_page(self, handle: DirectoryHandle) -> None:
-        if handle.listing is None:  # it gave way: what was given out already is passed over
-            handle.listing = await self._namespace.list(handle.inode.path)
-            handle.given = {entry.name for entry in handle.entries}
-        page = await handle.listing.next_page()
+        if handle.entries or handle.inode.folder is None:
+            page = await self._ask_page(handle)
+        else:
+            found = await self._stand_in.ask(
+                partial(self._ask_page, handle), partial(self._remembered, handle)
+            )
+            if isinstance(found, Folder):
+                self._show(handle, found)
+                return
+            page = found if isinstance(found, list) else await self._ask_page(handle)
+        assert handle.listing is not None
         if page and handle.given:
             page = [entry for entry in page if entry.name not in handle.given]
             if not page:
@@ -225,6 +258,14 @@ class Listings:
             self.keep(handle.inode, dict(handle.entries), handle.asked)
         else:
             self.forget(handle.inode)
+
+    async def _ask_page(self, handle: DirectoryHandle) -> list[DirEntry]:
+        if handle.listing is None:  # it gave way: what was given out already is passed over
+            if not handle.entries:
+                handle.asked = trio.current_time()
+            handle.listing = await self._namespace.list(handle.inode.path)
+            handle.given = {entry.name for entry in handle.entries}
+        return await handle.listing.next_page()
 
     async def _close(self, listing: Listing, handle: DirectoryHandle) -> None:
         handle.listing = None

@@ -16,13 +16,11 @@ import trio
 
 from netfsfuse.errors import (
     NetfsError,
-    NotFound,
     Stale,
 )
 from netfsfuse.types import FileAttr, creation_is_derived, same_content
 from netfsfuse.types import coherency_of as record_of
 from netfsfuse.vfs.coherency.judge import Judge
-from netfsfuse.vfs.coherency.listed_names import Known, Missing
 from netfsfuse.vfs.contents import Contents
 from netfsfuse.vfs.inodes.identity import generation_of, surely_same_file
 from netfsfuse.vfs.inodes.inodes import Inode, InodeTable
@@ -63,29 +61,13 @@ class Names:
         """Seconds for which the inode's attributes are believed from now on, 0 for none."""
         return self._judge.attributes(inode)
 
-    # -- look-ups -----------------------------------------------------------------------------
+    # -- from names to inodes -----------------------------------------------------------------
 
-    async def lookup(self, parent: int, raw_name: bytes) -> Inode:
-        """The inode a name leads to. The caller counts the look-up once the kernel is told.
-
-        Raises NotFound for a name that is not there.
-        """
-        directory = self._inodes.get(parent)
-        name = self._namespace.decode_name(raw_name)
-        path = directory.path_of(name)
-        asked = trio.current_time()
-        found = self._judge.name(directory, name, asked)
-        if isinstance(found, Missing) and self._namespace.is_surely_listed(name):
-            raise NotFound(path)
-        if isinstance(found, Known):
-            known = self._inodes.find(self._aliases.number(directory, name, found.attr))
-            there = known is not None and (known.parent, known.name) == (directory, name)
-            if known is not None and there and self._judge.attributes(known) > 0:
-                return known
-            if self._judge.described(found, known, asked):
-                return await self.bind(directory, name, found.attr, found.asked)
-        attr = await self._namespace.stat(path)
-        return await self.bind(directory, name, attr, asked)
+    def known_by(self, parent: Inode, name: str, attr: FileAttr) -> Inode | None:
+        """The inode that is known by ``name``, if that is listed as ``attr``."""
+        inode = self._inodes.find(self._aliases.number(parent, name, attr))
+        is_there = inode is not None and (inode.parent, inode.name) == (parent, name)
+        return inode if is_there else None
 
     def bind_at_once(
         self, parent: Inode, name: str, attr: FileAttr, asked: float, answers: Answers = NOTHING

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import math
 
 import trio
 
-from netfsfuse.errors import Disconnected
 from netfsfuse.types import VolumeStat
+from netfsfuse.vfs.coherency.stand_in import StandIn
 from netfsfuse.vfs.ops import Namespace
 from netfsfuse.vfs.tree.attributes import ROOT_TIMEOUT
 from netfsfuse.vfs.tree.own_changes import OwnChanges
-
-log = logging.getLogger(__name__)
 
 VOLUME_TRUST = 15.0
 """Seconds: each ``find`` and ``grep -r`` asks for the space of what it goes through."""
@@ -25,9 +22,12 @@ VOLUME_TRUST_CHANGED = 1.0
 class VolumeSpace:
     """Asks, and keeps the answer if ``keeping``."""
 
-    def __init__(self, namespace: Namespace, own: OwnChanges, *, keeping: bool) -> None:
+    def __init__(
+        self, namespace: Namespace, own: OwnChanges, stand_in: StandIn, *, keeping: bool
+    ) -> None:
         self._namespace = namespace
         self._own = own
+        self._stand_in = stand_in
         self._keeping = keeping
         self._volume: VolumeStat | None = None
         self._asked = -math.inf
@@ -40,14 +40,14 @@ class VolumeSpace:
             changed = self._own.changed_at >= self._asked
             if asked - self._asked < (VOLUME_TRUST_CHANGED if changed else VOLUME_TRUST):
                 return self._volume
-        try:
-            with trio.move_on_after(ROOT_TIMEOUT if self._volume else math.inf):
-                self._volume = await self._namespace.stat_volume()
-                self._asked = asked
-        except Disconnected as failed:
-            if self._volume is None:
-                raise
-            log.debug("space is shown as it was: %s", failed)
-        if self._volume is None:
-            raise Disconnected("the server has not told its space yet")
+        limit = ROOT_TIMEOUT if self._volume is not None else math.inf
+        return await self._stand_in.ask(self._ask, self._remembered, limit=limit)
+
+    async def _ask(self) -> VolumeStat:
+        asked = trio.current_time()
+        self._volume = await self._namespace.stat_volume()
+        self._asked = asked
+        return self._volume
+
+    async def _remembered(self) -> VolumeStat | None:
         return self._volume
