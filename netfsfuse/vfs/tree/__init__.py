@@ -1,6 +1,7 @@
 """Names and attributes. Imports ``coherency`` and ``inodes`` of vfs.
 
-``names``: from names to inodes, and what the server's answers do to those. ``attributes``: those of
+``names``: from names to inodes, and what the server's answers do to those. ``lookups``: of names,
+by what is listed, the server, or memory. ``attributes``: those of
 an inode, asked for where they are not believed. ``listings``: open directories, and the listings
 that are kept. ``relisting``: a listing in place of many questions. ``former_names``: names that an
 inode has left. ``links``: which files are symlinks. ``aliases``: directories with several names.
