@@ -74,10 +74,12 @@ class _Slot:
         self.lock = trio.Lock()
         self.waiting = 0
 
-    def retire_unshared(self) -> None:
-        """The file is not what it was when they were read."""
+    def retire_unshared(self, attr: FileAttr | None = None) -> None:
+        """The file is not what it was when they were read; with ``attr``, those that were opened as
+        anything else."""
         for content in self.unshared:
-            content.netfs.retire()
+            if attr is None or not _fits(content, attr):
+                content.netfs.retire()
 
 
 class Contents:
@@ -218,7 +220,8 @@ class Contents:
         await content.netfs.aclose()
 
     def retire(self, number: int) -> None:
-        """The server's file changed, or another one has its number now."""
+        """The server's file changed, or another one has its number now, or was cut or extended here
+        by its path, which times of the same tick do not show."""
         slot = self._slots.get(number)
         if slot is None:
             return
@@ -231,8 +234,12 @@ class Contents:
     def changed(self, number: int, attr: FileAttr) -> None:
         """The server described the file anew: a content of another record must not go on."""
         slot = self._slots.get(number)
-        if slot is not None and slot.content is not None and not _fits(slot.content, attr):
+        if slot is None:
+            return
+        if slot.content is not None and not _fits(slot.content, attr):
             self.retire(number)
+        else:
+            slot.retire_unshared(attr)
 
     def _forget_slot(self, number: int, slot: _Slot) -> None:
         unused = slot.content is None and not slot.unshared and not slot.waiting

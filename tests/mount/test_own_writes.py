@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import tempfile
@@ -123,6 +124,27 @@ def test_round_trips_of_a_small_file(
     trip = mounted.stats()["server"]["round_trip_ms"] / 1000  # what the proxy really makes of it
     assert delay <= trip <= 1.5 * delay
     assert taken / count / trip <= 2.2, (trip, cost.sent)
+
+
+@pytest.mark.parametrize("flags", [0, os.O_DIRECT])
+def test_a_reader_sees_what_was_cut_by_name(
+    samba: PrivateSamba, folder: Path, mount: Mount, flags: int
+) -> None:
+    """Opened a moment after the file was made, and so by a content of its own."""
+    size = MIB
+    here = mount(samba).path / folder.name / "f"
+    here.write_bytes(os.urandom(size))
+    fd = os.open(here, os.O_RDONLY | flags)
+    try:
+        with mmap.mmap(-1, size) as buffer:
+            assert os.preadv(fd, [buffer], 0) == size
+            os.truncate(here, 5000)
+            assert os.preadv(fd, [buffer], 0) == 5000
+            os.truncate(here, size)
+            assert os.preadv(fd, [buffer], 0) == size
+            assert buffer[5000:] == bytes(size - 5000)
+    finally:
+        os.close(fd)
 
 
 @pytest.mark.parametrize("stays", [True, False])

@@ -190,6 +190,28 @@ async def test_what_is_not_shared_ends_when_the_file_is_written(
         assert not contents._slots
 
 
+async def test_what_is_not_shared_ends_when_the_file_is_seen_to_be_another(
+    autojump_clock: Clock,
+) -> None:
+    """With a content that is shared beside it, and without."""
+    attr = file_attr(7)
+    async with trio.open_nursery() as nursery:
+        contents, _ = table(nursery)
+        alone = await contents.acquire(7, attr, "f", settled=False)
+        contents.changed(7, attr)
+        assert not alone.netfs.retired
+        contents.changed(7, attr._replace(size=attr.size + 1))
+        assert alone.netfs.retired
+        beside = await contents.acquire(7, attr, "f", settled=False)
+        shared = await contents.acquire(7, attr, "f", settled=True)
+        contents.changed(7, attr._replace(size=attr.size + 1))
+        assert beside.netfs.retired
+        assert shared.netfs.retired
+        for content in (alone, beside, shared):
+            await contents.release(7, content)
+        assert not contents._slots
+
+
 async def test_a_changed_file_gets_a_new_content(autojump_clock: Clock) -> None:
     async with trio.open_nursery() as nursery:
         contents, _ = table(nursery)

@@ -23,6 +23,7 @@ from netfsfuse.types import Change, ChangeKind
 from netfsfuse.vfs.coherency.echoes import ECHO_SECONDS
 from netfsfuse.vfs.coherency.watches import WATCHES_MAX
 from netfsfuse.vfs.inodes.directory import CALM
+from netfsfuse.vfs.ops import SMALL
 from netfsfuse.vfs.tree import own_changes
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
@@ -181,6 +182,30 @@ async def test_a_modification_told_with_ours_ends_the_watch_s_word(autojump_cloc
         await trio.sleep(5.1)
         assert (await vfs.fs.getattr(100)).attr.size == 4
         assert vfs.news == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("age", [60.0, 0.001])
+@pytest.mark.parametrize("back", [False, True])
+async def test_a_handle_sees_what_was_cut_by_path(
+    age: float, back: bool, autojump_clock: Clock
+) -> None:
+    """Also where it was opened in the tick of an earlier change, so that its bytes are its own, and
+    where size and times are soon what they were."""
+    size = SMALL + 3
+    async with known() as vfs:
+        node = vfs.names.tree["d/f"]
+        attr = node.attr = file_attr(100, size, age=age)
+        node.content = b"x" * size
+        await vfs.lookup("f", DIR)
+        reader = await vfs.fs.open(100)
+        assert bytes(await vfs.fs.read(reader.fh, 0, size)) == b"x" * size
+        f = vfs.fs.inodes.get(100)
+        await vfs.fs.mutations.setattr(f, size=1)
+        if back:
+            await vfs.fs.mutations.setattr(f, size=size)
+            node.attr = attr
+        assert bytes(await vfs.fs.read(reader.fh, 0, 3)) == (b"x\0\0" if back else b"x")
+        await vfs.fs.release(reader.fh)
 
 
 async def test_a_later_modification_is_anothers(autojump_clock: Clock) -> None:

@@ -152,6 +152,9 @@ class Mutations:
             if inode.parent is not None:
                 self._own.uncertain(inode.parent, inode.name)
             raise
+        finally:
+            if size is not None:
+                self._names.resized(inode)
         await self._names.accept(inode, attr, asked)
         self._own.modified(inode, attr, asked=asked)
 

@@ -166,6 +166,11 @@ class Names:
             inode.former_names.pop((parent, name), None)
         self.learn(inode, attr, asked)
 
+    def resized(self, inode: Inode) -> None:
+        """The file was cut or extended here by its path, or may have been: no handle that is open
+        goes on with bytes that were read before."""
+        self._contents.retire(inode.number)
+
     def forget_alias(self, parent: Inode, name: str) -> None:
         """``name`` was made, removed or renamed here: it is no further name of a directory now."""
         self._aliases.forget(parent, name)
