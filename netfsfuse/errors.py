@@ -120,7 +120,7 @@ class HostDown(Disconnected):
 
 
 class DeadlineExceeded(NetfsError):
-    """An answer did not come in time (EIO)."""
+    """An answer did not come in time (ETIMEDOUT)."""
 
 
 class MountError(NetfsError):

@@ -19,6 +19,7 @@ _TABLE: dict[type[errors.NetfsError], int] = {
     errors.NoAttribute: errno.ENODATA,
     errors.Barred: errno.EACCES,
     errors.HostDown: errno.EHOSTDOWN,
+    errors.DeadlineExceeded: errno.ETIMEDOUT,
     errors.Elsewhere: errno.EREMOTE,
     errors.Stale: errno.ESTALE,
     errors.Shrunk: errno.ESTALE,
@@ -31,7 +32,7 @@ _TABLE: dict[type[errors.NetfsError], int] = {
     errors.WriteProtected: errno.EROFS,
 }
 
-EXPECTED = frozenset(_TABLE)
+EXPECTED = frozenset(_TABLE) - {errors.DeadlineExceeded}
 """Errors that are an answer like another; all others are worth a line in the log."""
 
 

@@ -1,11 +1,11 @@
 """What stands round every handler.
 
 pyfuse3 turns only FUSEError into an errno; anything else leaves its main loop and takes the mount
-down. So here everything becomes a FUSEError: our errors by the table, a missed deadline and
-whatever was not foreseen EIO, the latter with a traceback in the log. FUSE_INTERRUPT does not reach
+down. So here everything becomes a FUSEError: our errors by the table, a missed deadline ETIMEDOUT,
+and whatever was not foreseen EIO, with a traceback in the log. FUSE_INTERRUPT does not reach
 handlers, and an O_DIRECT reader that was killed sits in D state until it is answered; therefore
-each handler that may wait has a deadline of its own, or, where it waits for bytes that are on
-their way to the server, one that counts from the last that got there (:func:`patient`).
+each handler that may wait has a deadline (``deadlines.py``), or, where it waits for bytes that are
+on their way to the server, one that counts from the last that got there (:func:`patient`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from netfsfuse.stats import Stats
 log = logging.getLogger(__name__)
 
 DEADLINE = 30.0
-"""Seconds after which a handler answers EIO: users of cifs and NFS know that wait."""
+"""Seconds in which nothing has moved, after which a handler answers ETIMEDOUT: users of cifs and
+NFS know that wait."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -121,7 +122,9 @@ def _answer(guarded: Guarded, name: str, error: Exception) -> pyfuse3.FUSEError:
         return pyfuse3.FUSEError(errno_of(error))
     stats.errors += 1
     if isinstance(error, trio.TooSlowError):
-        log.warning("%s: no answer within %g s", name, guarded.deadlines.seconds)
+        state = {"state": (name, "TooSlowError")}
+        log.warning("%s: no answer within %g s", name, guarded.deadlines.seconds, extra=state)
+        return pyfuse3.FUSEError(errno.ETIMEDOUT)
     else:
         state = {"state": (name, type(error).__name__)}
         log.exception("%s failed in a way that was not foreseen", name, extra=state)

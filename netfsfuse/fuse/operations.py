@@ -57,7 +57,8 @@ class Operations(NameChanges):
     ) -> None:
         super().__init__()
         self.stats = stats
-        self.deadlines = Deadlines(DEADLINE)
+        server = stats.server
+        self.deadlines = Deadlines(DEADLINE, lambda: (server.bytes, server.bytes_written))
         self.backlog = Backlog()
         self._filesystem = filesystem
         self._shown = shown

@@ -165,7 +165,7 @@ def test_a_server_that_falls_silent(
             assert time.monotonic() - begin < 10
             for stuck in (reader, opener):
                 _, said = stuck.communicate(timeout=45)
-                assert os.strerror(errno.EIO) in said
+                assert any(os.strerror(code) in said for code in (errno.ETIMEDOUT, errno.EHOSTDOWN))
         assert time.monotonic() - begin < 40
         line.resume()
         line.cut()
