@@ -34,7 +34,8 @@ class ServerConfig:
     address: str | None = None  # ip=: connect here, keep ``host`` as the name
     credentials: Credentials = field(default_factory=Credentials)
     dialect: str | None = None  # vers=: "2.1" "3.0" "3.0.2" "3.1.1"; None: the best both know
-    sign: bool = False  # demand signing
+    sign: bool = False  # demand signing: no login that gives no key
+    sign_unasked: bool = True  # sign wherever the login gives a key; with nosign where demanded
     seal: bool = False  # demand encryption
     max_credits: int = 8192  # Samba's own default limit; 64 KiB each
     max_channels: int = 1  # TCP connections at most, opened as load asks for them
@@ -42,6 +43,12 @@ class ServerConfig:
     leases: bool = True  # ask for them; nolease
     closetimeo: float = 1.0  # seconds that an unused handle is kept under a lease
     idle_deadline: float = 20.0  # seconds of silence with a request outstanding: connection dead
+
+    @property
+    def wants_signing(self) -> bool:
+        """Whether the server is told that all is signed."""
+        keyless = self.credentials.guest or self.credentials.anonymous
+        return self.sign or (self.sign_unasked and not keyless)
 
 
 @dataclass(frozen=True, slots=True)

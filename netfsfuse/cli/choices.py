@@ -44,6 +44,7 @@ class Choices:
     address: str | None = None
     dialect: str | None = None
     sign: bool = False  # sign
+    nosign: bool = False
     sec_sign: bool = False  # sec=...i
     seal: bool = False
     max_credits: int = ServerConfig("", "").max_credits
@@ -161,6 +162,7 @@ def _server(choices: Choices, source: Source, credentials: Credentials) -> Serve
         credentials=credentials,
         dialect=choices.dialect,
         sign=choices.sign or choices.sec_sign,
+        sign_unasked=not choices.nosign,
         seal=choices.seal,
         max_credits=choices.max_credits,
         max_channels=choices.max_channels,

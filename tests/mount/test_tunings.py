@@ -32,7 +32,10 @@ READS = st.one_of(
 @st.composite
 def tunings(draw: st.DrawFn) -> str:
     """Mount options."""
-    chosen = [draw(st.sampled_from(["fsc", "nofsc"])), draw(st.sampled_from(["", "seal", "sign"]))]
+    chosen = [
+        draw(st.sampled_from(["fsc", "nofsc"])),
+        draw(st.sampled_from(["", "seal", "nosign"])),
+    ]
     for name, values in (
         ("rsize", ["64K", "192K", "1M", "8M"]),
         ("rasize", ["64K", "1M", "64M"]),

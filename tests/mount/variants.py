@@ -27,6 +27,7 @@ NO_LEASES = {"smb2 leases": "no", "oplocks": "no"}
 VARIANTS: Mapping[str, Variant] = {
     "cached": Variant(),
     "nofsc": Variant(("nofsc",)),
+    "nosign": Variant(("nosign",)),
     "signed": Variant(server=SIGNED),
     "sealed": Variant(server=SEALED),
     "128-credits": Variant(server=FEW_CREDITS),

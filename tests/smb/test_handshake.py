@@ -77,9 +77,11 @@ def test_what_protects_a_connection(server: PrivateSamba, dialect: str) -> None:
     modern = number >= 0x300
     plain = Protection(number, keyed=True)
     sealed = Protection(number, keyed=True, sealed=True)
-    assert shake_hands(server, dialect=dialect) == plain
-    assert shake_hands(server, dialect=dialect, sign=True) == Protection(number, True, signed=True)
-    assert shake_hands(server, dialect=dialect, share="sealed") == (sealed if modern else plain)
+    signed = Protection(number, keyed=True, signed=True)
+    assert shake_hands(server, dialect=dialect) == signed
+    assert shake_hands(server, dialect=dialect, sign_unasked=False) == plain
+    assert shake_hands(server, dialect=dialect, sign=True, sign_unasked=False) == signed
+    assert shake_hands(server, dialect=dialect, share="sealed") == (sealed if modern else signed)
     if modern:
         assert shake_hands(server, dialect=dialect, seal=True) == sealed
     for who in (Credentials("guest", "", guest=True), Credentials(anonymous=True)):
@@ -201,7 +203,7 @@ REPLIES: dict[str, tuple[str, dict[str, object], Tamper, str]] = {
     ),
     "share unsigned, though signing was not asked for": (
         "3.0",
-        {},
+        {"sign_unasked": False},
         of(Command.TREE_CONNECT, Message.unsign),
         "TREE_CONNECT is not signed",
     ),

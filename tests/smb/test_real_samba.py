@@ -143,7 +143,7 @@ async def test_every_dialect_where_the_server_demands_protection(
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"sign": True}, {"sign": True, "dialect": "3.0.2"}, {"seal": True}],
+    [{"sign_unasked": False}, {}, {"dialect": "3.0.2"}, {"seal": True}],
     ids=["plain", "gmac", "cmac", "sealed"],
 )
 async def test_what_is_pending_is_cancelled(

@@ -29,7 +29,7 @@ MOUNT = "SURVIVAL_MOUNT"
 
 LARGE = 4  # files
 LARGE_BYTES = 4 * data.MIB + 1234
-SMALL = 60
+SMALL = 30
 _READ = 1 << 20
 _READERS = 8
 _WRITTEN = 300_000
@@ -174,7 +174,7 @@ def _round(name: str, work: Callable[[], None]) -> bool:
 
 def _repeat(name: str, work: Callable[[], None], over: threading.Event) -> None:
     while not over.is_set():
-        over.wait(0.005 if _round(name, work) else 0.1)
+        over.wait(0.02 if _round(name, work) else 0.1)
 
 
 def main() -> None:
@@ -182,7 +182,7 @@ def main() -> None:
     loads = Loads(Path(os.environ[MOUNT]))
     over = threading.Event()
     names = [name for name in sys.argv[1:] if name != "idle"]
-    names += ["readers"] * (_READERS - 1 if "readers" in names else 0)
+    names += ["readers"] * (_READERS - len(names) if "readers" in names else 0)
     threads = [
         threading.Thread(target=_repeat, args=(name, getattr(loads, name), over)) for name in names
     ]

@@ -16,7 +16,7 @@ from netfsfuse.lab.server.samba import PrivateSamba
 from tests.support.mounted import Mounted
 from tests.survival import loads
 from tests.survival.faults import SCENARIOS, Scenario, mark
-from tests.survival.stage import Stage, Working, check_nothing_left
+from tests.survival.stage import Stage, Turn, Working, check_nothing_left
 
 _PATIENCE = 60.0
 _BEFORE = 20.0
@@ -59,13 +59,18 @@ def play(servers, mount, proxy) -> Callable[..., None]:
             working.kill()
         wrong = [turn for turn in turns if turn.wrong]
         assert not wrong, wrong
-        failed = [turn for turn in turns if turn.error and turn.error not in scenario.errors]
+        failed = [turn for turn in turns if turn.error and not _may_fail(scenario, turn)]
         assert not failed, f"{failed[:5]}\n{mounted.log_text()}"
         slow = [turn for turn in turns if turn.end - max(turn.begin, stage.end) > scenario.longest]
         assert not slow, f"{slow[:5]}\n{mounted.log_text()}"
         check_nothing_left(stage, descriptors, threads)
 
     return run
+
+
+def _may_fail(scenario: Scenario, turn: Turn) -> bool:
+    unsure = turn.load == "write" and turn.error == "EIO" and not scenario.lasting
+    return unsure or turn.error in scenario.errors
 
 
 def _of(scenario: Scenario) -> tuple[str, ...]:

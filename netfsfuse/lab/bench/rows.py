@@ -117,6 +117,14 @@ def _protected(protection: str) -> list[Cell]:
     return [Cell(protection, Work.READ, contenders, protection=protection, weight=20)]
 
 
+def _unsigned() -> list[Cell]:
+    nosign = tuple(
+        Contender(Kind.OURS, f"{one.name}, nosign", (*one.options, "nosign"))
+        for one in (OURS, OURS_NOFSC)
+    )
+    return [Cell("unsigned", Work.READ, (OURS, nosign[0], OURS_NOFSC, nosign[1]), weight=20)]
+
+
 def _channels() -> list[Cell]:
     nofsc = tuple(replace(c, options=("nofsc", *c.options)) for c in channel_contenders((1, 2, 4)))
     return [
@@ -215,13 +223,14 @@ ROWS: dict[str, tuple[str, Callable[[], list[Cell]]]] = {
     "untar": ("tar x of 1,000 files of 4 KiB: until the server has all", _untar),
     "encrypted": ("cold read, the server demands encryption", lambda: _protected("encrypted")),
     "signed": ("cold read, the server demands signing", lambda: _protected("signed")),
+    "unsigned": ("cold read, signed as by default and with nosign", _unsigned),
     "channels": ("1, 2 and 4 TCP connections, without a cache", _channels),
     "sweep": ("how many reads of what size in flight", _sweep),
     "tun": ("cold read over a delaying TUN device", _tun),
 }
 """Name: what it asks, and its cells."""
 
-_QUICK_LEFT_OUT = ("channels", "signed")
+_QUICK_LEFT_OUT = ("channels", "signed", "unsigned")
 _QUICK_KINDS = (Kind.RCLONE, Kind.SMBCLIENT, Kind.DISK)
 """The peers that --quick keeps."""
 _QUICK_ALONE = (Work.REOPEN, Work.FIRST_BYTE, Work.RANDOM, Work.GREP, Work.UNTAR)

@@ -170,7 +170,7 @@ class Handshake:
             self._transport,
             config.host,
             config.port,
-            sign=config.sign,
+            sign=config.wants_signing,
             dialects=self._offer(),
             client_guid=self._client_guid,
             previous_session=self._previous_session,
@@ -286,7 +286,7 @@ class Handshake:
             raise SMBException("the connection was lost")
         signer = line.signer if line.sealer is None else None
         large = connection.supports_multi_credit
-        demanded = self._config.sign or connection.require_signing or self._least.signed
+        demanded = self._config.wants_signing or connection.require_signing or self._least.signed
         return HandshakeResult(
             sock=sock,
             dialect=connection.dialect,
