@@ -24,6 +24,7 @@ NURSERIES = {
     "fuse/lane.py": "one guarded task's",
     "ending.py": "ends with the call",
     "fuse/notifier.py": "one guarded task's",
+    "fuse/workers.py": "one session's: what is raised ends it",
     "smb/connection/transport.py": "one connection's: what is raised ends the connection",
     "smb/session/channels.py": "ends with the call",
     "smb/session/lease.py": "one guarded task's",
@@ -37,6 +38,7 @@ NURSERIES = {
 
 HANDED_ON = {
     "tasks.py",
+    "fuse/workers.py",
     "smb/connection/proving.py",
     "smb/connection/receive.py",
     "vfs/feed/treewatch.py",

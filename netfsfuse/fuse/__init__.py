@@ -3,6 +3,7 @@
 * ``errnos``      the only errors -> errno table
 * ``guard``       what stands round every handler: deadline, errno, nothing else leaves
 * ``deadlines``   one deadline for all handlers
+* ``workers``     the tasks that read requests, and which of them reads next
 * ``backlog``     the data of writes that wait, and the bound on it
 * ``attrs``       FileAttr -> EntryAttributes, VolumeStat -> StatvfsData
 * ``operations``  the handlers, a few lines each

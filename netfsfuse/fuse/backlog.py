@@ -12,19 +12,15 @@ look-ups of other files too. That is bounded: one request more is let in every `
 and all are once no write was answered for ``STANDSTILL`` seconds. A program has one write under way
 at a time, so the queue comes to its end.
 
-The pause is made in pyfuse3's wait for readability, under its lock: the one worker that pauses, and
-those behind it, count as idle there. If they did not, each request that is read would start a
-worker more, whose buffer stays.
+The pause is made by the one worker whose turn it is to read (``workers``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from functools import update_wrapper
 from typing import Any, Protocol, TypeVar
 
-import pyfuse3
 import trio
 
 FULL = 24 * 1024 * 1024
@@ -111,40 +107,3 @@ def counted(handler: Write[S, F, R]) -> Write[S, F, R]:
 
     update_wrapper(write, handler)
     return write
-
-
-class _LowLevel:
-    """``trio.lowlevel`` for pyfuse3, whose descriptor is not readable while there is no room."""
-
-    def __init__(self, backlog: Backlog) -> None:
-        self._backlog = backlog
-
-    async def wait_readable(self, descriptor: int) -> None:
-        """As trio's, but for the pause."""
-        await trio.lowlevel.wait_readable(descriptor)
-        if self._backlog.is_full:
-            await self._backlog.room()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(trio.lowlevel, name)
-
-
-class _Trio:
-    """``trio`` for pyfuse3, which has it replaced in its asyncio mode."""
-
-    def __init__(self, backlog: Backlog) -> None:
-        self.lowlevel = _LowLevel(backlog)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(trio, name)
-
-
-@contextmanager
-def held_back(backlog: Backlog) -> Iterator[None]:
-    """Have pyfuse3 read no request meanwhile for which ``backlog`` has no room."""
-    original = pyfuse3.trio  # type: ignore[attr-defined]
-    pyfuse3.trio = _Trio(backlog)  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        pyfuse3.trio = original  # type: ignore[attr-defined]

@@ -15,13 +15,13 @@ import trio
 from netfsfuse.config import DEFAULT_RASIZE, MountConfig
 from netfsfuse.ending import Ending
 from netfsfuse.errors import MountError
-from netfsfuse.fuse.backlog import held_back
 from netfsfuse.fuse.initflags import DIRECT_IO_ALLOW_MMAP, HANDLE_KILLPRIV_V2, added
 from netfsfuse.fuse.mapped import write_back
 from netfsfuse.fuse.notifier import Notifier
 from netfsfuse.fuse.operations import Operations
-from netfsfuse.fuse.readable import never_blocking
+from netfsfuse.fuse.readable import FuseReadable
 from netfsfuse.fuse.tuning import tune
+from netfsfuse.fuse.workers import Workers, installed, session_loop
 from netfsfuse.stats import VfsStats
 from netfsfuse.tasks import ServiceNursery
 
@@ -36,10 +36,6 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("pyfuse3").addFilter(_is_news)
-
-_MIN_TASKS = 8
-_MAX_TASKS = 1000
-"""Handlers at a time: a thousand readers wait for the server, not for each other."""
 
 _KERNEL_FLAGS = frozenset({"nosuid", "nodev", "noexec", "noatime", "nodiratime", "suid", "dev"})
 _ANSWER_SECONDS = 20.0
@@ -86,6 +82,7 @@ class FuseSession:
     are open."""
 
     def __init__(self, config: MountConfig, ending: Ending, stats: VfsStats) -> None:
+        self._workers: Workers | None = None
         self._stats = stats
         self._config = config
         self._ending = ending
@@ -99,11 +96,12 @@ class FuseSession:
             self._mounted = False  # libfuse would crash
             pyfuse3.close(unmount=True)
 
-    async def serve(self) -> None:
-        """pyfuse3's main loop. Never raises but Cancelled."""
+    async def serve(self, workers: Workers) -> None:
+        """The main loop. Never raises but Cancelled."""
+        self._workers = workers
         try:
             with self._scope:
-                await pyfuse3.main(min_tasks=_MIN_TASKS, max_tasks=_MAX_TASKS)
+                await workers.run()
         except Exception:
             log.exception("the FUSE main loop ended unexpectedly")
         finally:
@@ -134,6 +132,8 @@ class FuseSession:
                 write = partial(write_back, self._config.mountpoint)
                 await self._ending.wait_moving(partial(_in_thread, write), _GRACE)
             pyfuse3.terminate()
+            if self._workers is not None:
+                self._workers.end()
             await self._ending.wait_moving(self._ended.wait, _GRACE)
             self._scope.cancel()
             with trio.CancelScope(shield=True):
@@ -175,13 +175,15 @@ async def mounted(
         # pyfuse3 keeps its descriptor to itself: it is the one that was not there before.
         (descriptor,) = _fuse_descriptors() - before
         wanted = init_flags(config)
+        readable = FuseReadable(descriptor)
+        workers = Workers(readable, operations.backlog, session_loop)
         with (
-            held_back(operations.backlog),
-            never_blocking(descriptor),
+            readable.rescued(),
+            installed(workers),
             added(descriptor, wanted) if wanted else nullcontext(),
         ):
             nursery.keep_running(operations.deadlines.run)
-            nursery.start_soon(session.serve)
+            nursery.start_soon(session.serve, workers)
             nursery.keep_running(notifier.run)
             try:
                 yield session

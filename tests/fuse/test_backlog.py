@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-
-import pyfuse3
 import pytest
 import trio
 import trio.testing
 
-from netfsfuse.fuse.backlog import PAUSE, STANDSTILL, Backlog, counted, held_back
+from netfsfuse.fuse.backlog import PAUSE, STANDSTILL, Backlog, counted
 
 MIB = 1 << 20
 
@@ -111,24 +108,3 @@ async def test_data_counts_until_its_handler_has_ended(how: str) -> None:
         handlers.go.set()
     assert handlers.backlog.held == 0
     assert Handlers.write.__name__ == "write"
-
-
-async def test_pyfuse3_waits_for_room_as_for_a_request(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    """And has all else of trio as it is."""
-    backlog = Backlog(MIB)
-    ours, theirs = socket.socketpair()
-    with ours, theirs, held_back(backlog):
-        assert pyfuse3.trio.Lock is trio.Lock  # type: ignore[attr-defined]
-        lowlevel = pyfuse3.trio.lowlevel  # type: ignore[attr-defined]
-        assert lowlevel.notify_closing is trio.lowlevel.notify_closing
-        theirs.send(b"x")
-        begun = trio.current_time()
-        await lowlevel.wait_readable(ours)
-        assert trio.current_time() == begun
-        backlog.add(MIB)
-        await lowlevel.wait_readable(ours)
-        assert trio.current_time() - begun == pytest.approx(PAUSE)
-        assert ours.recv(10) == b"x"
-    assert pyfuse3.trio is trio  # type: ignore[attr-defined]

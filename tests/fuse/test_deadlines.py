@@ -39,7 +39,7 @@ def test_time_counts_while_nothing_moves(begins: list[int], moves: list[int]) ->
     def expected(begin: int) -> float:
         end = begin + SECONDS
         for move in moves:
-            if begin < move <= end:
+            if begin <= move < end:
                 end = move + SECONDS
         return min(end, begin + LONGEST) - begin
 

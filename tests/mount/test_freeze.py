@@ -19,7 +19,6 @@ from pathlib import Path
 
 import pytest
 
-from netfsfuse.fuse.readable import careful
 from netfsfuse.lab import mounts
 from tests.support.mounted import SOURCE_TREE
 from tests.support.torture_ticker import Pulse
@@ -100,30 +99,3 @@ def test_without_the_cure_the_loop_stands_still(harness) -> None:
         assert torture.process.poll() is None, "20 killed readers, and nothing froze"
         assert time.monotonic() < deadline
     assert torture.process.poll() is None
-
-
-async def test_careful_goes_back_to_waiting_when_there_is_nothing_to_read() -> None:
-    """Only a poll that finds something, and then the timer, come before the read."""
-    waits = iter([True, True, True])
-    polls = iter([False, False, True])
-    armed: list[int] = []
-
-    async def wait() -> bool:
-        return next(waits)
-
-    assert await careful(wait, lambda: next(polls), lambda: armed.append(1))()
-    assert armed == [1]
-    assert next(waits, None) is None
-    assert next(polls, None) is None
-
-
-async def test_careful_passes_on_that_the_session_has_ended() -> None:
-    """An ended session is not polled: its descriptor may be closed."""
-
-    async def wait() -> bool:
-        return False
-
-    def never() -> bool:
-        raise AssertionError("asked after the end")
-
-    assert not await careful(wait, never, never)()

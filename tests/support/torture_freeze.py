@@ -28,8 +28,10 @@ from pathlib import Path
 import pyfuse3
 import trio
 
-from netfsfuse.fuse.readable import never_blocking
+from netfsfuse.fuse.backlog import Backlog
+from netfsfuse.fuse.readable import FuseReadable
 from netfsfuse.fuse.session import _fuse_descriptors
+from netfsfuse.fuse.workers import Workers, installed, session_loop
 from tests.support.torture_ticker import BEAT, Ticker
 
 Wait = Callable[[], Awaitable[bool]]
@@ -130,19 +132,42 @@ def striking(wait: Wait, strike: Callable[[], None]) -> Wait:
     return wait_readable
 
 
+class Struck(FuseReadable):
+    """The product's own, with the reader killed at the ``moment``."""
+
+    def __init__(self, descriptor: int, moment: str, strike: Callable[[], None]) -> None:
+        super().__init__(descriptor)
+        self._moment = moment
+        self._strike = strike
+
+    async def wait(self) -> None:
+        await super().wait()
+        if self._moment == "before-poll":
+            self._strike()
+
+    def now(self) -> bool:
+        found = super().now()
+        if found and self._moment == "before-read":
+            self._strike()
+        return found
+
+
 async def torture(mountpoint: Path, ticker: Ticker, moment: str, cured: bool, rounds: int) -> None:
     """Serve the mounted session and kill ``rounds`` readers."""
     killer = Killer(mountpoint / "file")
     (descriptor,) = _fuse_descriptors()
+    serve: Callable[[], Awaitable[None]] = pyfuse3.main
     with contextlib.ExitStack() as stack:
-        if moment == "before-poll":
-            pyfuse3._wait_fuse_readable = striking(pyfuse3._wait_fuse_readable, killer.strike)
         if cured:
-            stack.enter_context(never_blocking(descriptor))
-        if moment == "before-read":
+            readable = Struck(descriptor, moment, killer.strike)
+            workers = Workers(readable, Backlog(), session_loop)
+            stack.enter_context(readable.rescued())
+            stack.enter_context(installed(workers))
+            serve = workers.run
+        else:
             pyfuse3._wait_fuse_readable = striking(pyfuse3._wait_fuse_readable, killer.strike)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(pyfuse3.main)
+            nursery.start_soon(serve)
             nursery.start_soon(ticker.run)
             while not ticker.beats:
                 await trio.sleep(BEAT)

@@ -19,12 +19,11 @@ from array import array
 from pathlib import Path
 from typing import Any
 
-import pyfuse3
 import trio
 
 from netfsfuse import mount
 from netfsfuse.config import CacheConfig, Credentials, MountConfig, ServerConfig
-from netfsfuse.fuse.readable import Wait
+from netfsfuse.fuse.readable import FuseReadable
 from tests.support.torture_ticker import Ticker
 
 
@@ -77,16 +76,15 @@ class StepTimes(trio.abc.Instrument):
         }
 
 
-def lagging(wait: Wait, lag: float) -> Wait:
-    """``wait``, and ``lag`` seconds in which the whole loop stands."""
+def lag_by(seconds: float) -> None:
+    """Have the whole loop stand for so long between a wake-up and what is done about it."""
+    wait = FuseReadable.wait
 
-    async def wait_readable() -> bool:
-        readable = await wait()
-        if lag:
-            time.sleep(lag)
-        return readable
+    async def lagging(self: FuseReadable) -> None:
+        await wait(self)
+        time.sleep(seconds)
 
-    return wait_readable
+    FuseReadable.wait = lagging  # type: ignore[method-assign]
 
 
 def main() -> None:
@@ -106,7 +104,8 @@ def main() -> None:
         gc.callbacks.append(times.on_collection)
         trio.lowlevel.spawn_system_task(ticker.run)
 
-    pyfuse3._wait_fuse_readable = lagging(pyfuse3._wait_fuse_readable, float(lag))
+    if float(lag):
+        lag_by(float(lag))
     mount.run(config, announce)
     Path(figures).write_text(json.dumps(times.figures() | {"largest_gap": ticker.largest_gap}))
 
