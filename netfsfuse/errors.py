@@ -16,6 +16,10 @@ class NotFound(NetfsError):
     """The name does not exist on the server (ENOENT)."""
 
 
+class BeingRemoved(NotFound):
+    """The name was removed, and is not free before the last client has closed the file (ENOENT)."""
+
+
 class NotADirectory(NetfsError):
     """A directory was asked for and the name is something else (ENOTDIR)."""
 

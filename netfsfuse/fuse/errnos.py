@@ -8,6 +8,7 @@ from netfsfuse import errors
 
 _TABLE: dict[type[errors.NetfsError], int] = {
     errors.NotFound: errno.ENOENT,
+    errors.BeingRemoved: errno.ENOENT,
     errors.InvalidName: errno.ENOENT,
     errors.NotADirectory: errno.ENOTDIR,
     errors.IsADirectory: errno.EISDIR,

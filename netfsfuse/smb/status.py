@@ -49,7 +49,7 @@ _TABLE: dict[int, tuple[str, type[NetfsError]]] = {
     0xC0000044: ("QUOTA_EXCEEDED", errors.QuotaExceeded),
     0xC0000055: ("LOCK_NOT_GRANTED", errors.Locked),
     0xC0000054: ("FILE_LOCK_CONFLICT", errors.AccessDenied),
-    0xC0000056: ("DELETE_PENDING", errors.NotFound),
+    0xC0000056: ("DELETE_PENDING", errors.BeingRemoved),
     0xC0000061: ("PRIVILEGE_NOT_HELD", errors.AccessDenied),
     LOGON_FAILURE: ("LOGON_FAILURE", errors.AccessDenied),
     0xC000007F: ("DISK_FULL", errors.DiskFull),

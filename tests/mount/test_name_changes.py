@@ -343,6 +343,18 @@ def test_a_cached_file_is_renamed_with_what_is_kept_of_it(
     assert mounted.stats()["server"]["bytes"] == before
 
 
+def test_a_name_that_another_mount_has_read_is_made_anew(samba: PrivateSamba, mount: Mount) -> None:
+    """It keeps its handle for a while, and the server the name as long: no ENOENT meanwhile."""
+    folder = Path(tempfile.mkdtemp(dir=samba.path))
+    here, there = (mount(samba).path / folder.name / "f" for _ in range(2))
+    for new in (b"new", b"newer"):
+        here.write_bytes(os.urandom(300_000))
+        assert eventually(lambda: len(there.read_bytes()) == 300_000)
+        here.unlink()
+        here.write_bytes(new)
+        assert (folder / "f").read_bytes() == new
+
+
 def test_a_file_is_not_renamed_in_case_only(here: Path, folder: Path) -> None:
     """The kernel takes both names for links of one file, and asks nobody."""
     (folder / "Name").write_bytes(b"f")

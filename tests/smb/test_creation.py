@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
-from netfsfuse.errors import AlreadyExists, Disconnected, InvalidArgument, NameTooLong, NotFound
+from netfsfuse.errors import (
+    AlreadyExists,
+    BeingRemoved,
+    Disconnected,
+    InvalidArgument,
+    NameTooLong,
+    NotFound,
+)
 from netfsfuse.lab.server.samba import PrivateSamba
+from netfsfuse.smb.share import creation
 from netfsfuse.smb.share.namespace import SmbNamespace
 from netfsfuse.smb.wire.header import Command
 from tests.smb import replies
@@ -13,6 +22,8 @@ from tests.smb.peer import Asked
 from tests.smb.server import NEWBORN, Node, Server, attr_of, serving
 from tests.smb.test_real_samba import session_to
 from tests.smb.test_writable import Holding, namespace_of
+
+DELETE_PENDING = 0xC0000056
 
 
 def losing(server: Server, times: int, *, done: bool) -> None:
@@ -68,6 +79,39 @@ async def test_it_is_tried_twice_and_no_more() -> None:
         with pytest.raises(Disconnected):
             await SmbNamespace(session).create("f", exclusive=True, holder=Holding())
         assert server.commands().count(Command.CREATE) == 2
+
+
+@pytest.mark.parametrize("times", [3, 1000])
+async def test_a_name_that_is_being_removed_is_waited_for(
+    times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the last client has closed the file, and not for ever."""
+    monkeypatch.setattr(creation, "REMOVED_SECONDS", 0.3)
+    server = Server({})
+    asked = 0
+
+    def hook(asking: Asked) -> bytes | None:
+        nonlocal asked
+        if asking.command != Command.CREATE:
+            return None
+        asked += 1
+        if asked > times:
+            return None
+        body = replies.error_body()
+        return replies.reply(asking.command, asking.message_id, body, status=DELETE_PENDING)
+
+    server.hook = hook
+    async with serving(server) as session:
+        begin = trio.current_time()
+        if times == 3:
+            file, made = await SmbNamespace(session).create("f", exclusive=True, holder=Holding())
+            assert made
+            await file.finish()
+        else:
+            with pytest.raises(BeingRemoved):
+                await SmbNamespace(session).create("f", exclusive=True, holder=Holding())
+            assert trio.current_time() - begin >= 0.2
+            assert asked < 20
 
 
 async def test_refusals(samba: PrivateSamba) -> None:
