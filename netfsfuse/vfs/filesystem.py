@@ -162,6 +162,8 @@ class FileSystem:
 
     def attr_timeout(self, inode: Inode) -> float:
         """Keeps the contract of ``Names.attr_timeout``."""
+        if inode.is_ruled and inode.written is None:  # being closed: its times are not known yet
+            return 0.0
         return self._names.attr_timeout(inode)
 
     def readlink(self, number: int) -> str:

@@ -10,6 +10,7 @@ import trio.testing
 
 from netfsfuse.errors import AccessDenied, AlreadyExists, DiskFull
 from netfsfuse.vfs.files.file_writes import READING, Flags
+from netfsfuse.vfs.files.written import WrittenFile
 from tests.vfs.fakes import Node, dir_attr, file_attr, mounted
 from tests.vfs.written_fakes import WritableFakes
 
@@ -399,3 +400,34 @@ async def test_an_append_while_the_lease_is_given_back(autojump_clock: Clock) ->
             release.set()
         assert vfs.names.tree["f"].content == b"one two three"
         await vfs.fs.release(fh)
+
+
+async def test_a_time_that_the_kernel_was_told_stays(autojump_clock: Clock) -> None:
+    """By a look-up, which asks nobody: of an empty file that is cut to nothing the server moves no
+    time, and the old one would come back."""
+    async with mounted(names=server()) as vfs:
+        vfs.names.tree["f"] = Node(file_attr(11, 0), b"")
+        inode = await vfs.lookup("f")
+        old = inode.attr.write
+        opened = await vfs.fs.open(11, WRITING)
+        assert isinstance(inode.written, WrittenFile)
+        await inode.written.truncate(0)
+        assert await vfs.lookup("f") is inode
+        inode.written.told(inode.attr.size)
+        assert (shown := inode.attr.write) > old
+        await vfs.fs.release(opened.fh)
+        assert vfs.names.tree["f"].attr.write == shown
+        assert (await vfs.fs.getattr(11)).attr.write == shown
+
+
+async def test_what_is_being_closed_is_not_told_for_long(autojump_clock: Clock) -> None:
+    async with mounted(names=server()) as vfs:
+        inode, fh = await create(vfs)
+        await vfs.fs.write(fh, 0, b"data")
+        release = hold(vfs, "finish")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vfs.fs.release, fh)
+            await trio.testing.wait_all_tasks_blocked()
+            assert vfs.fs.attr_timeout(inode) == 0
+            release.set()
+        assert vfs.fs.attr_timeout(inode) > 0

@@ -66,6 +66,8 @@ class WrittenNode(OpenFile):
         self._node.attr = attr
 
     def _change(self, content: bytes) -> None:
+        if not content and not self._node.content:
+            return  # Samba moves no time
         self._node.content = content
         now = stamp(self._names.clock[0] - NOW)
         size = len(content)

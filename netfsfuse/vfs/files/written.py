@@ -276,14 +276,17 @@ class WrittenFile:
         await self.file.set_times(access=access, write=write)
 
     def told(self, size: int) -> None:
-        """The kernel is told that the file has ``size`` bytes."""
+        """The kernel is told that the file has ``size`` bytes, and the times that are here."""
         self._kernel_size = size
+        if self.is_behind:
+            self.shown()
 
     def shown(self) -> None:
         """A program is about to see size and times as they are here: it may remember them, and they
-        are to stay."""
+        are to stay. Those of before the first change the server has."""
         self._take_time()
-        self._is_shown = True
+        if self._is_moved:
+            self._is_shown = True
 
     def _now(self) -> int:
         """The server's clock in ns since 1970; ours where the server does not state it."""
