@@ -286,6 +286,23 @@ async def test_pages_that_were_mapped_are_written_where_they_are(autojump_clock:
         await vfs.fs.release(fh)
 
 
+@pytest.mark.parametrize("leases", [True, False])
+async def test_so_they_are_where_an_open_has_cut_the_file(
+    leases: bool, autojump_clock: Clock
+) -> None:
+    """The kernel knows it without being told, and tells pages by it."""
+    async with mounted(names=server(leases)) as vfs:
+        await vfs.lookup("f")
+        fh = (await vfs.fs.open(11, Flags.of(os.O_RDWR | os.O_APPEND))).fh
+        other = (await vfs.fs.open(11, Flags.of(os.O_RDWR | os.O_TRUNC))).fh
+        await vfs.fs.write(fh, 0, b"t")
+        await vfs.fs.write(fh, 0, b"T")
+        await vfs.fs.flush(fh)
+        assert vfs.names.tree["f"].content == b"T"
+        await vfs.fs.release(other)
+        await vfs.fs.release(fh)
+
+
 async def test_a_file_that_is_opened_again_while_it_is_closed(autojump_clock: Clock) -> None:
     async with mounted(names=server()) as vfs:
         inode, fh = await create(vfs)

@@ -6,6 +6,7 @@
 ``file_writes``  the calls of handles that write, and of readers of such files
 ``writers``      the files that are open for writing, by inode: opened, made, closed
 ``written``      one of them: its bytes, size and times, behind or through
+``mapped``       which writes may be of mapped pages (PURE)
 ``handle``       what is open, by number and by inode
 ``opened``       what the kernel is told of an open
 ``holding``      what stays open is held open on the server

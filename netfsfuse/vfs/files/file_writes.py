@@ -85,8 +85,8 @@ class FileWrites:
         written = await self._writers.create(directory, name, exclusive=exclusive)
         await self._check(written, flags)
         try:
-            if flags.truncates and written.inode.attr.size:
-                await written.truncate(0)
+            if flags.truncates:
+                await written.empty()
         except BaseException:
             await self._writers.release(written)
             raise

@@ -89,8 +89,8 @@ class Writers:
                         )
                     inode.linked = file.is_followed
                     await self._begin(written, file, holder, asked)
-            if truncate and inode.attr.size:
-                await written.truncate(0)
+            if truncate:
+                await written.empty()
         except BaseException:
             await self.release(written)
             raise

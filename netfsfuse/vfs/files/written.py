@@ -31,12 +31,12 @@ from netfsfuse.netfs import NetfsFile
 from netfsfuse.netfs.write.write import Writing
 from netfsfuse.types import FileAttr, ServerTime
 from netfsfuse.vfs.contents import Content
+from netfsfuse.vfs.files.mapped import may_be_mapped
 from netfsfuse.vfs.inodes.inodes import Inode
 from netfsfuse.vfs.ops import WritableOpenFile
 
 log = logging.getLogger(__name__)
 
-_PAGE = 4096
 _SECOND = 1_000_000_000  # ns
 _UNIT = 100
 """ns: servers keep times as multiples of that, and would show others than were shown here."""
@@ -63,7 +63,7 @@ class WrittenFiles(Protocol):
 
 
 class WrittenFile:
-    """One inode's. ``users``: open handles of it. It has neither server handle nor content before
+    """One inode's. ``users``: open handles. It has neither server handle nor content before
     :meth:`begin`, nor after :meth:`end`."""
 
     def __init__(self, inode: Inode, owner: WrittenFiles) -> None:
@@ -142,7 +142,7 @@ class WrittenFile:
     async def write(self, start: int, data: bytes, *, append: bool, through: bool) -> None:
         """Write all of ``data``. ``append``: at the end of the file, wherever the caller takes it
         to be. ``through``: return when the server has it."""
-        append = append and not self._may_be_mapped(start, len(data))
+        append = append and not may_be_mapped(start, len(data), self._kernel_size)
         self._kernel_size = max(self._kernel_size, start + len(data))
         if append and not self.is_behind:
             end = await self._append(data)
@@ -154,12 +154,6 @@ class WrittenFile:
             # It is in the kernel's pages where the kernel took the end to be: another client has
             # appended since it was told of it, and open(2) with O_APPEND does not ask.
             self._owner.forget_pages(self.inode)
-
-    def _may_be_mapped(self, start: int, length: int) -> bool:
-        """Whether a write by a handle that appends may be of whole mapped pages, which the kernel
-        writes by any handle, below the size that it knows of."""
-        end, size = start + length, self._kernel_size
-        return not start % _PAGE and end <= size and (not end % _PAGE or end == size)
 
     async def _append(self, data: bytes) -> int:
         """Another client may append as well. Returns where it was written."""
@@ -204,6 +198,12 @@ class WrittenFile:
         """Cut it at ``size`` bytes, or extend it with zeros."""
         await self.writing.truncate(size)
         self._change(size, exactly=True)
+
+    async def empty(self) -> None:
+        """As open(2) with O_TRUNC: the kernel takes it to be empty."""
+        if self.inode.attr.size:
+            await self.truncate(0)
+        self._kernel_size = 0
 
     async def drain(self) -> None:
         """Return when the server has what was written and the times that were set, or has refused
