@@ -104,18 +104,25 @@ async def test_a_peer_that_breaks_the_protocol(name: str) -> None:
             await line.transport.exchange([echo()])
 
 
-async def test_many_replies_that_nobody_asked_for_are_one_line(
+async def test_many_replies_that_nobody_asked_for_are_one_line_and_no_credit(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with connected() as line, trio.open_nursery() as nursery:
         caller = Caller(line, echo())
         nursery.start_soon(caller.run)
         asked = await line.peer.request()
+        before = line.available
         for first in (1000, 2000):
-            await line.peer.answer(*(reply(13, first + n) for n in range(200)))
-        await line.peer.answer(reply(13, asked.message_id))
+            await line.peer.answer(*(reply(13, first + n, credits=9) for n in range(200)))
+        await line.peer.send(replies.interim(13, asked.message_id, credits=1))
+        for _ in range(50):
+            await line.peer.send(replies.interim(13, asked.message_id, credits=9))
+        await line.peer.answer(reply(13, asked.message_id, credits=0))
         await caller.over.wait()
         assert caller.error is None
+        await line.peer.answer(reply(13, asked.message_id, credits=9))
+        await trio.testing.wait_all_tasks_blocked()
+        assert line.available == before + 1  # what the first interim brought
     assert caplog.text.count("not asked for") == 1
 
 
@@ -241,3 +248,10 @@ async def test_cancelled_service_ends_everybody() -> None:
         callers = await waiting(line, nursery)
         line.scope.cancel()
         await all_end_with(callers, Disconnected)
+
+
+async def test_an_answer_to_another_command_ends_the_connection() -> None:
+    async with connected() as line, trio.open_nursery() as nursery:
+        callers = await waiting(line, nursery)
+        await line.peer.answer(reply(Command.CLOSE, 11))  # an ECHO was asked
+        await all_end_with(callers, ProtocolError)

@@ -5,6 +5,8 @@ Random bytes, and valid replies that were cut, bent or garbled: these get past t
 
 from __future__ import annotations
 
+import random
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -13,8 +15,9 @@ from hypothesis import strategies as st
 
 from netfsfuse.errors import ProtocolError
 from netfsfuse.smb.share.reparse import parse_mfsymlink, parse_reparse
-from netfsfuse.smb.wire.create import parse_create
-from netfsfuse.smb.wire.header import parse_header, split_compound
+from netfsfuse.smb.wire.create import parse_close, parse_create
+from netfsfuse.smb.wire.header import parse_frame, parse_header, split_compound
+from netfsfuse.smb.wire.lease import parse_break, parse_lease_context
 from netfsfuse.smb.wire.notify import parse_change_notify
 from netfsfuse.smb.wire.query import (
     parse_all,
@@ -24,13 +27,19 @@ from netfsfuse.smb.wire.query import (
 )
 from netfsfuse.smb.wire.read import parse_read
 from netfsfuse.smb.wire.tree import parse_tree_connect, parse_validate_negotiate
+from netfsfuse.smb.wire.write import parse_write
 from netfsfuse.types import FileAttr
 from tests.smb import replies
 
 Parser = Callable[[memoryview], object]
 
 PARSERS: dict[str, Parser] = {
+    "frame": lambda message: parse_frame(bytes(message[:4]).ljust(4, b"\1")),
     "header": parse_header,
+    "close": lambda message: parse_close(message, 5),
+    "write": parse_write,
+    "break": parse_break,
+    "lease_context": parse_lease_context,
     "compound": split_compound,
     "create": parse_create,
     "read": parse_read,
@@ -45,7 +54,7 @@ PARSERS: dict[str, Parser] = {
     "mfsymlink": lambda message: parse_mfsymlink(bytes(message)),
 }
 ATTR = FileAttr(11, 1200, 1300, 1400, 1500, 16, 4096, 0)
-VALID = replies.examples(ATTR)
+VALID = {**replies.examples(ATTR), "break": replies.lease_break(b"k" * 16, 3)}
 EDGES = st.sampled_from([0, 1, 2, 7, 8, 63, 64, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF])
 
 
@@ -119,6 +128,22 @@ def test_listing_that_walks_on_the_spot_ends() -> None:
     raw = bytearray(VALID["directory"])
     raw[72:76] = (1).to_bytes(4, "little")
     survives(parse_query_directory, bytes(raw))
+
+
+@pytest.mark.parametrize("name", PARSERS)
+@given(seed=st.integers(0, 1000), valid=st.sampled_from(sorted(VALID)))
+@settings(max_examples=8, deadline=None)
+def test_what_a_parser_keeps_is_bounded_by_the_message(name: str, seed: int, valid: str) -> None:
+    """64 KiB of a valid beginning and lengths that lie: no more memory than a listing that is true
+    would cost, which is 30 times its bytes (names, attributes and times as Python has them)."""
+    raw = VALID[valid] + random.Random(seed).randbytes(1 << 16)
+    tracemalloc.start()
+    try:
+        survives(PARSERS[name], raw)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 30 * len(raw)
 
 
 def overlapping(valid: str, at: int, step: int) -> memoryview:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,10 @@ class Working:
             return wanted <= good or (wanted == {"ready"} and bool(self.turns))
 
         return until(done, seconds, f"a round of {wanted}; {self.turns[-12:]}")
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float) -> None:
+        """Until something else than the loads has come about."""
+        until(condition, seconds, f"{condition}; {self.turns[-3:]}")
 
     def end(self, seconds: float) -> list[Turn]:
         """Finish the last rounds; all of them, in the order of their ends."""

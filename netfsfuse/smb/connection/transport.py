@@ -249,13 +249,14 @@ class Transport:
         self._gate.fail(error)
 
     def _deliver(self, header: Header, reply: Reply) -> None:
-        self._window.grant(header.credits)
         entry = self._pending.get(header.message_id)
-        if entry is None:
-            if not self._told_unasked:
-                self._told_unasked = True
-                log.warning("reply to MessageId %d, which was not asked for", header.message_id)
-        elif header.is_interim:
+        if entry is None or (header.is_interim and entry.interim):
+            self._drop_unasked(header)
+            return
+        if header.command != entry.request.command:
+            raise ProtocolError(f"{entry.request.command.name} was answered as something else")
+        self._window.grant(header.credits)
+        if header.is_interim:
             if header.credits:  # for those it cost: it stands for nothing from here on
                 self._pending.settle_credits(entry)
             entry.interim, entry.async_id = True, async_id_of(reply.message)
@@ -277,6 +278,13 @@ class Transport:
             self._owed.popleft()
         self._gate.serve()
         self._accounting.show_credits(self._window.available)
+
+    def _drop_unasked(self, header: Header) -> None:
+        """A reply that is none: replayed, duplicated, made up. It brings nothing, no credits
+        either; the log says so once a connection."""
+        if not self._told_unasked:
+            self._told_unasked = True
+            log.warning("reply to MessageId %d, which was not asked for", header.message_id)
 
     def post(self, request: Request) -> bool:
         """Send ``request`` of one credit, whose answer no caller waits for; False, and nothing
