@@ -136,24 +136,12 @@ def proxy() -> Iterator[Callable[..., PrivateProxy]]:
 
 
 @pytest.fixture
-def drop_caches() -> Callable[..., None]:
-    """``drop_caches(*paths)``: forget clean pages, so that the next read asks the mount again.
+def drop_caches() -> Callable[[], None]:
+    """Forget the whole machine's clean pages, inodes and names, those of other workers' mounts
+    too: the test is marked ``alone``. Only root can."""
 
-    Root drops the whole machine's pages, inodes and names, those of other workers' mounts too, so
-    that the test is marked ``alone``; an ordinary user can only give away the
-    pages of the files that are named.
-    """
-
-    def drop(*paths: Path) -> None:
-        if os.geteuid() == 0:
-            os.sync()
-            Path("/proc/sys/vm/drop_caches").write_text("3")
-            return
-        for path in paths:
-            fd = os.open(path, os.O_RDONLY)
-            try:
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            finally:
-                os.close(fd)
+    def drop() -> None:
+        os.sync()
+        Path("/proc/sys/vm/drop_caches").write_text("3")
 
     return drop

@@ -25,6 +25,7 @@ from tests.mount.reading import (
     content,
     dd,
     digest,
+    forget_pages,
     opened,
     pread,
     sha256,
@@ -32,7 +33,6 @@ from tests.mount.reading import (
 from tests.support.mounted import Mounted
 
 Mount = Callable[..., Mounted]
-DropCaches = Callable[..., None]
 
 
 def check_four_readers(here: Path, there: Path, seed: int) -> None:
@@ -45,23 +45,21 @@ def check_four_readers(here: Path, there: Path, seed: int) -> None:
         assert all(run.result() for run in runs)
 
 
-def test_big_file(samba: PrivateSamba, mount: Mount, drop_caches: DropCaches) -> None:
+def test_big_file(samba: PrivateSamba, mount: Mount) -> None:
     """256 MiB: cmp, sha256 of a direct reader, and four readers at random offsets while cold."""
     there = big_file(samba)
     mounted = mount(samba)
     here = mounted.path / there.name
     check_four_readers(here, there, seed=1)
-    drop_caches(here)
+    forget_pages(here)
     compare(here, there)
-    drop_caches(here)
+    forget_pages(here)
     assert digest(dd(here, direct=True)) == sha256(there)
     assert mounted.stats()["application"]["errors"] == 0
 
 
 @pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.soak)])
-def test_two_thousand_small_files(
-    samba: PrivateSamba, mount: Mount, drop_caches: DropCaches, every: int
-) -> None:
+def test_two_thousand_small_files(samba: PrivateSamba, mount: Mount, every: int) -> None:
     """Names and bytes of a tree, cold; then past the kernel's pages, from the cache."""
     tree = samba.path / "tree-2000"
     if not tree.exists():
@@ -70,14 +68,14 @@ def test_two_thousand_small_files(
     compare_trees(mounted.path / tree.name, tree)
     files = sorted(tree.glob("*/*"))
     assert len(files) == 2000
-    drop_caches(*(mounted.path / there.relative_to(samba.path) for there in files))
+    forget_pages(*(mounted.path / there.relative_to(samba.path) for there in files))
     for there in files[::every]:
         here = mounted.path / there.relative_to(samba.path)
         assert content(here, direct=True) == there.read_bytes()
 
 
 @pytest.mark.parametrize("size", [1024 * MIB, pytest.param(5120 * MIB, marks=pytest.mark.soak)])
-def test_sparse_file(samba: PrivateSamba, mount: Mount, drop_caches: DropCaches, size: int) -> None:
+def test_sparse_file(samba: PrivateSamba, mount: Mount, size: int) -> None:
     """A file that is mostly hole, with data at its edges and across the edges of what we read."""
     there = samba.path / f"sparse-{size // MIB}"
     islands = (0, 100 * MIB - 5, 512 * MIB - 65536, 777 * MIB + 4096, size - 12345)
@@ -93,11 +91,11 @@ def test_sparse_file(samba: PrivateSamba, mount: Mount, drop_caches: DropCaches,
         for start in islands:
             around = max(start - 100_000, 0)
             assert pread(fd, around, 500_000) == os.pread(truth, 500_000, around)
-    drop_caches(here)
+    forget_pages(here)
     expected = sha256(there)
     assert digest(dd(here, direct=True)) == expected
     if size > 1024 * MIB:
-        drop_caches(here)
+        forget_pages(here)
         assert digest(dd(here)) == expected
     there.unlink()
 
@@ -113,9 +111,7 @@ def test_empty_and_tiny_files(samba: PrivateSamba, mount: Mount) -> None:
         compare(mounted.path / there.name, there)
 
 
-def test_every_variant_of_the_server(
-    any_samba: PrivateSamba, mount: Mount, drop_caches: DropCaches
-) -> None:
+def test_every_variant_of_the_server(any_samba: PrivateSamba, mount: Mount) -> None:
     """Signing, encryption, no leases, 128 credits: the same bytes, cold, cached, remounted."""
     there = any_samba.path / "middle"
     data.write_file(there, 48 * MIB - 77, seed="middle")
@@ -126,7 +122,7 @@ def test_every_variant_of_the_server(
     check_four_readers(here, there, seed=100)
     compare(here, there)
     compare_trees(mounted.path / tree.name, tree)
-    drop_caches(here)
+    forget_pages(here)
     assert digest(dd(here, direct=True)) == sha256(there)
     mounted.remount()
     check_four_readers(here, there, seed=200)

@@ -20,8 +20,6 @@ from tests.support.loopfs import loop_filesystem
 from tests.support.mounted import Mounted
 from tests.support.until import until
 
-pytestmark = pytest.mark.alone  # how far a cap is passed depends on how fast the disk is
-
 Mount = Callable[..., Mounted]
 
 LONG_AGO = 1_500_000_000

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,9 +43,7 @@ def laid_out(samba: PrivateSamba) -> Path:
 
 @pytest.mark.parametrize("direct", ["0", "1"])
 @pytest.mark.parametrize("rw", ["read", "randread"])
-def test_fio_verifies(
-    samba: PrivateSamba, laid_out: Path, mount, drop_caches: Callable[..., None], rw: str, direct
-) -> None:
+def test_fio_verifies(samba: PrivateSamba, laid_out: Path, mount, rw: str, direct) -> None:
     """No block is wrong, cold or from the cache, with one reader or with four."""
     mounted: Mounted = mount(samba)
     here = mounted.path / laid_out.relative_to(samba.path)

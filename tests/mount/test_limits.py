@@ -151,7 +151,7 @@ def test_many_inodes_are_small_and_forgotten(
     samba: PrivateSamba,
     folder: Path,
     mount,
-    drop_caches: Callable[..., None],
+    drop_caches: Callable[[], None],
     inodes: int,
     most: int,
 ) -> None:

@@ -29,8 +29,6 @@ from tests.mount.changing import (
 from tests.mount.reading import MIB, WAYS, content, is_own, opened, pread, wait_settled
 from tests.support.mounted import Mounted
 
-pytestmark = pytest.mark.alone  # what the kernel forgets is read anew
-
 Mount = Callable[..., Mounted]
 
 
@@ -198,6 +196,7 @@ def test_file_that_shrinks_while_it_is_read(
         there.unlink()
 
 
+@pytest.mark.alone  # 2 s are promised
 @pytest.mark.parametrize("settled", WAYS)
 def test_growth_is_seen_through_an_old_handle(
     folder: Path, samba: PrivateSamba, mount: Mount, settled: bool

@@ -13,7 +13,16 @@ from cachefiles.key import MAP_SUFFIX, file_name, object_path
 from netfsfuse.fscache.cookie import volume_key
 from netfsfuse.lab.server import data
 from netfsfuse.lab.server.samba import PrivateSamba
-from tests.mount.reading import WAYS, compare, content, opened, pread, tell_cached, wait_settled
+from tests.mount.reading import (
+    WAYS,
+    compare,
+    content,
+    forget_pages,
+    opened,
+    pread,
+    tell_cached,
+    wait_settled,
+)
 from tests.support.mounted import Mounted
 
 Mount = Callable[..., Mounted]
@@ -161,9 +170,7 @@ def test_damaged_cache_files_never_yield_a_wrong_byte(samba: PrivateSamba, mount
     assert mounted.stats()["server"]["bytes"] <= len(files) * SIZE - repaired
 
 
-def test_damage_under_a_living_mount(
-    samba: PrivateSamba, mount: Mount, drop_caches: Callable[..., None]
-) -> None:
+def test_damage_under_a_living_mount(samba: PrivateSamba, mount: Mount) -> None:
     """The same while the mount has the file open: the proof is in each read, not in the open."""
     there = samba.path / "tampered-live"
     data.write_file(there, SIZE, seed="live")
@@ -179,7 +186,7 @@ def test_damage_under_a_living_mount(
         flip(map_of(file), 6 * 8)
         for start in range(0, SIZE, BLOCK):
             assert pread(fd, start, BLOCK) == there.read_bytes()[start : start + BLOCK]
-        drop_caches(here)
+        forget_pages(here)
         os.truncate(file, 0)
         assert pread(fd, 0, SIZE) == there.read_bytes()
     assert content(here) == there.read_bytes()
