@@ -7,9 +7,10 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import Stale
-from netfsfuse.types import Change, ChangeKind
+from netfsfuse.types import Change, ChangeKind, FileAttr
 from netfsfuse.vfs.inodes.directory import CALM
-from netfsfuse.vfs.prefetch.prefetch import HELD, WINDOW_MAX
+from netfsfuse.vfs.inodes.inodes import Inode
+from netfsfuse.vfs.prefetch.prefetch import HELD, WINDOW_MAX, Ahead
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
 Clock = trio.testing.MockClock
@@ -74,6 +75,31 @@ async def test_a_walk_is_foreseen(autojump_clock: Clock) -> None:
                 await vfs.fs.release(opened.fh)
         assert len(vfs.names.asked) == asked  # nothing at all the second time
         assert len(vfs.cache.kept) == 90
+
+
+async def test_known_files_are_not_looked_through_at_each_open(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a file among them that has changed is fetched ahead all the same."""
+    looked: list[str] = []
+    is_wanted = Ahead._is_wanted
+
+    def noting(self: Ahead, directory: Inode, name: str, attr: FileAttr) -> bool:
+        looked.append(name)
+        return is_wanted(self, directory, name, attr)
+
+    async with mounted(tree(1, 500), watching=True) as vfs:
+        assert await grep(vfs) == 500
+        monkeypatch.setattr(Ahead, "_is_wanted", noting)
+        parent = (await vfs.fs.lookup(1, b"d0")).number
+        numbers = list((await walk(vfs, parent)).values())
+        vfs.fs.inodes.get(numbers[400]).pages = None
+        before = vfs.stats.vfs.fetched
+        for number in numbers[:400]:
+            await vfs.fs.release((await vfs.fs.open(number)).fh)
+        await settle()
+    assert len(looked) < 3 * 400
+    assert vfs.stats.vfs.fetched == before + 1
 
 
 async def test_what_is_stored_is_not_fetched(autojump_clock: Clock) -> None:

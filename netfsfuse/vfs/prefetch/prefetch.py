@@ -74,6 +74,7 @@ class Ahead:
         self._fetches: dict[tuple[int, str], Fetch] = {}  # the one begun longest ago first
         self._walks: dict[tuple[Folder, bool], Walk] = {}
         self._sorting: dict[bool, int | None] = {False: None, True: None}
+        self._unwanted = 0, 0  # in that directory so many opens need no look
         self._listing = 0
         self._closed = False
 
@@ -167,23 +168,31 @@ class Ahead:
         return walk
 
     def _fetch_on(self, parent: Inode, name: str) -> None:
-        """Fill the window up, once half of it is used, or if it holds nothing for this reader."""
+        """Fill the window up, once half of it is used, or if it holds nothing for this reader: then
+        it may be that nothing was wanted, and half of what was looked at is not looked at again."""
         self._drop_old()
         holds = (parent.number, name) in self._fetches
         if holds and len(self._fetches) > self._window / 2:
             return
+        looked_at, unwanted = self._unwanted
+        if not holds and looked_at == parent.number and unwanted:
+            self._unwanted = looked_at, unwanted - 1
+            return
         batch = []
         wanted = int(self._window)
+        seen = 0
         for directory, following, attr in self._next_files(parent):
             if not wanted:
                 break
             wanted -= 1
+            seen += 1
             key = (directory.number, following)
             if key not in self._fetches and self._is_wanted(directory, following, attr):
                 folder = directory.folder
                 assert folder is not None
                 fetch = self._fetches[key] = Fetch(directory, following, attr, folder.asked)
                 batch.append(fetch)
+        self._unwanted = parent.number, 0 if batch else seen // 2
         if batch:
             self._stats.fetched += len(batch)
             self._nursery.start_soon(self._bring, batch)
