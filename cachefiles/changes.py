@@ -86,6 +86,7 @@ class Changes:
             pinned = folder.is_pinned(stored.data)
             if not mark:  # others may use it: they store the same content
                 taken = True
+                folder.describe(stored.data, asked.label)
             elif folder.take_alone(stored.data):
                 folder.restamp(stored.data, generation)
                 taken = True

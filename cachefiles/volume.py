@@ -124,15 +124,23 @@ class Volume:
         return self._changes.begin(asked, keep=keep)
 
     def restamp(
-        self, key: bytes, size: int, matches: Matches, *, to_key: bytes, to_coherency: bytes
+        self,
+        key: bytes,
+        size: int,
+        matches: Matches,
+        *,
+        to_key: bytes,
+        to_coherency: bytes,
+        label: bytes = b"",
     ) -> bool:
         """The object ``key``, if what is stored fits, stands for another version of the file, which
         has the same content: found under ``to_key`` and ``to_coherency`` from now on. Objects that
-        are open are retired. A crash leaves it as it was or as it shall be. Whether there is one.
+        are open are retired. A crash leaves it as it was or as it shall be. ``label`` as of
+        :meth:`open`; by default it stays. Whether there is one.
         Raises as :meth:`open`; then nothing of it is found."""
         if not self.holds(key):
             return False
-        asked = self._ask(key, size, b"", matches, b"", unfinished=True)
+        asked = self._ask(key, size, b"", matches, label, unfinished=True)
         renewed = self._changes.begin(asked, keep=True, mark=False)
         try:
             return renewed.has_files and renewed.finish(to_key, to_coherency)

@@ -205,6 +205,8 @@ class ChangeableFile(CachedFile):
             volume = self._owner.volume
             if volume is None:  # closed while this call waited
                 return
+            if keep and not volume.holds(self.key):
+                self._described.adopt(volume)
             opened = volume.begin_changes(
                 self.key,
                 attr.size,

@@ -8,7 +8,12 @@ A server gives a deleted file's FileId to a new file. Its creation time tells th
 where the server makes that up from the other times (files made on its own disk), and
 not when the others are set: a tree that is deleted and unpacked again, all files of one size and
 one time, has its FileIds dealt out anew among its names, and every record fits. There the path is
-part of the key as well, and a renamed file is fetched again.
+part of the key as well. A file that is renamed here is moved in the cache, too; one that is renamed
+by others is fetched again.
+
+A file that was just made has been accessed when it was created, so that its creation time proves
+nothing until it is read from the server for the first time. What was kept of it until then is taken
+over by :func:`former_key`.
 """
 
 from __future__ import annotations
@@ -35,6 +40,14 @@ def object_key(attr: FileAttr, path: str) -> bytes:
         return b"path:" + where
     identity = b"id:%016x" % (attr.file_id & _MASK)
     return identity + b":" + where if creation_is_derived(attr) else identity
+
+
+def former_key(attr: FileAttr, path: str) -> bytes | None:
+    """The key that the file may have had while its creation time proved nothing; None where it
+    proves nothing still. What is found there is the file's only under the very same record."""
+    if not attr.file_id or creation_is_derived(attr):
+        return None
+    return b"id:%016x:" % (attr.file_id & _MASK) + path.encode("utf-8", "surrogatepass")
 
 
 def label(where: str) -> bytes:

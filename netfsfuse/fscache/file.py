@@ -180,6 +180,11 @@ class CachedFile:
         self._object = opened
         self._owner.holds(1)
 
+    def renamed(self, where: str) -> None:
+        """It is at ``where`` now, from the share's root. For one that is being changed: what it is
+        called is asked at the end."""
+        self._where = where
+
     @property
     def changing(self) -> bool:
         """Whether what is stored is for this acquire only: then no call opens it as it was."""
@@ -269,20 +274,25 @@ class CachedFile:
             if file is None:
                 if self.changing:
                     return done
-                attr = self.attr
-                file, found = volume.open(
-                    self.key,
-                    attr.size,
-                    cookie.coherency_bytes(attr),
-                    self._matches,
-                    label=cookie.label(self._where),
-                )
+                file, found = self._open(volume)
+                if found is cachefiles.Found.NOTHING and self._described.adopt(volume):
+                    file.close()
+                    file, found = self._open(volume)
                 done.opened = file
                 done.replaced = found is cachefiles.Found.REPLACED
             done.value = work(file)
         except Exception as error:  # anything: a read must not fail because its cache did
             done.error = error
         return done
+
+    @property
+    def _described(self) -> WholeFile:
+        return WholeFile.at(self.attr, self._where)
+
+    def _open(self, volume: cachefiles.Volume) -> tuple[cachefiles.Object, cachefiles.Found]:
+        record = cookie.coherency_bytes(self.attr)
+        label = cookie.label(self._where)
+        return volume.open(self.key, self.attr.size, record, self._matches, label=label)
 
     def _matches(self, stored: bytes) -> bool:
         known = cookie.coherency_from(stored)

@@ -32,11 +32,11 @@ from netfsfuse.fscache.file import CachedFile
 from netfsfuse.fscache.health import Health
 from netfsfuse.fscache.maintenance import Maintenance
 from netfsfuse.fscache.threads import Threads
-from netfsfuse.fscache.whole import WholeFile, WholeFiles
+from netfsfuse.fscache.whole import Renamed, WholeFile, WholeFiles
 from netfsfuse.netfs.io.slow_cache import CACHE_TIMEOUT
 from netfsfuse.netfs.ops import CacheObject
 from netfsfuse.stats import CacheStats
-from netfsfuse.types import FileAttr, same_content
+from netfsfuse.types import FileAttr, coherency_of, same_content
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +117,22 @@ class FsCache:
         """The file was used without its object being asked for."""
         if self.volume is not None:
             self.used(cookie.object_key(attr, f"{self._subdir}/{path}"))
+
+    def renamed(self, before: FileAttr, path: str, attr: FileAttr, to: str) -> None:
+        """A file that was ``before`` at ``path`` is ``attr`` at ``to``, by our own rename: what is
+        kept of it is found there, soon. Not where it is open for reading, or where the server
+        says of its content anything else than before. Never waits, never raises."""
+        if self.volume is None or self.health.dead or not same_content(coherency_of(before), attr):
+            return
+        old, new = self._file(before, path), self._file(attr, to)
+        if old.key == new.key:
+            return
+        opened = self._open.get(old.key, ())
+        for file in opened:
+            if file.changing:
+                file.renamed(f"{self._subdir}/{to}")
+        if not opened:
+            self._whole.renamed(Renamed(old, new))
 
     def restamped(self, key: bytes, file: CachedFile) -> None:
         """``file`` has this key and another record now: what has the key and another is over."""

@@ -45,6 +45,11 @@ class CacheOps(Protocol):
         """All of each small file, as far as it is stored under these attributes, else None."""
         ...
 
+    def renamed(self, before: FileAttr, path: str, attr: FileAttr, to: str) -> None:
+        """A file that was ``before`` at ``path`` is ``attr`` at ``to``, by our own rename: what is
+        kept of it is found there, soon. Never waits, never raises."""
+        ...
+
     def mark_used(self, attr: FileAttr, path: str) -> None:
         """The file is used, and its object not asked for: it is not to be culled first."""
         ...

@@ -168,6 +168,30 @@ def test_a_copied_file_is_warm(
         assert tell_cached(mounted, mounted.path / folder.name / "f") < size / 100
 
 
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_file_that_was_saved_is_warm(
+    samba: PrivateSamba, folder: Path, mount: Mount, stays: bool
+) -> None:
+    """Written under another name and renamed over the file, as editors do it, three times."""
+    size = 2 * MIB + 77
+    mounted = mount(samba)
+    here = mounted.path / folder.name
+    for number in range(3):
+        saved = os.urandom(size + number)
+        (here / f"new{number}").write_bytes(saved)
+        (here / f"new{number}").rename(here / "f")
+        assert content(here / "f") == saved
+    stored = sum(size + number for number in range(3)) * 0.99
+    until(lambda: mounted.stats()["cache"]["bytes_stored"] >= stored, 10.0, "all is stored")
+    if not stays:
+        mounted.umount()
+    second = mount(samba, cachedir=mounted.cachedir)
+    assert content(second.path / folder.name / "f") == saved
+    stats = second.stats()
+    assert stats["server"]["bytes"] < size / 100
+    assert stats["cache"]["bytes_read"] >= size
+
+
 @pytest.mark.parametrize(
     "size",
     [64 * MIB, pytest.param(1024 * MIB, marks=[pytest.mark.soak, pytest.mark.timeout(600)])],

@@ -103,6 +103,7 @@ class FakeCache:
     pause: float = 0.0
     kept: dict[str, tuple[FileAttr, bytes]] = field(default_factory=dict)
     used: list[str] = field(default_factory=list)
+    moves: list[tuple[FileAttr, str, FileAttr, str]] = field(default_factory=list)
 
     async def acquire(self, attr: FileAttr, path: str) -> CacheObject:
         await trio.sleep(self.pause)
@@ -120,6 +121,9 @@ class FakeCache:
             right = known is not None and same_content(coherency_of(known), attr)
             found.append(memoryview(data) if right else None)
         return found
+
+    def renamed(self, before: FileAttr, path: str, attr: FileAttr, to: str) -> None:
+        self.moves.append((before, path, attr, to))
 
     def mark_used(self, attr: FileAttr, path: str) -> None:
         self.used.append(path)

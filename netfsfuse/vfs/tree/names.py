@@ -159,6 +159,9 @@ class Names:
         """The inode was renamed here, ``asked`` then, to ``name`` in ``parent``, where it is
         ``attr``. The kernel has moved it too, with its pages."""
         self._judge.opened.move(inode.number, (parent.number, name))
+        if not attr.is_directory:
+            to = parent.path_of(name)
+            self._contents.cache.renamed(inode.attr, inode.path, attr, to)
         inode.parent, inode.name = parent, name
         inode.linked = inode.linked or parent.linked
         inode.astray = False
