@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ class Credentials:
     username: str | None = None  # None: whatever pyspnego's mechanism finds (Kerberos)
     password: str | None = field(default=None, repr=False)
     domain: str | None = None
+    password2: str | None = field(default=None, repr=False)  # where the first one is refused
     guest: bool = False  # the server's guest account: user "guest" without a password
     anonymous: bool = False  # sec=none: a null session
     mechanism: str = "negotiate"  # pyspnego's protocol: negotiate, ntlm, kerberos
@@ -33,6 +35,8 @@ class ServerConfig:
     subdir: str = ""  # below the share, "/" between components, no leading or trailing "/"
     address: str | None = None  # ip=: connect here, keep ``host`` as the name
     credentials: Credentials = field(default_factory=Credentials)
+    renew_login: Callable[[], Credentials] | None = field(default=None, repr=False, compare=False)
+    # reads ``credentials`` again where they come from: blocking, raises MountError
     dialect: str | None = None  # vers=: "2.1" "3.0" "3.0.2" "3.1.1"; None: the best both know
     sign: bool = False  # demand signing: no login that gives no key
     sign_unasked: bool = True  # sign wherever the login gives a key; with nosign where demanded

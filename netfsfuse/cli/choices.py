@@ -35,6 +35,7 @@ class Choices:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     domain: str | None = None
+    password2: str | None = field(default=None, repr=False)
     credentials_file: str | None = None
     guest: bool = False
     anonymous: bool = False

@@ -1,4 +1,5 @@
-"""Overwrite a secret in this process's own command line, as mount.cifs does.
+"""Keep a process's secrets in it: overwritten in its command line, as mount.cifs does, and in no
+core dump.
 
 ``ps`` shows the memory in which the kernel laid the arguments out; writing there changes what it
 shows. The command that a password was typed on lives for a second or more while the server answers.
@@ -15,6 +16,16 @@ from pathlib import Path
 
 _ARG_START, _ARG_END = 45, 46
 """Places of arg_start and arg_end (proc(5): members 48 and 49) in the text behind ``(comm)``."""
+
+_PR_SET_DUMPABLE = 4
+
+
+def forbid_dumps() -> None:
+    """No core dump of this process is written, and no other process of its user may look into its
+    memory (prctl(2), PR_SET_DUMPABLE): what it holds of passwords and keys stays there. Never
+    raises."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def conceal(secrets: Iterable[str]) -> None:

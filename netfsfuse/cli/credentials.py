@@ -5,6 +5,8 @@ PASSWD_FILE, a prompt when there is a terminal. A user: ``user=``, the credentia
 (``name`` or ``name%password``), the local user's name. Nothing is asked for with ``guest``,
 ``sec=none`` and Kerberos.
 
+A second password, for when the first is refused, is looked for in ``password2=`` and the file.
+
 In a credentials file a password is everything after ``=`` to the end of the line, spaces included;
 mount.cifs loses leading spaces there. Errors name files and line numbers, never contents.
 """
@@ -25,10 +27,10 @@ from netfsfuse.config import Credentials
 from netfsfuse.errors import MountError
 
 SECRET_VARIABLES = ("PASSWD", "PASSWD_FD", "PASSWD_FILE")
+_SECRETS = ("password", "password2")
 _FILE_LIMIT = 64 * 1024  # bytes; a credentials file is a few lines
-_KEYS = ("username", "password", "domain", "workgroup")
-_LEFT_OUT = ("password2", "pass2")  # a second password, to change to: there is one login
-_SHORT = {"user": "username", "pass": "password", "dom": "domain"}
+_KEYS = ("username", "password", "password2", "domain", "workgroup")
+_SHORT = {"user": "username", "pass": "password", "pass2": "password2", "dom": "domain"}
 
 Ask = Callable[[str], str | None]
 """Prompts with a text and returns the password, or None when there is no terminal."""
@@ -41,6 +43,7 @@ class Login:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     domain: str | None = None
+    password2: str | None = field(default=None, repr=False)
 
 
 def parse_credentials(text: str, shown: str) -> tuple[Login, list[str]]:
@@ -55,14 +58,14 @@ def parse_credentials(text: str, shown: str) -> tuple[Login, list[str]]:
         line = line.removesuffix("\r")
         key, equals, value = line.partition("=")
         key = key.strip().lower()
-        if not line.strip() or key.startswith(("#", ";")) or key in _LEFT_OUT:
+        if not line.strip() or key.startswith(("#", ";")):
             continue
         attribute = _attribute(key) if equals else None
         if attribute is None:
             said = "unknown key" if equals else "not key=value"
             notices.append(f"{shown}, line {number}: {said}, ignored")
             continue
-        setattr(login, attribute, value if attribute == "password" else value.strip())
+        setattr(login, attribute, value if attribute in _SECRETS else value.strip())
     if login.username and login.domain is None:
         login.domain, login.username, _ = split_login(login.username.replace("%", "\0"))
         login.username = login.username.replace("\0", "%")
@@ -151,6 +154,7 @@ def resolve_credentials(
     for what, value in (
         ("user name", found.username),
         ("password", found.password),
+        ("second password", found.password2),
         ("domain", found.domain),
     ):
         if any("\ud800" <= character <= "\udfff" for character in value or ""):
@@ -173,6 +177,7 @@ def _resolve(
     if choices.guest:
         return Credentials(username or "guest", "", domain, guest=True), notices
     password = login.password if choices.password is None else choices.password
+    password2 = login.password2 if choices.password2 is None else choices.password2
     if choices.mechanism == "kerberos":
         return Credentials(username, password, domain, mechanism="kerberos"), notices
     if username is None:
@@ -187,7 +192,25 @@ def _resolve(
         raise MountError(
             f"no password for {username}: use credentials=FILE, PASSWD, PASSWD_FILE or guest"
         )
-    return Credentials(username, password, domain, mechanism=choices.mechanism), notices
+    found = Credentials(username, password, domain, password2, mechanism=choices.mechanism)
+    return found, notices
+
+
+def renewal(
+    choices: Choices, environ: Mapping[str, str], cwd: Path, now: Credentials
+) -> Callable[[], Credentials] | None:
+    """What reads the login again from the credentials file; None where there is none, or where
+    ``now``, the login, comes from elsewhere. What it returns raises MountError."""
+    if choices.credentials_file is None:
+        return None
+
+    def read() -> Credentials:
+        return resolve_credentials(choices, environ, cwd, lambda _: None)[0]
+
+    try:
+        return read if read() == now else None
+    except MountError:
+        return None
 
 
 def _local_user(environ: Mapping[str, str]) -> str:

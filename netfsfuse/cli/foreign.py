@@ -39,7 +39,7 @@ NOT_TUNED_YET = _words(
 """Tuning without influence on what is read: accepted with a notice."""
 
 NOT_YET = _words(
-    "password2 pass2 cruid srcaddr multichannel domainauto snapshot multiuser "
+    "cruid srcaddr multichannel domainauto snapshot multiuser "
     "cifsacl idsfromsid modefromsid acl posix unix linux posixpaths mapchars nomapchars nocase "
     "ignorecase sfu reparse symlink user_xattr dynperm hard resilienthandles persistenthandles "
     "witness rdma compress backupuid backupgid forcemandatorylock locallease noserverino setuids "

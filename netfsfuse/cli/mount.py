@@ -15,6 +15,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,8 +25,8 @@ from netfsfuse.cli import daemon
 from netfsfuse.cli.arguments import mountpoint_argument
 from netfsfuse.cli.checks import check_fuse, check_hidden, ready_mountpoint
 from netfsfuse.cli.choices import Choices, Invoker, build_config
-from netfsfuse.cli.conceal import conceal
-from netfsfuse.cli.credentials import SECRET_VARIABLES, resolve_credentials
+from netfsfuse.cli.conceal import conceal, forbid_dumps
+from netfsfuse.cli.credentials import SECRET_VARIABLES, renewal, resolve_credentials
 from netfsfuse.cli.handover import Handover, Reporter, take_handover
 from netfsfuse.cli.lock import mounting_alone
 from netfsfuse.cli.log import reopen_log, set_up_log
@@ -73,6 +74,7 @@ def mount_command(
     PASSWD_FILE) or a prompt. The log goes to syslog or journald where there is one, else to
     ~/.local/state/netfsfuse/log/netfsfuse.log.
     """
+    forbid_dumps()
     conceal(secrets_in(texts))
     handover = take_handover(os.environ)
     reporter = Reporter(handover.ready_fd)
@@ -120,6 +122,12 @@ class _Request:
         if config.cache.directory is not None:
             followed(config.cache.directory, "the cache")
         return config
+
+    def renewing(self, config: MountConfig) -> MountConfig:
+        """The same, that finds the login out anew where a credentials file has it."""
+        environ, cwd = dict(os.environ), self.invoker.cwd
+        renew = renewal(self.choices, environ, cwd, config.server.credentials)
+        return replace(config, server=replace(config.server, renew_login=renew))
 
     def arguments(self) -> list[str]:
         """The command line of the process that does it."""
@@ -181,7 +189,7 @@ def _mount_here(request: _Request, handover: Handover, reporter: Reporter) -> No
     else:
         credentials, notices = handover.credentials, list(handover.notices)
     foreground = not reporter.pending
-    config = request.config(credentials, foreground=foreground)
+    config = request.renewing(request.config(credentials, foreground=foreground))
     untold: list[str] = []
     place = set_up_log(config.log, debug=config.debug, foreground=foreground, notice=untold.append)
     alone = contextlib.ExitStack()

@@ -21,7 +21,7 @@ from netfsfuse.errors import UsageError
 _ALIKE = 0.6  # difflib's ratio from which a name counts as mistyped
 _VERY_ALIKE = 0.75  # two letters of four swapped still are
 _OPTION_NAME = re.compile(r"[a-z_]{3,}")
-_SECRET = ("pass", "password")
+_SECRET = ("pass", "password", "pass2", "password2")
 _KNOWN = sorted({*OPTIONS, *foreign.FSTAB, *foreign.ALREADY_SO, *foreign.NOT_TUNED_YET})
 
 

@@ -190,6 +190,7 @@ def _credits(name: str, text: str) -> int:
 LOGIN = (
     Option(("user", "username"), "[DOMAIN/]NAME", _user, "log in as NAME (default: $USER)"),
     _valued("pass password", "PASSWORD", "password", "password; better in a file or PASSWD"),
+    _valued("password2 pass2", "PASSWORD", "password2", "one to try where that is refused"),
     _valued("domain dom workgroup", "NAME", "domain", "domain or workgroup of the user"),
     _valued("credentials cred", "FILE", "credentials_file", "username=, password=, domain= lines"),
     _flag("guest", "log in without a password", guest=True),

@@ -32,3 +32,20 @@ def test_every_occurrence_is_covered_and_nothing_else(tmp_path):
 def test_all_passwords_of_the_options_are_found():
     texts = ["ro,pass=one", "user=a%two,password=three=3", "user=b,fsc"]
     assert [secret for secret in secrets_in(texts) if secret] == ["one", "two", "three=3"]
+
+
+def test_the_process_of_a_mount_cannot_be_dumped(tmp_path: Path) -> None:
+    """It says so of itself (PR_GET_DUMPABLE, 3) in the moment in which it would mount."""
+    program = """
+import ctypes, sys
+from netfsfuse.cli import mount
+seen = []
+mount.conceal = lambda secrets: seen.append(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
+try:
+    mount.mount_command.main(["//h/s", sys.argv[1], "-o", "nonsense"], standalone_mode=False)
+except Exception:
+    pass
+print(seen)
+"""
+    words = [sys.executable, "-c", program, str(tmp_path)]
+    assert subprocess.run(words, capture_output=True, check=True).stdout == b"[0]\n"

@@ -13,6 +13,7 @@ from netfsfuse.cli.credentials import (
     Login,
     parse_credentials,
     read_credentials_file,
+    renewal,
     resolve_credentials,
 )
 from netfsfuse.cli.options import parse_options
@@ -67,10 +68,10 @@ def test_files_that_mount_cifs_takes(tmp_path: Path):
     path = tmp_path / "cred"
     path.write_bytes(
         b"# f\xfcr das B\xfcro\n; x\n"
-        b"UserName=bob\nPASSWORD=x y\nPassword2=z\npass2=z\nWorkGroup=W\n"
+        b"UserName=bob\nPASSWORD=x y\nPassword2=y\npass2=z\nWorkGroup=W\n"
     )
     path.chmod(0o600)
-    assert read_credentials_file(path) == (Login("bob", "x y", "W"), [])
+    assert read_credentials_file(path) == (Login("bob", "x y", "W", "z"), [])
 
 
 @settings(deadline=None, max_examples=100)
@@ -178,3 +179,37 @@ def test_broken_password_sources(environ: dict[str, str], tmp_path: Path):
 def test_what_is_no_text(tmp_path: Path, text: str):
     with pytest.raises(MountError, match="is no text in this locale"):
         resolve(text, {}, tmp_path)
+
+
+def test_a_second_password_from_the_options_and_the_file(file: Path, tmp_path: Path) -> None:
+    given = f"credentials={file}"
+    assert resolve(given, {}, tmp_path).password2 is None
+    with file.open("a") as more:
+        more.write("password2= second \n")
+    assert resolve(given, {}, tmp_path).password2 == " second "
+    assert resolve(f"{given},password2=other", {}, tmp_path).password2 == "other"
+    assert "second" not in repr(resolve(given, {}, tmp_path))
+
+
+def test_a_login_from_a_file_is_read_again(file: Path, tmp_path: Path) -> None:
+    choices = parse_options([f"credentials={file.name},user=dora"])
+    now = resolve_credentials(choices, {}, tmp_path, never_ask)[0]
+    renew = renewal(choices, {}, tmp_path, now)
+    assert renew is not None
+    file.write_text("username=carl\npassword=changed\n")
+    assert renew() == Credentials("dora", "changed", None)
+    file.unlink()
+    with pytest.raises(MountError):
+        renew()
+    file.write_text("username=carl\n")  # half written
+    with pytest.raises(MountError):
+        renew()
+
+
+def test_a_login_from_elsewhere_is_not(file: Path, tmp_path: Path) -> None:
+    plain = parse_options(["user=dora"])
+    assert renewal(plain, {}, tmp_path, Credentials("dora", "x")) is None
+    choices = parse_options([f"credentials={file}"])  # pass= came before it, and is not told again
+    assert renewal(choices, {}, tmp_path, Credentials("carl", "given", "FILE")) is None
+    file.unlink()
+    assert renewal(choices, {}, tmp_path, Credentials("carl", "from file", "FILE")) is None

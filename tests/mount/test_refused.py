@@ -7,6 +7,7 @@ import stat
 
 import pytest
 
+from tests.support.mounted import netfsfuse
 from tests.support.until import until
 
 
@@ -33,3 +34,28 @@ def test_a_changed_password_is_tried_once(samba_factory, mount, proxy) -> None:
     refused = "//127.0.0.1/share: wrong user name or password"
     assert mounted.stats()["server"]["refused"] == refused
     assert mounted.log_text().count(refused) == 1
+
+
+def test_a_password_that_was_changed_in_the_credentials_file_too(
+    samba_factory, mount, proxy
+) -> None:
+    """Nobody notices: the file is read again when the connection is made again."""
+    server = samba_factory()
+    (server.path / "file").write_text("x")
+    line = proxy(server.port)
+    source = f"//127.0.0.1:{line.port}/{server.share}"
+    mounted = mount(server, "nofsc", "noac", source=source, now=False)
+    login = mounted.folder / "login"
+    login.touch(0o600)
+    login.write_text(f"username={server.username}\npassword={server.password}\n")
+    places = f"cachedir={mounted.cachedir},log={mounted.log},nofsc,noac"
+    result = netfsfuse("mount", source, str(mounted.path), "-o", f"credentials={login},{places}")
+    assert result.returncode == 0, result
+    assert (mounted.path / "file").read_text() == "x"
+    server.add_user(server.username, "another")
+    login.write_text(f"username={server.username}\npassword=another\n")
+    line.cut()
+    until(lambda: "connection ended" in mounted.log_text(), 5, "the connection is lost")
+    assert (mounted.path / "file").read_text() == "x"
+    assert "the login was changed" in mounted.log_text()
+    assert "another" not in mounted.log_text()

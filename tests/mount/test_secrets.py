@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import threading
@@ -19,6 +20,8 @@ WAYS = {
     "PASSWD_FILE": ("user={user}", {"PASSWD_FILE": "{folder}/secret"}),
     "credentials": ("credentials={folder}/login", {}),
     "pass=": ("user={user},pass={password}", {}),
+    "password2=": ("user={user},pass=wrong-{password},password2={password}", {}),
+    "second in the file": ("credentials={folder}/second", {}),
     "user%password": ("user={user}%{password}", {}),
 }
 
@@ -62,6 +65,7 @@ def prepared(samba: PrivateSamba, mount) -> Mounted:
     for name, text in (
         ("secret", f"{samba.password}\n"),
         ("login", f"username={samba.username}\npassword={samba.password}\n"),
+        ("second", f"username={samba.username}\npassword=x\npassword2={samba.password}\n"),
     ):
         (mounted.folder / name).write_text(text)
         (mounted.folder / name).chmod(0o600)
@@ -91,9 +95,10 @@ def test_a_password_is_not_seen(samba: PrivateSamba, prepared: Mounted, way: str
     environ = Path(f"/proc/{prepared.pid}/environ").read_bytes()
     assert not any(variable.startswith(b"PASSWD") for variable in environ.split(b"\0"))
     assert samba.password.encode() not in environ
+    shown = netfsfuse("stats", str(prepared.path)).stdout + json.dumps(prepared.stats())
     prepared.umount()
     assert "DEBUG" in prepared.log_text()
-    for text in (result.stderr, result.stdout, prepared.log_text()):
+    for text in (result.stderr, result.stdout, shown, prepared.log_text()):
         assert samba.password not in text
 
 

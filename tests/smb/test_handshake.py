@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from netfsfuse.errors import LoginRefused, MountError, Refused
 from netfsfuse.lab.server.samba import PrivateSamba
 from netfsfuse.smb.connection.handshake_result import Protection
 from netfsfuse.smb.session.bridge import Handshake
+from netfsfuse.smb.session.logins import Logins
+from netfsfuse.smb.status import LOGON_FAILURE
 from netfsfuse.smb.wire.header import Command
 from tests.support.messages import Message
 from tests.support.proxy import PrivateProxy
@@ -105,6 +108,28 @@ def test_a_guest_only_where_one_was_asked_for(server: PrivateSamba) -> None:
     stranger = Credentials(username="stranger", password="any")
     with pytest.raises(LoginRefused, match="would let stranger in as a guest"):
         shake_hands(server, credentials=stranger)
+
+
+def test_a_second_password_is_tried_where_the_first_is_refused_and_then_goes_first(
+    server: PrivateSamba, proxy: Callable[..., PrivateProxy]
+) -> None:
+    refusals: list[int] = []
+
+    def count(message: Message) -> None:
+        if message.command is Command.SESSION_SETUP and message.status == LOGON_FAILURE:
+            refusals.append(message.status)
+
+    line = proxy(server.port, on_reply=count)
+    who = Credentials(server.username, "wrong", password2=server.password)
+    config = ServerConfig(server.host, server.share, line.port, credentials=who)
+    logins = Logins(who)
+    for _ in range(3):
+        made = Handshake(config, logins=logins).run()
+        with closing(made.sock):
+            assert made.sign_requests
+    assert len(refusals) == 1
+    with pytest.raises(LoginRefused, match="wrong user name or password"):
+        shake_hands(server, credentials=replace(who, password2="wrong, too"))
 
 
 def test_a_share_that_is_not_there_may_come_yet(server: PrivateSamba) -> None:

@@ -16,6 +16,7 @@
     odd_names            PURE: names as the server has listed them which no name should be
     followed             which names are links that the server follows by itself
 
+    logins               the passwords to try, read again where they come from
     bridge               smbprotocol in a thread: from a TCP connection to a connected tree
     handshake_transport  the socket that smbprotocol sees meanwhile
     negotiation          smbprotocol's negotiation, with what both sides said

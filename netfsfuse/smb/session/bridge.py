@@ -28,7 +28,7 @@ from smbprotocol.exceptions import (
 )
 from smbprotocol.session import Session
 
-from netfsfuse.config import ServerConfig
+from netfsfuse.config import Credentials, ServerConfig
 from netfsfuse.errors import Disconnected, LoginRefused, MountError, ProtocolError, Refused
 from netfsfuse.smb import status
 from netfsfuse.smb.connection.handshake_result import HandshakeResult, Protection
@@ -37,6 +37,7 @@ from netfsfuse.smb.session.confirmation import confirm
 from netfsfuse.smb.session.handshake_transport import HandshakeTransport
 from netfsfuse.smb.session.keys import sealer_of, signer_of
 from netfsfuse.smb.session.lockstep import Lockstep, verify
+from netfsfuse.smb.session.logins import Logins
 from netfsfuse.smb.session.negotiation import DIALECTS, NegotiatedConnection
 from netfsfuse.smb.wire.header import MAGIC_SMB1, Command, parse_header
 from netfsfuse.smb.wire.tree import (
@@ -57,6 +58,7 @@ class Handshake:
     ``least`` is what an earlier connection of the same mount had: nothing less is taken.
     ``client_guid``: by which the server knows that connections are one client's.
     ``previous_session``: one that this is in place of, which the server ends; 0 for none.
+    ``logins``: what to log in with; None for the configuration's credentials.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class Handshake:
         *,
         client_guid: uuid.UUID | None = None,
         previous_session: int = 0,
+        logins: Logins | None = None,
     ) -> None:
         self._config = config
+        self._logins = logins or Logins(config.credentials)
         self._client_guid = client_guid or uuid.uuid4()
         self._previous_session = previous_session
         self._least = least or Protection()
@@ -197,9 +201,19 @@ class Handshake:
         return [DIALECTS[name] for name in asked if DIALECTS[name] >= self._least.dialect]
 
     def _login(self, connection: Any) -> Any:
+        """A session that has logged in, by one password or the other."""
+        *others, last = self._logins.candidates()
+        for who in others:
+            try:
+                return self._log_in(connection, who)
+            except SMBResponseException as refused:
+                if refused.status not in status.PASSWORD_REFUSED:
+                    raise
+        return self._log_in(connection, last)
+
+    def _log_in(self, connection: Any, who: Credentials) -> Any:
         """A session that has logged in, so smbprotocol believes. What is demanded of it is ours to
         see to: smbprotocol makes no difference between a guest and a failure."""
-        who = self._config.credentials
         if who.anonymous:
             session = AnonymousSession(connection)
         else:
@@ -219,12 +233,13 @@ class Handshake:
         except UnicodeEncodeError:
             raise MountError("the user name or the domain is not text in this locale") from None
         if session.signing_key is None:
-            self._check_keyless(session)
+            self._check_keyless(who)
+        self._logins.worked(who)
         return session
 
-    def _check_keyless(self, session: Any) -> None:
+    def _check_keyless(self, who: Credentials) -> None:
         """The server let us in as its guest or without a user: only where that was asked for."""
-        config, who = self._config, self._config.credentials
+        config = self._config
         if not (who.guest or who.anonymous):
             raise LoginRefused(
                 f"{config.host} does not take this user name and password, and would let"

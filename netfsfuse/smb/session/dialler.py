@@ -21,6 +21,7 @@ from netfsfuse.smb.connection.landing import Landings
 from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.session.bridge import Handshake
 from netfsfuse.smb.session.lifecycle import Action, Lifecycle
+from netfsfuse.smb.session.logins import Logins
 from netfsfuse.stats import ServerStats
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,8 @@ class Dialler:
         self._client_guid = uuid.uuid4()
         self._session_id = 0  # of the mount's own connection, the last one
         self._handshaker = handshaker or self._own_handshake
-        self._handshaker_further = handshaker or Handshake
+        self._handshaker_further = handshaker or self._further_handshake
+        self._logins = Logins(config.credentials, config.renew_login)
         self._landings = Landings()
 
     @property
@@ -80,8 +82,15 @@ class Dialler:
 
     def _own_handshake(self, config: ServerConfig, least: Protection | None) -> Handshake:
         return Handshake(
-            config, least, client_guid=self._client_guid, previous_session=self._session_id
+            config,
+            least,
+            client_guid=self._client_guid,
+            previous_session=self._session_id,
+            logins=self._logins,
         )
+
+    def _further_handshake(self, config: ServerConfig, least: Protection | None) -> Handshake:
+        return Handshake(config, least, logins=self._logins)
 
     def transport(
         self, established: HandshakeResult, on_break: Callable[[memoryview], None]
