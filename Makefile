@@ -18,14 +18,14 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 BARE := not samba and not mount and not machine and not soak
 PURE := tests/netfs tests/vfs tests/fuse tests/fscache tests/smb $(wildcard tests/test_*.py)
 
-.PHONY: demo test bench check fast style soak venv clean \
+.PHONY: demo test bench check fast style soak venv clean kerberos \
 	packages demo-packages test-packages bench-packages
 
 demo: venv demo-packages
 	$(VENV)/netfsfuse demo
 
 # Those marked "alone" measure time or drop the caches of all mounts: when the others are done.
-test: venv test-packages
+test: venv kerberos
 	$(VENV)/python -m pytest -q $(PARALLEL) -m "not alone and not soak"
 	$(VENV)/python -m pytest -q -m "alone and not soak"
 
@@ -43,7 +43,7 @@ style: venv
 	$(VENV)/ruff check .
 	$(VENV)/mypy
 
-soak: venv test-packages
+soak: venv kerberos
 	$(VENV)/python -m pytest -m soak --timeout=3600 -o faulthandler_timeout=0
 
 venv: packages
@@ -57,7 +57,13 @@ demo-packages: packages
 
 # After the others, so that two apt-get never run at once under make -j.
 test-packages: packages
-	@scripts/packages samba fio git iproute2 rsync strace e2fsprogs xfsprogs btrfs-progs
+	@scripts/packages samba fio git iproute2 rsync strace e2fsprogs xfsprogs btrfs-progs \
+		krb5-kdc krb5-admin-server krb5-user libkrb5-dev
+
+# The extra, built from source: after the packages that it is built with.
+kerberos: venv test-packages
+	@$(VENV)/python -c 'import gssapi, krb5' 2>/dev/null || \
+		$(VENV)/python -m pip install --quiet --disable-pip-version-check 'gssapi>=1.8' 'krb5>=0.5'
 
 bench-packages: packages
 	@scripts/packages samba fio rclone smbclient iproute2

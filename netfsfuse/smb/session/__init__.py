@@ -22,6 +22,7 @@
     negotiation          smbprotocol's negotiation, with what both sides said
     anonymous            smbprotocol's login without a user
     lockstep             requests one by one on the socket, after smbprotocol and before trio
+    kerberos             PURE: what Kerberos says when it gives no ticket
     confirmation         below 3.1.1: that nothing was negotiated away in between
     keys                 smbprotocol's keys as our signers and sealers
 """

@@ -32,6 +32,7 @@ from netfsfuse.config import Credentials, ServerConfig
 from netfsfuse.errors import Disconnected, LoginRefused, MountError, ProtocolError, Refused
 from netfsfuse.smb import status
 from netfsfuse.smb.connection.handshake_result import HandshakeResult, Protection
+from netfsfuse.smb.session import kerberos
 from netfsfuse.smb.session.anonymous import AnonymousSession
 from netfsfuse.smb.session.confirmation import confirm
 from netfsfuse.smb.session.handshake_transport import HandshakeTransport
@@ -108,7 +109,7 @@ class Handshake:
         except SMBResponseException as refused:
             raise self._refusal(refused.status) from refused
         except SMBAuthenticationError as failed:
-            raise LoginRefused(f"login failed: {_one_line(failed)}") from failed
+            raise kerberos.failure_of(failed) from failed
         except MountError:
             raise
         except Exception as failed:  # smbprotocol trusts its peer: a bad reply raises anything
@@ -136,6 +137,8 @@ class Handshake:
 
     def _lost(self, failed: Exception) -> MountError:
         config = self._config
+        if kerberos.is_own_error(failed):
+            return kerberos.failure_of(failed)
         text = _one_line(failed)
         if isinstance(failed, ProtocolError):
             return MountError(f"{config.host}:{config.port}: {text}")
