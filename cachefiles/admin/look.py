@@ -101,6 +101,7 @@ def verify_command(session: Session, names: tuple[str, ...], repair: bool) -> No
             f"{verdict.objects} objects, {verdict.blocks} blocks: {verdict.bad} bad"
             + (f", {verdict.mended} repaired" if repair else "")
             + (f", {verdict.unknown} objects cannot be verified" if verdict.unknown else "")
+            + (f", {verdict.unfinished} objects are unfinished" if verdict.unfinished else "")
         )
         if verdict.bad > verdict.mended:
             raise click.exceptions.Exit(1)

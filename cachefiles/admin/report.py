@@ -58,7 +58,7 @@ def _escaped(code: int) -> str:
 
 def line(each: Listed) -> str:
     """An object in a listing. What a terminal would take as more than text is escaped."""
-    shown = printable(f"{each.volume}/{each.path}")
+    shown = printable(f"{each.volume}/{each.path}") + ("  (unfinished)" if each.unfinished else "")
     percent = 100 if not each.size else min(100, 100 * each.stored // each.size)
     return (
         f"{each.name[:12]}  {size(each.size):>10}  {size(each.stored):>10} {percent:>3} %  "
@@ -76,6 +76,7 @@ def as_dict(each: Listed) -> dict[str, object]:
         "stored": each.stored,
         "used": when(each.used),
         "pinned": each.pinned,
+        "unfinished": each.unfinished,
     }
 
 
@@ -110,7 +111,9 @@ def details(each: Listed, files: Opened, describe: Callable[[bytes], list[str]])
     if each.size:
         yield f"map         {stored_map(stored, each.size)}"
     wrong = files.wrong(each.name)
-    if wrong is not None:
+    if wrong is None and files.is_unfinished:
+        yield "unfinished  it is being changed, or was at a crash: nothing of it is found meanwhile"
+    elif wrong is not None:
         yield f"stale       {wrong}: it is dropped at the next open"
     elif each.size and not have:
         yield "stale       no block is stored"

@@ -31,7 +31,7 @@ _ENTRIES_AT_ONCE = 4096
 class Listed:
     """An object as listings show it. ``volume`` and ``path`` are for people, ``name`` names its
     backing file; ``size`` is the remote file's, ``stored`` bytes on disk, ``used`` ns since the
-    epoch."""
+    epoch; ``unfinished``: it is being changed, or a crash has left it so."""
 
     volume: str
     volume_name: str
@@ -41,6 +41,7 @@ class Listed:
     stored: int
     used: int
     pinned: bool
+    unfinished: bool
 
     def answers_to(self, text: str, volumes: Iterable[str]) -> bool:
         """Whether ``text`` names it: a path, a folder above, one of its ``volumes`` (the names that
@@ -69,6 +70,11 @@ class Opened:
     def record(self) -> Record | None:
         """The record that the files stand for, where it can be read."""
         return None if self.generation is None else self.generation.record
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it is being changed, or was when its mount ended: nothing of it is found."""
+        return self.generation is not None and self.generation.unfinished
 
     @property
     def key(self) -> bytes | None:
@@ -142,7 +148,8 @@ def listed(cache: Cache) -> Iterator[Listed]:
         for entry in walk.objects(cache.filesystem, folder):
             if entry.size is None:
                 continue
-            record, label = _attributes(f"/proc/self/fd/{folder}/{entry.path}")
+            generation, label = _attributes(f"/proc/self/fd/{folder}/{entry.path}")
+            record = None if generation is None else generation.record
             path = label or (record.readable if record else b"")
             yield Listed(
                 volume,
@@ -153,6 +160,7 @@ def listed(cache: Cache) -> Iterator[Listed]:
                 entry.allocated,
                 entry.used,
                 entry.pinned,
+                generation is not None and generation.unfinished,
             )
 
 
@@ -202,15 +210,14 @@ def _open(path: str, folder: int) -> int:
     return fd
 
 
-def _attributes(path: str) -> tuple[Record | None, bytes]:
-    record: Record | None = None
+def _attributes(path: str) -> tuple[Generation | None, bytes]:
+    generation: Generation | None = None
     label = b""
     with suppress(OSError):
         generation = decode(os.getxattr(path, HEADER_XATTR))
-        record = None if generation is None else generation.record
     with suppress(OSError):
         label = os.getxattr(path, PATH_XATTR)
-    return record, label
+    return generation, label
 
 
 def _read_only(offset: int, entries: bytes) -> None:

@@ -29,13 +29,15 @@ _KINDS = {
 
 @dataclass(slots=True)
 class Verdict:
-    """Counts: objects and blocks looked at, what was wrong, what could not be told, mended."""
+    """Counts: objects and blocks looked at, what was wrong, what could not be told, mended, and
+    objects that are being changed, of which nothing is found."""
 
     objects: int = 0
     blocks: int = 0
     bad: int = 0
     unknown: int = 0
     mended: int = 0
+    unfinished: int = 0
 
 
 def verify(
@@ -120,6 +122,10 @@ class _Volume:
         wrong = files.wrong(name)
         if wrong is not None:
             self._unusable(path, wrong)
+        elif (
+            files.is_unfinished
+        ):  # its size is another by now, and its blocks are not said to be right
+            self.verdict.unfinished += 1
         elif files.key is None:
             self.verdict.unknown += 1
             self.say(f"{name}: cannot be verified, its key is not known whole")

@@ -126,6 +126,21 @@ def test_verify_and_repair(filled, cachedir):
     file.close()
 
 
+def test_what_is_being_changed_is_told(filled, cachedir):
+    """Whether it is, or a crash has left it so: it is not wrong, and nothing of it is found."""
+    changing = filled.volume(VOLUME).begin_changes(b"id:a", len(CONTENT), b"c", label=b"a")
+    changing.resize(2 * len(CONTENT))
+    assert changing.write(16 * BLOCK, CONTENT[:BLOCK])
+    assert [row["path"] for row in rows(cachedir) if row["unfinished"]] == ["a"]
+    assert [line for line in run(cachedir, "list").splitlines() if "/share/a  (unfinished)" in line]
+    assert "unfinished  it is being changed" in run(cachedir, "show", "a")
+    assert "0 bad, 1 objects are unfinished" in run(cachedir, "verify")
+    changing.finish(b"id:a", b"c2")
+    assert not [row for row in rows(cachedir) if row["unfinished"]]
+    assert "unfinished" not in run(cachedir, "show", "a") + run(cachedir, "verify")
+    changing.close()
+
+
 def test_drop_of_what_is_in_use(filled, cachedir):
     user, _ = open_file(filled, b"a")
     assert "dropped 1 objects" in run(cachedir, "drop", "a")
