@@ -120,6 +120,25 @@ def jittered(stage: Stage) -> None:
     stage.line.to_client.jitter = stage.line.to_server.jitter = 0.0
 
 
+def stopped(seconds: float) -> Callable[[Stage], None]:
+    """All of the server's processes stand still for a while: the kernel takes what is sent."""
+
+    def act(stage: Stage) -> None:
+        with stage.server.stopped():
+            stage.rest(seconds)
+
+    return act
+
+
+def password_changed(stage: Stage) -> None:
+    """At the server, and back again."""
+    password = stage.server.password
+    stage.server.add_user(stage.server.username, "another")
+    stage.line.cut()
+    stage.rest(4)
+    stage.server.add_user(stage.server.username, password)
+
+
 def killed(stage: Stage) -> None:
     """All of the server, and it comes back."""
     stage.server.kill()
@@ -178,6 +197,8 @@ def often(change: Change, command: Command | None = None) -> Callable[[], Change
 
 _RECOVERY = 20.0
 _EIO = frozenset({"EIO"})
+_AWAY = frozenset({"EIO", "EHOSTDOWN", "ETIMEDOUT"})
+_REPLAY = "what was lost is asked for again once, not as long as the server comes back"
 _FEW = ("look", "df", "idle")
 _SESSION = "the connection is not asked for signs of life yet"
 
@@ -209,7 +230,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "reset": Scenario(reset, 8),
     "closed": Scenario(closed, 8),
     "half-closed": Scenario(half_closed, 8),
-    "cut-each-100ms": Scenario(repeatedly(closed, 100, 0.1), 30),
+    "cut-each-100ms": Scenario(repeatedly(closed, 100, 0.1), 30, tardy=_REPLAY),
     "killed-each-3s": Scenario(repeatedly(killed, 4, 3.0), 25),
     "jitter": Scenario(jittered, 8, lasting=True),
     "stall-1": Scenario(paused(1), 8, lasting=True),
@@ -219,15 +240,20 @@ SCENARIOS: Mapping[str, Scenario] = {
     "replies-stalled-5": Scenario(one_way(5, True), 12, lasting=True),
     "requests-stalled-5": Scenario(one_way(5, False), 12, lasting=True),
     "refused-20s": Scenario(refused(20), 30, tardy=_SESSION),
+    "refused-60s": Scenario(refused(60), 45, _AWAY),
+    "syn-dropped-60s": Scenario(ignored(60), 45, _AWAY),
+    "server-stopped-5s": Scenario(stopped(5), 14, lasting=True),
+    "server-stopped-60s": Scenario(stopped(60), 45, _AWAY),
+    "password-changed": Scenario(password_changed, 20, _AWAY | {"EACCES"}),
     "syn-dropped-5s": Scenario(ignored(5), 14, tardy=_SESSION),
     "lost-reply": Scenario(changed(once(messages.lost)), 15, tardy=_SESSION),
     "lost-answer-to-an-open": Scenario(
         changed(once(messages.lost, Command.CREATE)), 15, tardy=_SESSION
     ),
-    "throttle-20k": Scenario(slowed(20_000, 20), 60, loads=_FEW, tardy=_SESSION),
-    "throttle-1m": Scenario(slowed(1_000_000, 10), 40, tardy=_SESSION),
+    "throttle-20k": Scenario(slowed(20_000, 20), 60, loads=_FEW),
+    "throttle-1m": Scenario(slowed(1_000_000, 10), 40, lasting=True),
     "drip": Scenario(slowed(2_000, 5, piece=1), 30, loads=_FEW),
-    "replies-twice": Scenario(changed(often(messages.twice)), 8, lasting=True),
+    "replies-twice": Scenario(changed(often(messages.twice)), 8),
     "payload-flipped": Scenario(changed(often(messages.flipped)), 8, _EIO),
     "payload-flipped-once": Scenario(changed(once(messages.flipped)), 8),
     "truncated": Scenario(changed(often(messages.shorter)), 8, _EIO),

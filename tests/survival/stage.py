@@ -150,7 +150,8 @@ def check_nothing_left(stage: Stage, descriptors: int, threads: int, sessions: i
     assert counters()["tasks"]["failed"] == 0, stage.mounted.log_text()
     assert "Traceback" not in stage.mounted.log_text(), stage.mounted.log_text()
     assert stage.descriptors() <= descriptors + _SPARE
-    assert stage.threads() <= threads + _SPARE
+    # trio keeps threads that have nothing to do for 10 s; each login was in one.
+    until(lambda: stage.threads() <= threads + _SPARE, 25, f"{threads} threads: {stage.threads()}")
 
     def of_ours() -> int:
         return len(server_state(stage.server).get("sessions", {}))

@@ -17,6 +17,7 @@ Synchronous, and blocking for some 0.2 s at start: call it outside a trio loop o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -25,7 +26,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -137,6 +138,17 @@ class PrivateSamba:
     def kill(self) -> None:
         """``kill -9`` the whole server; data and port stay for :meth:`restart`."""
         self._end(signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """All processes of the server stand still; connections stay, and none is answered."""
+        if self._server is not None:
+            self._server.tell(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            if self._server is not None:
+                self._server.tell(signal.SIGCONT)
 
     def restart(self) -> None:
         """Drop every connection and serve the same data on the same port again."""

@@ -82,6 +82,10 @@ class Server:
                 raise TimeoutError("smbd does not answer")
             time.sleep(0.02)
 
+    def tell(self, which: signal.Signals) -> None:
+        """To all processes of the server."""
+        _signal_group(self._process.pid, which)
+
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Signal every process of the server and wait until all are gone (SIGKILL after 5 s)."""
         group = self._process.pid  # taken while any member lives: it cannot be another program's
