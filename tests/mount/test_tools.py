@@ -25,8 +25,8 @@ SHORT = [
     ("mappers", "loose"),
     ("fio", "sealed"),
 ]
-"""Each tool, and each way in which a mount may be set up, at least once; all of them with each other
-in the soak."""
+"""Each tool, and each way in which a mount may be set up, at least once; the soak has all of them
+with each other."""
 
 
 MODES = ("file_mode=0644", "dir_mode=0755")
