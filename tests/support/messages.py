@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from netfsfuse.smb.wire.header import FLAG_SIGNED, MAGIC_PLAIN, Command
 
 STATUS_PENDING = 0x103
+_COMMANDS = frozenset(Command)
 _NUMBER_OF_ERROR = 0xC0000185  # IO_DEVICE_ERROR
 
 
@@ -32,8 +33,9 @@ class Message(bytearray):
 
     @property
     def command(self) -> Command | None:
-        """None where it cannot be read."""
-        return None if self.is_sealed else Command(self.number(12, 2))
+        """None where it cannot be read, or is none: a server repeats an altered one."""
+        number = self.number(12, 2)
+        return Command(number) if not self.is_sealed and number in _COMMANDS else None
 
     @property
     def status(self) -> int:
