@@ -38,6 +38,7 @@ from contextlib import suppress
 from cachefiles.blocks import Blocks
 from cachefiles.contentmap import BLOCK, block_count
 from cachefiles.errors import translated
+from cachefiles.extents import Extent
 from cachefiles.generation import Generation
 from cachefiles.object import Object, ObjectOwner
 from cachefiles.recency import SEGMENT
@@ -75,6 +76,13 @@ class ChangingObject(Object):
     def size(self) -> int:
         """Bytes of the file now."""
         return self._size
+
+    def occupancy(self, start: int, end: int) -> list[Extent]:
+        """As of any object; nothing of what is not made of blocks of the file as it is now: a
+        reader asks by the size that it knows."""
+        with suppress(ValueError):
+            return super().occupancy(start, end)
+        return []
 
     def read(self, start: int, target: memoryview) -> bool:
         """As of any object; False for what is not made of blocks of the file as it is now."""

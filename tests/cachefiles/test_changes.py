@@ -364,3 +364,15 @@ def test_the_count_is_what_the_disk_has(cachedir):
     again.close()
     assert over() <= fixed
     cache.close()
+
+
+def test_a_range_of_another_size_is_not_stored(volume):
+    """A reader that has not heard of the new size asks by the old one: that is no failure."""
+    stored(volume)
+    file = begun(volume)
+    file.resize(4 * SIZE)
+    assert file.occupancy(0, SIZE) == []
+    assert not file.read(0, memoryview(bytearray(SIZE)))
+    assert not file.write(0, OLD)
+    assert blocks_of(file) == set(range(SIZE // BLOCK))
+    file.close()
