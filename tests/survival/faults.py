@@ -146,11 +146,13 @@ def killed(stage: Stage) -> None:
 
 
 def one_after_the_other(*acts: Callable[[Stage], None]) -> Callable[[Stage], None]:
-    """Each once the loads have recovered from the one before."""
+    """Each once the loads have recovered from the one before; twice, for what one connection lost
+    is asked for again once only, and a reader beside the one that was looked at may be late."""
 
     def act(stage: Stage) -> None:
         for number, one in enumerate(acts):
             if number:
+                stage.working.wait_turns(_RECOVERY)
                 stage.working.wait_turns(_RECOVERY)
             one(stage)
 
