@@ -46,7 +46,10 @@ class ServerConfig:
     connect_timeout: float = 10.0  # seconds for TCP, negotiate, login and tree connect in all
     leases: bool = True  # ask for them; nolease
     closetimeo: float = 1.0  # seconds that an unused handle is kept under a lease
-    idle_deadline: float = 20.0  # seconds of silence with a request outstanding: connection dead
+    idle_deadline: float = 30.0  # seconds of silence with an answer due: connection given up
+    echo_interval: float = 10.0  # seconds of silence after which an idle connection is tried
+    hard: bool = False  # calls wait for a server that is away for as long as it is
+    retrans: int | None = None  # times that what reads is asked again; None: as time allows
 
     @property
     def wants_signing(self) -> bool:

@@ -51,7 +51,8 @@ def run(config: MountConfig, announce: Announce, hang_up: Callable[[], None] | N
     """Mount and serve until unmounted, or a signal means the end. Blocking; main thread.
 
     ``announce(notices)`` is called once the mount answers; notices are lines for the user.
-    ``hang_up()`` is called on the loop for each SIGHUP, which ends the mount without. Raises
+    ``hang_up()`` is called on the loop for each SIGHUP, which ends the mount without; a login that
+    was refused is tried again then. Raises
     MountError, one line, when it cannot be mounted; nothing is left mounted then.
     """
     ignore_the_others()
@@ -97,8 +98,14 @@ async def _serve_until(
                 ending.begun.set()
                 scope.cancel()
 
-            service.keep_running(follow_signals, end, hang_up)
             server = server_of(config, nursery=service, stats=stats.server)
+
+            def renew() -> None:
+                if hang_up is not None:
+                    hang_up()
+                server.credentials_changed()
+
+            service.keep_running(follow_signals, end, renew if hang_up is not None else None)
             await _mount(config, announce, service, server, stats, ending)
         nursery.cancel_scope.cancel()
 

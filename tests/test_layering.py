@@ -30,6 +30,7 @@ LEAVES = {
     "signals",
     "descriptors",
     "ending",
+    "surroundings",
     "priority_gate",
     "idle",
 }

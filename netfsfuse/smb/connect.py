@@ -9,6 +9,7 @@ from netfsfuse.smb.session.dialler import Dialler
 from netfsfuse.smb.session.session import Session
 from netfsfuse.smb.share.namespace import SmbNamespace
 from netfsfuse.stats import ServerStats
+from netfsfuse.surroundings import follow_network, look_for_sleep
 from netfsfuse.tasks import ServiceNursery
 
 LEASE_TRUST = 1.0
@@ -29,6 +30,7 @@ class SmbShare:
     def __init__(self, config: MountConfig, *, nursery: ServiceNursery, stats: ServerStats) -> None:
         self.is_write_protected = False
         """Whether the server lets this user write nowhere in it, as it said at :meth:`connect`."""
+        self._nursery = nursery
         self._session = Session(Dialler(config.server, stats=stats), nursery=nursery)
         self.namespace = SmbNamespace(
             self._session,
@@ -41,6 +43,8 @@ class SmbShare:
         """Connect and log in. Raises MountError, one line for the user. :meth:`aclose` is due
         whatever comes of it."""
         established = await self._session.connect()
+        self._nursery.keep_running(follow_network, self._session.network_changed)
+        self._nursery.keep_running(look_for_sleep, self._session.look_for_sleep)
         self.is_write_protected = not established.writable
         return ShareLimits(established.max_read, established.max_write)
 
@@ -52,6 +56,10 @@ class SmbShare:
     def write_capacity(self) -> int:
         """The same of writes."""
         return self._session.write_capacity()
+
+    def credentials_changed(self) -> None:
+        """A login that was refused may be let in by now: it is tried again at once."""
+        self._session.credentials_changed()
 
     async def aclose(self) -> None:
         """Log off, politely but briefly, and end all connections. Idempotent."""

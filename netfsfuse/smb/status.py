@@ -170,6 +170,11 @@ def refusal_of(status: int, *, at_login: bool) -> Refusal:
     return Refusal.LOGIN if at_login else Refusal.PERMANENT
 
 
+def is_told_of_accounts(status: int) -> bool:
+    """Whether servers say ``status`` of a user, an account or what it may."""
+    return status in _LOGIN
+
+
 def name_of(status: int) -> str:
     """A word for the log, ``STATUS_...`` or the number."""
     known = _TABLE.get(status)

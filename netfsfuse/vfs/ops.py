@@ -176,6 +176,11 @@ class Reachability(Protocol):
         the server was silent for a while it has that looked into. Waits for nothing."""
         ...
 
+    def progress(self) -> object:
+        """Another value each time that something has come from the server, or was taken by it, but
+        for its signs of life and of being at work."""
+        ...
+
     async def wait_not_up(self) -> None:
         """Return once ``reach`` is not UP; at once if it is not."""
         ...

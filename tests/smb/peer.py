@@ -23,6 +23,7 @@ from netfsfuse.smb.connection.clock import Reading
 from netfsfuse.smb.connection.crypto import TRANSFORM_SIZE, CipherId, Sealer, Signer
 from netfsfuse.smb.connection.exchange import Request, Sink
 from netfsfuse.smb.connection.handshake_result import HandshakeResult
+from netfsfuse.smb.connection.liveness import Patience
 from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.wire.header import FLAG_SIGNED, MAGIC_TRANSFORM, Command, pack_frame
 from netfsfuse.smb.wire.read import pack_read
@@ -200,6 +201,7 @@ async def connected(
     credits: int = 64,
     ceiling: int = 512,
     idle_deadline: float = math.inf,
+    patience: Patience | None = None,
     signer: Signer | None = None,
     sign_requests: bool = True,
     cipher: CipherId | None = None,
@@ -220,7 +222,9 @@ async def connected(
         sign_requests=signer is not None and sign_requests,
         sealer=client_sealer,
     )
-    transport = Transport(session, ceiling=ceiling, idle_deadline=idle_deadline, stats=stats)
+    never = math.inf  # a scripted peer is sent nothing that its script does not know of
+    patience = patience or Patience(idle_deadline, echo_interval=never, overdue=never, lost=never)
+    transport = Transport(session, ceiling=ceiling, patience=patience, stats=stats)
     line = Line(transport, Peer(theirs, signer, server_sealer), stats, trio.Event(), scope)
 
     async def run() -> None:

@@ -329,9 +329,13 @@ class Handshake:
         self._server = server
         self._unwanted = False
 
-    def run(self) -> HandshakeResult:
+    def go_on(self) -> None:
+        """It does not wait for that."""
+
+    def run(self, reached: Callable[[], None]) -> HandshakeResult:
         server = self._server
         server.dialled += 1
+        reached()
         if server.gate is not None:
             trio.from_thread.run(server.gate.wait)
         if server.refuse is not None and server.refusals:

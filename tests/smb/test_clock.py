@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,8 @@ async def test_each_connection_reads_the_clock_and_the_wall_has_no_say(
 ) -> None:
     stated = [5000.0, 9000.0]
 
-    def shake(self: Handshake) -> object:
-        done = run(self)
+    def shake(self: Handshake, reached: Callable[[], None]) -> object:
+        done = run(self, reached)
         return established(done.sock, clock=Reading(stated.pop(0), boottime(), boottime()))
 
     run = Handshake.run

@@ -191,14 +191,17 @@ async def test_a_busy_server_makes_no_handle_stale() -> None:
         await file.aclose()
 
 
-async def test_a_read_that_loses_its_connection_twice_says_so() -> None:
+async def test_a_read_that_loses_its_connection_again_and_again_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("netfsfuse.smb.session.lifecycle.SOFT", 0.3)
     server = one_file()
     server.hook = lambda asked: False if asked.command == Command.READ else None
     async with serving(server) as session:
         file = await SmbFile.open(session, "f")
         with pytest.raises(Disconnected):
             await Reader(file).read(0, 4)
-        assert server.commands().count(Command.READ) == 2
+        assert 2 <= server.commands().count(Command.READ) <= 5
         await file.aclose()
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from netfsfuse.errors import LoginRefused, Refused
 from netfsfuse.smb.session import lifecycle
 from netfsfuse.smb.session.lifecycle import (
     FIRST_PAUSE,
+    FORGOTTEN,
+    FORGOTTEN_PAUSE,
+    JITTER,
     LONGEST_PAUSE,
-    OUTAGE_TIMEOUT,
     REFUSAL_FIRST,
-    Action,
+    SOFT,
     Lifecycle,
     State,
+    Tell,
 )
 
 NO = LoginRefused("no")
@@ -28,8 +34,6 @@ class Row(NamedTuple):
 
     state: str
     event: str
-    where: str
-    action: str
     next: str
 
 
@@ -46,31 +50,34 @@ def table() -> list[Row]:
 ROWS = table()
 
 EVENTS = {
-    "begin": lambda life, now: life.begin(now),
-    "connected": lambda life, now: life.connected(),
+    "begin": lambda life, now: life.begin(),
+    "connected": lambda life, now: life.connected(now),
+    "suspected": lambda life, now: life.suspected(now, now),
+    "recovered": lambda life, now: life.recovered(),
+    "lost": lambda life, now: life.lost(now),
     "failed": lambda life, now: life.failed(now),
-    "paused": lambda life, now: life.paused(now),
     "refused": lambda life, now: life.refused(NO, now),
-    "given_up": lambda life, now: life.given_up(),
     "further_connected": lambda life, now: life.further_connected(),
     "further_refused": lambda life, now: life.further_refused(NO, now),
+    "reset": lambda life, now: life.reset(now),
     "close": lambda life, now: life.close(),
 }
 
 
-def brought_to(state: State) -> Lifecycle:
-    """At time 0, nothing standing but in REFUSED; CONNECTING from UP."""
-    life = Lifecycle()
+def brought_to(state: State, *, hard: bool = False, jitter: float = 0.0) -> Lifecycle:
+    """At time 0, nothing standing but in REFUSED; connected long ago."""
+    life = Lifecycle(hard=hard, jitter=lambda: jitter)
     steps = {
         State.NEW: [],
+        State.CONNECTING: ["begin"],
         State.UP: ["begin", "connected"],
-        State.CONNECTING: ["begin", "connected", "begin"],
-        State.DOWN: ["begin", "given_up"],
-        State.REFUSED: ["begin", "refused"],
+        State.SUSPECT: ["begin", "connected", "suspected"],
+        State.DOWN: ["begin", "connected", "lost"],
+        State.REFUSED: ["begin", "connected", "lost", "refused"],
         State.GONE: ["close"],
     }[state]
     for step in steps:
-        EVENTS[step](life, 0.0)
+        EVENTS[step](life, -1000.0 if step == "connected" else 0.0)
     assert life.state is state
     return life
 
@@ -90,112 +97,142 @@ def rows_by_state() -> list[tuple[Row, State]]:
 
 @pytest.mark.parametrize(("row", "state"), rows_by_state())
 def test_each_row_of_the_table(row: Row, state: State) -> None:
-    life, now = brought_to(state), 1.0
-    if row.where == "a refusal stands":
-        life.further_refused(NO, now)
-    elif row.where in ("no refusal stands", "after it"):
-        now = 1000.0
-    else:
-        assert row.where in ("always", "within the outage's time")
-    assert EVENTS[row.event](life, now) is Action[row.action]
+    life = brought_to(state)
+    EVENTS[row.event](life, 1.0)
     assert life.state is (state if row.next == "the same" else State[row.next])
 
 
 def test_what_the_table_does_not_name_is_a_fault() -> None:
     named = {(state, row.event) for row, state in rows_by_state()}
-    assert len(named) > 25
+    assert len(named) > 40
     for state in State:
         for event, report in EVENTS.items():
             if (state, event) in named:
                 continue
             life = brought_to(state)
             if state is State.GONE:
-                assert report(life, 1.0) is Action.DISCONNECTED
+                report(life, 1.0)
             else:
                 with pytest.raises(ValueError, match=state.name):
                     report(life, 1.0)
             assert life.state is state
 
 
-def test_the_table_has_all_states_events_and_actions() -> None:
+def test_the_table_has_all_states_and_events() -> None:
     assert {row.event for row in ROWS} == set(EVENTS)
-    assert {row.action for row in ROWS} == set(Action.__members__)
     assert {state for row in ROWS for state in states_of(row)} == set(State)
 
 
-# -- an outage -------------------------------------------------------------------------------------
+# -- dialling --------------------------------------------------------------------------------------
 
 
-def in_outage(at: float) -> Lifecycle:
-    """Lost at that time."""
+def dials(life: Lifecycle, until: float, *, asked: bool = True) -> list[float]:
+    """When the server is dialled, where each attempt fails at once and a request comes each
+    second if ``asked``."""
+    made: list[float] = []
+    now = 0.0
+    while now < until:
+        if asked:
+            life.request(now)
+        if life.dial_at() <= now:
+            made.append(now)
+            life.failed(now)
+        now = min(life.dial_at(), now + 1.0)
+    return made
+
+
+@pytest.mark.parametrize("state", [State.DOWN, State.SUSPECT])
+def test_a_server_that_is_away_is_dialled_at_once_and_then_ever_more_rarely(state: State) -> None:
+    made = dials(brought_to(state), 10)
+    gaps = [round(b - a, 6) for a, b in pairwise(made)]
+    assert made[0] == 0
+    assert gaps[:7] == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
+def test_an_outage_of_ten_minutes_costs_a_dial_in_two_seconds(jitter: float) -> None:
+    made = dials(brought_to(State.DOWN, jitter=jitter), 600)
+    assert len(made) <= 300 + 5
+    assert all(b - a <= LONGEST_PAUSE * (1 + JITTER) + 1e-9 for a, b in pairwise(made))
+
+
+def test_an_outage_about_which_nobody_asks_costs_less_and_ends_with_the_first_request() -> None:
+    life = brought_to(State.DOWN)
+    made = dials(life, 3600, asked=False)
+    assert 110 < len(made) < 170
+    life.failed(3600.0)
+    assert life.dial_at() == 3600.0 + FORGOTTEN_PAUSE
+    life.request(3601.0)
+    assert life.dial_at() == 3601.0
+    assert FORGOTTEN_PAUSE > LONGEST_PAUSE
+    assert FORGOTTEN > SOFT
+
+
+def test_a_connection_that_does_not_last_counts_as_a_failure() -> None:
+    """Cut each 100 ms: dialled ever more rarely, but not so rarely where something was answered on
+    it; killed each 3 s: at once."""
+    for lasts, of_use, least, most in (
+        (0.1, False, 5, 11),
+        (0.1, True, 30, 40),
+        (3.0, False, 3, 4),
+    ):
+        life, now, made = brought_to(State.UP), 0.0, 0
+        while now < 10:
+            life.lost(now, was_of_use=of_use)
+            now = max(now, life.dial_at())
+            made += 1
+            life.connected(now)
+            now += lasts
+        assert least <= made <= most
+        if lasts > 2:
+            life.lost(now)
+            assert life.dial_at() == now
+
+
+def test_a_server_that_answers_new_connections_only_is_left_alone_ever_longer() -> None:
+    """Its disk hangs: each new connection is fine until it is asked something."""
+    life, now, waits = brought_to(State.UP), 0.0, []
+    for _ in range(6):
+        life.suspected(now, now + 3)
+        waits.append(life.dial_at() - (now + 3))
+        now = life.dial_at() + 0.1
+        life.connected(now)
+    assert waits == [0, 2, 4, 8, 16, 20]
+    life.suspected(now + 60, now + 63)
+    assert life.dial_at() == now + 63
+
+
+# -- requests --------------------------------------------------------------------------------------
+
+
+def test_requests_wait_for_thirty_seconds_from_the_beginning_and_fail_then() -> None:
     life = brought_to(State.UP)
-    life.begin(at)
-    return life
+    assert life.request(0.0) == (Tell.ASK, math.inf)
+    life.suspected(100.0, 103.0)
+    assert life.request(104.0) == (Tell.WAIT, 130.0)
+    life.lost(120.0)
+    assert life.request(129.9) == (Tell.WAIT, 130.0)
+    assert life.request(130.0).tell is Tell.FAIL
+    life.connected(200.0)
+    assert life.request(200.0).tell is Tell.ASK
+    life.lost(300.0)
+    assert life.request(301.0) == (Tell.WAIT, 330.0)
 
 
-def test_a_server_that_restarts_is_asked_again_while_the_time_lasts() -> None:
-    life, now, pauses = in_outage(100.0), 100.0, []
-    while life.failed(now) is Action.PAUSE:
-        pauses.append(round(life.pause, 9))
-        now += life.pause
-        assert life.paused(now) is Action.DIAL
-    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0]
-    assert now <= 100.0 + OUTAGE_TIMEOUT
-    assert life.state is State.DOWN
-
-
-def test_in_a_long_outage_each_request_makes_one_attempt() -> None:
-    life = in_outage(0.0)
-    assert life.failed(OUTAGE_TIMEOUT) is Action.DISCONNECTED
-    for now in (6.0, 7.0, 1000.0):
-        assert life.begin(now) is Action.DIAL  # the same outage
-        assert life.failed(now) is Action.DISCONNECTED
-
-
-def test_the_time_begins_anew_after_a_connection() -> None:
-    life = in_outage(0.0)
-    life.failed(OUTAGE_TIMEOUT)
-    life.begin(50.0)
-    life.connected()
-    life.begin(60.0)
-    assert life.failed(60.0) is Action.PAUSE
-    assert life.pause == FIRST_PAUSE
-
-
-def test_the_first_connection_is_tried_once() -> None:
-    life = Lifecycle()
-    life.begin(0.0)
-    assert life.failed(0.0) is Action.DISCONNECTED
-    assert not life.was_up
-
-
-def test_what_was_given_up_ends_the_attempt_and_not_the_outage() -> None:
-    life = in_outage(0.0)
-    life.given_up()
-    life.begin(1.0)
-    assert life.failed(1.0) is Action.PAUSE  # still within the time of the first attempt
-    assert life.pause == FIRST_PAUSE
+def test_where_it_is_hard_they_wait_for_ever() -> None:
+    life = brought_to(State.DOWN, hard=True)
+    assert life.request(1e6) == (Tell.WAIT, math.inf)
+    assert life.may_ask_again(0.0, 1e6)
+    assert not brought_to(State.DOWN).may_ask_again(0.0, SOFT)
 
 
 def test_gone_is_for_good() -> None:
-    life = in_outage(0.0)
-    for event in ("close", "close", "connected", "refused", "given_up", "failed", "paused"):
-        assert EVENTS[event](life, 0.0) is Action.DISCONNECTED
+    life = brought_to(State.DOWN)
+    for event in ("close", "close", "connected", "refused", "lost", "failed", "recovered"):
+        EVENTS[event](life, 0.0)
         assert life.state is State.GONE
-    assert life.begin(1.0) is Action.DISCONNECTED
-    assert life.refusal is None
-
-
-@given(st.lists(st.floats(0, 3), max_size=40))
-def test_pauses_stay_within_their_bounds_and_end(steps: list[float]) -> None:
-    life, now = in_outage(0.0), 0.0
-    for step in steps:
-        if life.failed(now) is not Action.PAUSE:
-            assert now + FIRST_PAUSE > OUTAGE_TIMEOUT - LONGEST_PAUSE
-            return
-        assert FIRST_PAUSE <= life.pause <= LONGEST_PAUSE
-        assert now + life.pause <= OUTAGE_TIMEOUT
-        now += max(life.pause, step)
+    assert life.request(1.0).tell is Tell.GONE
+    assert life.dial_at() == math.inf
 
 
 # -- a refusal -------------------------------------------------------------------------------------
@@ -203,55 +240,138 @@ def test_pauses_stay_within_their_bounds_and_end(steps: list[float]) -> None:
 
 def attempts(refusal: Refused, seconds: int) -> list[int]:
     """When the server is asked, where a request comes each second and is always refused."""
-    life, asked = brought_to(State.UP), []
+    life, asked = brought_to(State.DOWN), []
     for now in range(seconds):
-        if life.begin(now) is Action.DIAL:
+        life.request(float(now))
+        if life.dial_at() <= now:
             asked.append(now)
-            life.refused(refusal, now)
+            life.refused(refusal, float(now))
+            assert life.request(float(now)).tell is Tell.BARRED
         assert life.state is State.REFUSED
     return asked
 
 
 def test_a_refused_login_is_tried_ever_more_rarely() -> None:
-    assert attempts(NO, 3600) == [0, 5, 25, 105, 425, 1025, 1625, 2225, 2825, 3425]
+    asked = attempts(NO, 1800)
+    assert asked == [0, 5, 15, 25, 35, 65, 125, 245, 485, 785, 1085, 1385, 1685]
+    for start in range(0, 1800, 10):
+        assert sum(start <= at < start + 60 for at in asked) <= 5
 
 
 def test_what_locks_no_account_is_tried_each_minute() -> None:
-    assert attempts(Refused("no"), 300) == [0, 5, 25, 85, 145, 205, 265]
+    assert attempts(Refused("no"), 250) == [0, 5, 15, 25, 35, 65, 125, 185, 245]
+
+
+def test_a_refused_login_is_tried_for_no_one() -> None:
+    life = brought_to(State.REFUSED)
+    assert life.dial_at() == math.inf
+    assert life.request(6.0).tell is Tell.WAIT
+    assert life.dial_at() <= 6.0
 
 
 @pytest.mark.parametrize("further", [False, True])
 def test_once_let_in_it_begins_anew(further: bool) -> None:
-    life = brought_to(State.UP)
-    for now in (0, 5, 25):
-        life.begin(now)
+    life = brought_to(State.REFUSED)
+    for now in (5.0, 25.0):
         life.refused(NO, now)
     if further:
         life.further_connected()
+        assert life.dial_at() <= 26
     else:
-        life.begin(200)
-        life.connected()
+        life.connected(26)
     assert (life.refusal, life.standing(26), life.stands_for(26)) == (None, None, 0)
     life.further_refused(NO, 1000)
     assert life.stands_for(1000) == REFUSAL_FIRST
 
 
-def test_a_failure_between_two_refusals_makes_the_second_no_shorter() -> None:
-    life = brought_to(State.UP)
-    life.begin(0)
-    life.refused(NO, 0)
-    life.begin(6)
-    life.failed(6)
-    life.given_up() if life.state is State.CONNECTING else None
-    life.begin(7)
-    life.refused(NO, 7)
-    assert life.stands_for(7) == 20
-
-
 def test_a_refused_further_connection_leaves_what_is_up_and_bars_what_comes() -> None:
     life = brought_to(State.UP)
     life.further_refused(NO, 0.0)
-    assert life.state is State.UP
-    assert life.begin(4.9) is Action.BARRED
-    assert life.refusal is NO
-    assert life.begin(5.0) is Action.DIAL
+    assert life.request(4.9).tell is Tell.ASK
+    life.lost(1.0)
+    assert life.request(4.9).tell is Tell.BARRED
+    assert life.request(5.0).tell is Tell.WAIT
+    assert life.dial_at() <= 5.0
+
+
+def test_other_credentials_are_tried_at_once_and_another_network_not_too_soon() -> None:
+    for forgive, at in ((True, 101.0), (False, 105.0)):
+        life = brought_to(State.REFUSED)
+        for now in (5.0, 15.0, 25.0, 35.0, 100.0):
+            life.refused(NO, now)
+        life.reset(101.0, forgive=forgive)
+        assert life.dial_at() == at
+        assert life.request(104.0).tell is (Tell.WAIT if forgive else Tell.BARRED)
+        life.refused(NO, at)
+        assert life.stands_for(at) == (REFUSAL_FIRST if forgive else 120.0)
+
+
+@given(st.integers(0, 30))
+def test_no_refusal_stands_for_longer_than_five_minutes(times: int) -> None:
+    life = brought_to(State.REFUSED)
+    for _ in range(times):
+        life.refused(NO, 0.0)
+    assert REFUSAL_FIRST <= life.stands_for(0.0) <= 300
+
+
+# -- whatever comes --------------------------------------------------------------------------------
+
+
+class AnyLife(RuleBasedStateMachine):
+    """Events in any order that a session may report, against what must always hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.life = brought_to(State.UP)
+        self.logins: list[float] = []
+        self.outage = -math.inf
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 5.0, 40.0]))
+    def time_goes_by(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(event=st.sampled_from(["suspected", "recovered", "lost", "reset", "further_connected"]))
+    def something_happens(self, event: str) -> None:
+        before = self.life.state
+        try:
+            EVENTS[event](self.life, self.now)
+        except ValueError:
+            return
+        if event == "further_connected":
+            self.logins.clear()
+        if before is State.UP and self.life.state in (State.SUSPECT, State.DOWN):
+            self.outage = self.now
+
+    @rule(how=st.sampled_from(["connected", "failed", "refused"]))
+    def an_attempt_that_is_due(self, how: str) -> None:
+        if self.life.dial_at() <= self.now:
+            EVENTS[how](self.life, self.now)
+            if how == "refused":
+                self.logins.append(self.now)
+
+    @rule()
+    def a_request(self) -> None:
+        told = self.life.request(self.now)
+        state = self.life.state
+        assert (told.tell is Tell.ASK) == (state is State.UP)
+        if told.tell is Tell.BARRED:
+            assert self.life.refusal is not None
+        if told.tell is Tell.FAIL:
+            assert self.now >= self.outage + SOFT
+        if told.tell is Tell.WAIT:  # something will come of it
+            assert min(told.until, self.life.dial_at()) < math.inf
+
+    @invariant()
+    def logins_are_rare(self) -> None:
+        gaps = [b - a for a, b in pairwise(self.logins)]
+        assert all(gap >= REFUSAL_FIRST or gap < 0 for gap in gaps)
+
+    @invariant()
+    def nothing_is_dialled_while_it_is_up(self) -> None:
+        if self.life.state is State.UP:
+            assert self.life.dial_at() == math.inf
+
+
+TestAnyLife = AnyLife.TestCase
+assert FIRST_PAUSE < LONGEST_PAUSE

@@ -1,213 +1,170 @@
-"""A request that the server does not answer: cancelled if it was PENDING, and never held for ever.
-
-The checks of ``connected`` hold the rest: in the end no credit and no buffer is missing.
-"""
+"""Whether a server lives: the rules, and what they come to in worlds where one dies. No I/O."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
+import math
 
 import pytest
-import trio
-import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 
-from netfsfuse.errors import DeadlineExceeded, Disconnected
-from netfsfuse.smb.connection.apart import undo_create
-from netfsfuse.smb.connection.exchange import Request
-from netfsfuse.smb.connection.liveness import PENDING
-from netfsfuse.smb.wire.header import FLAG_ASYNC, Command
-from netfsfuse.types import FileAttr
-from tests.smb import replies
-from tests.smb.caller import Caller
-from tests.smb.peer import Asked, Line, connected, echo
-from tests.smb.replies import read_body, reply
+from netfsfuse.smb.connection.liveness import Facts, Patience, Pulse, judge
 
-CANCELLED = 0xC0000120
-ASYNC_ID = 5 << 32  # what ``replies.interim`` says
-IDLE = 20.0
+PATIENCE = Patience()
+TIMES = st.integers(0, 400).map(lambda tenths: tenths / 10)
+MAYBE = st.none() | TIMES
 
 
-def check_cancel(cancel: Asked, message_id: int) -> None:
-    assert cancel.command == Command.CANCEL
-    assert cancel.message_id == message_id
-    assert struct.unpack_from("<Q", cancel.raw, 32)[0] == ASYNC_ID
-    assert cancel.flags & FLAG_ASYNC
-    assert (cancel.charge, cancel.credit_request) == (0, 0)
-    assert cancel.body == b"\x04\0\0\0"
+@st.composite
+def facts(draw: st.DrawFn) -> Facts:
+    return Facts(
+        draw(TIMES),
+        draw(TIMES | st.just(-math.inf)),
+        draw(MAYBE),
+        draw(MAYBE),
+        draw(MAYBE),
+        draw(TIMES | st.just(-math.inf)),
+        draw(st.booleans()),
+        draw(st.booleans()),
+    )
 
 
-def cancelled(command: int, message_id: int) -> bytes:
-    body = replies.error_body()
-    return reply(command, message_id, body, status=CANCELLED, credits=0, flags=3)
-
-
-async def pending_read(line: Line, nursery: trio.Nursery) -> tuple[Caller, int]:
-    caller = Caller(line, line.read(0, 10))
-    nursery.start_soon(caller.run)
-    asked = await line.peer.request()
-    await line.peer.send(replies.interim(8, asked.message_id))
-    await trio.testing.wait_all_tasks_blocked()
-    return caller, asked.message_id
-
-
-async def test_what_is_pending_is_cancelled_with_its_caller(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    async with connected() as line, trio.open_nursery() as nursery:
-        caller, message_id = await pending_read(line, nursery)
-        caller.scope.cancel()
-        check_cancel(await line.peer.request(), message_id)
-        assert line.freed == []
-        await line.peer.answer(cancelled(8, message_id))
-        await line.transport_idle()
-        assert len(line.freed) == 1
-        nursery.start_soon(Caller(line, echo()).run)
-        asked = await line.peer.request()
-        assert asked.message_id == message_id + 1  # the CANCEL took none
-        await line.peer.answer(reply(13, asked.message_id))
-
-
-async def test_a_caller_that_was_gone_before_the_interim_reply(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    async with connected() as line, trio.open_nursery() as nursery:
-        caller = Caller(line, line.read(0, 10))
-        nursery.start_soon(caller.run)
-        asked = await line.peer.request()
-        caller.scope.cancel()
-        await caller.over.wait()
-        for _ in range(2):
-            await line.peer.send(replies.interim(8, asked.message_id))
-        check_cancel(await line.peer.request(), asked.message_id)
-        await line.peer.answer(reply(8, asked.message_id, read_body(b"after all"), flags=3))
-        await line.transport_idle()
-        assert line.stats.messages["cancel"] == 1
-
-
-async def test_what_a_cancelled_compound_has_opened_is_closed(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    """Its first answer is here, its second is PENDING."""
-    async with connected() as line, trio.open_nursery() as nursery:
-        create = Request(Command.CREATE, b"", undo=undo_create)
-        caller = Caller(line, create, Request(Command.READ, bytes(48)))
-        nursery.start_soon(caller.run)
-        opened, asked = await line.peer.requests(2)
-        body = replies.create_body(FileAttr(1, 200, 300, 400, 500, 6, 0, 0), bytes(range(16)))
-        await line.peer.answer(
-            reply(Command.CREATE, opened.message_id, body), replies.interim(8, asked.message_id)
+@given(facts(), TIMES, st.floats(0, 1))
+def test_nothing_changes_before_it_is_looked_at_again(seen: Facts, now: float, part: float) -> None:
+    diagnosis = judge(seen, PATIENCE, now)
+    if diagnosis.dead or diagnosis.echo:
+        return
+    assert diagnosis.until > now
+    then = now + part * (min(diagnosis.until, now + 100) - now)
+    if then < diagnosis.until:
+        later = judge(seen, PATIENCE, then)
+        assert (later.pulse, later.echo, later.wake, later.dead) == (
+            diagnosis.pulse,
+            diagnosis.echo,
+            diagnosis.wake,
+            "",
         )
-        await trio.testing.wait_all_tasks_blocked()
-        caller.scope.cancel()
-        closing, cancel = await line.peer.requests(2)
-        assert closing.command == Command.CLOSE
-        assert bytes(range(16)) in closing.body
-        check_cancel(cancel, asked.message_id)
 
 
-async def test_pending_for_too_long_the_caller_is_told_and_the_request_cancelled(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    async with connected(idle_deadline=IDLE) as line, trio.open_nursery() as nursery:
-        caller, message_id = await pending_read(line, nursery)
-        begun = trio.current_time()
-        await caller.over.wait()
-        assert trio.current_time() - begun == pytest.approx(PENDING, abs=0.1)
-        assert isinstance(caller.error, DeadlineExceeded)
-        check_cancel(await line.peer.request(), message_id)
-        await line.peer.answer(cancelled(8, message_id))
-        await line.transport_idle()
-        assert len(line.freed) == 1
-        await trio.sleep(10 * IDLE)
-        assert line.transport.error is None
+@given(facts(), TIMES)
+def test_no_connection_on_which_bytes_flow_is_suspect(seen: Facts, ago: float) -> None:
+    diagnosis = judge(seen, PATIENCE, max(seen.heard_at, seen.taken_at) + min(ago, 0.9))
+    assert diagnosis.pulse is Pulse.LIVE
+    assert diagnosis.dead in ("", "an answer was lost")
 
 
-async def test_a_server_that_ignores_a_cancel_loses_the_connection(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    """However alive it is otherwise: nothing else gives the buffer back."""
-    async with connected(idle_deadline=IDLE) as line, trio.open_nursery() as nursery:
-        caller, message_id = await pending_read(line, nursery)
-        begun = trio.current_time()
-        caller.scope.cancel()
-        check_cancel(await line.peer.request(), message_id)
-        for _ in exchanging(line, nursery):
-            await answer_echo(line)
-        assert trio.current_time() - begun == pytest.approx(IDLE, abs=5)
-        assert isinstance(line.transport.error, Disconnected)
-        assert len(line.freed) == 1
+@given(facts(), TIMES)
+def test_pulse_is_what_the_table_says(seen: Facts, now: float) -> None:
+    heard = max(seen.heard_at, seen.taken_at)
+    silences = [now - max(since, heard) for since in (seen.echo,) if since is not None]
+    silences += [now - max(seen.due, heard) - 1.0] if seen.due is not None else []
+    longest = max(silences, default=-1.0)
+    diagnosis = judge(seen, PATIENCE, now)
+    if "word" in diagnosis.dead or "takes" in diagnosis.dead:
+        assert longest >= 29.0
+    elif longest >= (20.0 if seen.queued else 2.0):
+        assert diagnosis.pulse is Pulse.SUSPECT
+    elif longest >= 1.001:
+        assert diagnosis.pulse is not Pulse.LIVE
+    elif longest < 0.999:
+        assert diagnosis.pulse is Pulse.LIVE
 
 
-async def test_a_request_that_is_passed_over_ends_the_connection(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    """Its answer is lost: later ones are answered, for a minute."""
-    async with connected(idle_deadline=IDLE) as line, trio.open_nursery() as nursery:
-        caller = Caller(line, line.read(0, 10))
-        nursery.start_soon(caller.run)
-        await line.peer.request()
-        begun = trio.current_time()
-        caller.scope.cancel()
-        for _ in exchanging(line, nursery):
-            await answer_echo(line)
-        assert trio.current_time() - begun == pytest.approx(3 * IDLE, abs=IDLE / 2)
-        assert len(line.freed) == 1
+@pytest.mark.parametrize(("echoed", "lost"), [(14.9, False), (15.0, True), (99.0, True)])
+def test_an_answer_is_lost_that_a_later_echo_has_overtaken(echoed: float, lost: bool) -> None:
+    seen = Facts(heard_at=20.0, due=5.0, echoed=echoed)
+    assert (judge(seen, PATIENCE, 20.1).dead == "an answer was lost") == lost
+    assert not judge(seen._replace(due=None), PATIENCE, 20.1).dead
 
 
-def exchanging(line: Line, nursery: trio.Nursery) -> Iterator[None]:
-    """One ECHO a turn, until the connection ends."""
-    for _ in range(1000):
-        if line.ended.is_set():
-            return
-        nursery.start_soon(Caller(line, echo()).run)
-        yield
-    raise AssertionError("it never ends")
+class World:
+    """A client that looks when it is told to. The server answers an ECHO after ``trip`` seconds as
+    long as it lives; what else it does comes at the times of ``bytes``."""
+
+    def __init__(self, *, dies: float = math.inf, trip: float = 0.05) -> None:
+        self.dies, self.trip = dies, trip
+        self.bytes: list[float] = []
+        self.facts = Facts(heard_at=0.0)
+        self.told: list[tuple[float, Pulse]] = []
+        self.echoes: list[float] = []
+        self.dead: tuple[float, str] | None = None
+
+    def run(self, until: float, *, due: float | None = None, delayed: float | None = None) -> None:
+        now, pulse = 0.0, Pulse.LIVE
+        while now < until and self.dead is None:
+            self._hear(now)
+            begun = due is not None and due <= now
+            seen = self.facts._replace(due=due if begun else None, delayed=delayed)
+            diagnosis = judge(seen, PATIENCE, now)
+            if diagnosis.dead:
+                self.dead = (now, diagnosis.dead)
+            if diagnosis.pulse is not pulse:
+                pulse = diagnosis.pulse
+                self.told.append((now, pulse))
+            if diagnosis.echo:
+                self.echoes.append(now)
+                self.facts = self.facts._replace(echo=now)
+                if now + self.trip < self.dies:
+                    self.bytes.append(now + self.trip)
+                continue
+            marks = [diagnosis.until, *(at for at in self.bytes if at > now)]
+            if due is not None and not begun:
+                marks.append(due)
+            now = min(marks)
+
+    def _hear(self, now: float) -> None:
+        heard = max((at for at in self.bytes if at <= now), default=-math.inf)
+        if heard > self.facts.heard_at:
+            self.facts = self.facts._replace(heard_at=heard)
+        sent = self.facts.echo
+        if sent is not None and sent + self.trip <= now and sent + self.trip < self.dies:
+            self.facts = self.facts._replace(echo=None, echoed=sent)
 
 
-async def answer_echo(line: Line) -> None:
-    try:
-        asked = await line.peer.request()
-        await line.peer.answer(reply(13, asked.message_id))
-    except (EOFError, OSError):
-        await line.ended.wait()
-    await trio.sleep(1)
+def test_an_idle_connection_that_dies_is_suspect_within_the_interval_and_two_seconds() -> None:
+    world = World(dies=3.0)
+    world.run(25)
+    assert world.told == [(11.0, Pulse.DOUBTFUL), (12.0, Pulse.SUSPECT)]
 
 
-async def test_a_standing_request_is_no_reason_to_look_again(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    """A mount of which nobody asks anything sleeps."""
-    async with connected(idle_deadline=IDLE) as line:
-        standing = line.transport.send_standing(
-            [Request(Command.CHANGE_NOTIFY, bytes(32), standing=True)]
-        )
-        assert standing is not None
-        asked = await line.peer.request()
-        await line.peer.send(replies.interim(15, asked.message_id))
-        await trio.sleep(100 * IDLE)
-        assert line.transport.error is None
-        assert not standing[0].done
+def test_one_that_is_asked_is_suspect_after_three_seconds() -> None:
+    world = World(dies=3.0)
+    world.run(9, due=4.0)
+    assert world.echoes == [5.0]
+    assert world.told == [(6.0, Pulse.DOUBTFUL), (7.0, Pulse.SUSPECT)]
 
 
-async def test_what_waits_behind_a_pending_request_is_not_overdue(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    """Another client holds the file: its compound is given up, and not the connection."""
-    async with connected(idle_deadline=IDLE) as line, trio.open_nursery() as nursery:
-        caller = Caller(line, Request(Command.CREATE, b""), Request(Command.CLOSE, b""))
-        nursery.start_soon(caller.run)
-        opening, closing = await line.peer.requests(2)
-        await line.peer.send(replies.interim(Command.CREATE, opening.message_id))
-        begun = trio.current_time()
-        await caller.over.wait()
-        assert trio.current_time() - begun == pytest.approx(PENDING, abs=0.1)
-        assert isinstance(caller.error, DeadlineExceeded)
-        check_cancel(await line.peer.request(), opening.message_id)
-        await line.peer.answer(
-            cancelled(Command.CREATE, opening.message_id),
-            reply(Command.CLOSE, closing.message_id, replies.error_body(), status=CANCELLED),
-        )
-        await line.transport_idle()
-        await trio.sleep(10 * IDLE)
-        assert line.transport.error is None
+def test_a_lost_answer_is_found_out_within_eleven_seconds() -> None:
+    world = World()
+    world.run(100, due=2.0)
+    assert world.dead is not None
+    assert 12.0 <= world.dead[0] <= 13.2
+    assert world.told == []
+
+
+def test_what_the_server_is_at_is_no_silence_as_long_as_it_answers_echoes() -> None:
+    world = World()
+    world.run(60, delayed=1.0)
+    assert world.told == []
+    assert len(world.echoes) > 30
+    dying = World(dies=20.0)
+    dying.run(40, delayed=1.0)
+    assert dying.told[1][1] is Pulse.SUSPECT
+    assert dying.told[1][0] < 23.3
+
+
+def test_an_idle_connection_costs_an_echo_each_interval() -> None:
+    world = World()
+    world.run(100)
+    assert len(world.echoes) == 9
+    assert world.told == []
+
+
+@given(st.lists(st.floats(0.05, 0.95), min_size=200, max_size=200))
+def test_a_drip_is_alive(gaps: list[float]) -> None:
+    """One byte each now and then is all that comes of an answer; the ECHOs' are behind it."""
+    world = World(trip=1e9)
+    world.bytes = [sum(gaps[:n]) for n in range(1, 201)]
+    world.run(world.bytes[-1], due=0.5)
+    assert world.told == []
+    assert world.dead is None

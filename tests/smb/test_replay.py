@@ -125,6 +125,9 @@ class Line:
     async def transport(self) -> Transport:
         return cast(Transport, self)
 
+    def may_ask_again(self, begun: float, attempts: int) -> bool:
+        return attempts < 2
+
     def lost(self, reply: Reply, transport: Transport) -> bool:
         return reply.status == GONE
 

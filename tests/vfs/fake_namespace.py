@@ -216,6 +216,9 @@ class FakeReachability:
     def is_heard(self) -> bool:
         return self.heard and self.reach is Reach.UP
 
+    def progress(self) -> object:
+        return 0
+
     async def wait_not_up(self) -> None:
         await self._not_up.wait()
 

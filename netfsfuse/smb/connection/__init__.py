@@ -16,7 +16,8 @@
     crypto            PURE: signing and encryption
     credits           PURE: the window of credits and MessageIds
     credit_gate       waiting for credits, demand before readahead
-    liveness          how long an answer may take
+    liveness          PURE: whether the server lives, from what was sent and what came
+    lookout           looks at a connection now and then, and does what that says
     accounting        what the connection adds to the mount's figures
     clock             the server's clock against ours
 """

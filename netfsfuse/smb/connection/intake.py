@@ -34,7 +34,8 @@ _ENOUGH = 8  # a frame's length and a message's magic
 
 class Intake:
     """``sock`` is non-blocking and owned by the caller. ``received_at``: when something came last
-    (trio clock). ``ahead`` bytes, the least that any message has, are received of the next one.
+    (trio clock). ``received``: bytes so far. ``ahead`` bytes, the least that any message has, are
+    received of the next one.
     ``check`` looks at fewer, at least ``_ENOUGH``, lest we wait for more than will come; it raises.
     """
 
@@ -42,6 +43,7 @@ class Intake:
         self, sock: socket.socket, ahead: int, check: Callable[[memoryview], None]
     ) -> None:
         self.received_at = trio.current_time()
+        self.received = 0
         self._sock = sock
         self._check = check
         self._prefix = memoryview(bytearray(ahead))
@@ -85,6 +87,7 @@ class Intake:
             if not received:
                 raise Disconnected("the server closed the connection")
             self.received_at = trio.current_time()
+            self.received += received
             self._turn += received
             return received
 

@@ -1,136 +1,139 @@
-"""How long a server may leave a request unanswered. One for each connection.
+"""PURE: whether the server at the other end still lives, from what was sent and what came.
 
-- Silence: nothing at all comes for ``idle_deadline`` seconds while an answer is due. The connection
-  is dead, whether a caller still waits for that answer or not.
-- Nothing is taken: the socket took no byte of a WRITE that waits for it for ``idle_deadline``
-  seconds, and nothing came. How long a WRITE waits while bytes go is no sign of anything: an answer
-  is due from when the socket has all of it.
-- Passed over: requests sent long after this one were answered, and it was not. Its answer is lost,
-  and only the end of the connection gives its buffer and credits back.
-- STATUS_PENDING: the server has the request, and may be at it for a while. After ``PENDING``
-  seconds the caller that waits is told, and the request is cancelled.
-- Cancelled, and not answered within ``idle_deadline``: the server ignores it, so the connection is
-  given up, with all that the request holds.
+TCP tells of a death that was announced. One that was not (a cable, a machine without power, an
+address that moved, a laptop that slept) shows as silence only, and so does a server that is at
+work. An ECHO tells them apart: any server answers one at once, whatever else it is at. Counted are
+seconds from the last sign of life: a byte that came, or some of ours that the peer took.
+
+==================================  ===========================================================
+silence                             what is done
+==================================  ===========================================================
+an answer due for ``overdue``       an ECHO is sent, whatever the server said of being at it
+an ECHO due for half ``suspect``    DOUBTFUL: what is remembered serves better than a question
+an ECHO due for ``suspect``         SUSPECT: another connection is to be tried
+the same of any other answer        DOUBTFUL, SUSPECT ``overdue`` later than for an ECHO
+nothing due, for ``echo_interval``  an ECHO is sent: of an idle connection's death nothing tells
+anything due for ``idle_deadline``  the connection is given up
+==================================  ===========================================================
+
+Where bytes of ours wait and the peer's TCP goes on acknowledging, its machine lives and does not
+get to taking them: a full disk cache, a slow link behind another machine. Then it is SUSPECT after
+``_STUCK`` seconds only.
+
+A lost answer: an ECHO is answered that was sent ``lost`` seconds after a request which is not.
+A connection delivers in order, so that request's answer will not come any more, and only the end of
+the connection gives its buffer and its credits back.
 """
 
 from __future__ import annotations
 
+import enum
 import math
-from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
-import trio
+_STUCK = 20.0
+"""Seconds: a server's disk may take that long to make room for what was written (the kernel's own
+limits on dirty pages stop a writer for 5 to 15 s)."""
 
-from netfsfuse.errors import Disconnected
-from netfsfuse.smb.connection.exchange import Pending
-from netfsfuse.smb.connection.intake import Intake
-from netfsfuse.smb.connection.outbox import Outbox
-
-PENDING = 30.0
-"""Seconds, as long as any call on the mount may take."""
-
-_PASSED_OVER = 3
-"""Idle deadlines: a slow link or disk may hold up one answer for long while others come."""
+_WAKE = 0.5
+"""Seconds of silence after which each byte counts that the kernel would keep back to hand over many
+at once."""
 
 
-class Liveness:
-    """``pending``: the transport's table, in the order in which it was sent. ``give_up`` ends the
-    waiting for one of its entries. ``answered``: when the request was sent that was sent last of
-    those that are answered (trio clock)."""
+class Patience(NamedTuple):
+    """Seconds. The defaults are the product's."""
 
-    def __init__(
-        self,
-        pending: Mapping[int, Pending],
-        intake: Intake,
-        outbox: Outbox,
-        idle_deadline: float,
-        give_up: Callable[[int, Pending], None],
-    ) -> None:
-        self.answered = 0.0
-        self._pending = pending
-        self._intake = intake
-        self._outbox = outbox
-        self._idle_deadline = idle_deadline
-        self._give_up = give_up
-        self._asked = trio.Event()
+    idle_deadline: float = 30.0
+    echo_interval: float = 10.0
+    overdue: float = 1.0
+    suspect: float = 2.0
+    lost: float = 10.0
 
-    def asked(self) -> None:
-        """Something was asked of the server."""
-        self._asked.set()
 
-    def heard(self, entry: Pending) -> None:
-        """``entry`` is answered."""
-        if math.inf > entry.since > self.answered:
-            self.answered = entry.since
+class Pulse(enum.Enum):
+    """What is believed of the server at the other end."""
 
-    async def run(self) -> None:
-        """Watch until the connection is to be given up: raises Disconnected."""
-        while True:
-            await self._asked.wait()
-            until = self._look(trio.current_time())
-            if until is None:
-                self._asked = trio.Event()
-                continue
-            await trio.sleep_until(until)
+    LIVE = enum.auto()
+    DOUBTFUL = enum.auto()
+    SUSPECT = enum.auto()
 
-    def _look(self, now: float) -> float | None:
-        """When to look again; None when nothing has a limit. Raises Disconnected."""
-        due: Pending | None = None
-        waiting = False  # for the socket
-        until: float | None = None
-        held_up: set[int] = set()  # compounds of which one request is PENDING, which holds the rest
-        for message_id, entry in list(self._pending.items()):
-            if entry.is_due:
-                if entry.since == math.inf:
-                    waiting = True
-                elif id(entry.together) not in held_up:
-                    due = due or entry
-                continue
-            if entry.interim:
-                held_up.add(id(entry.together))
-            if not entry.request.standing:
-                limit = min(self._pending_until(message_id, entry, now), now + self._often)
-                until = limit if until is None else min(until, limit)
-        if waiting:
-            limit = self._waiting_until(now)
-            until = limit if until is None else min(until, limit)
-        if due is not None:
-            limit = self._due_until(due, now)
-            until = limit if until is None else min(until, limit)
-        return until
 
-    @property
-    def _often(self) -> float:
-        """Seconds after which to look again at the latest, since something may be due by then."""
-        return self._idle_deadline / 4
+class Facts(NamedTuple):
+    """What a connection looks like. All times are of one clock that never goes back."""
 
-    def _pending_until(self, message_id: int, entry: Pending, now: float) -> float:
-        if entry.cancelled_at is None and now >= entry.since + PENDING:
-            self._give_up(message_id, entry)
-        if entry.cancelled_at is None:
-            return entry.since + PENDING
-        until = entry.cancelled_at + self._idle_deadline
-        if now >= until:
-            raise Disconnected(
-                f"no answer to a cancelled {entry.request.command.name} "
-                f"for {self._idle_deadline:g} s"
-            )
-        return until
+    heard_at: float
+    """When a byte came last."""
+    taken_at: float = -math.inf
+    """When the peer last took some of what waited for it."""
+    due: float | None = None
+    """When the oldest request was sent whose answer is due."""
+    delayed: float | None = None
+    """The same of those that the server said to be at."""
+    echo: float | None = None
+    """When the oldest ECHO was sent that is not answered."""
+    echoed: float = -math.inf
+    """When that ECHO was sent which was answered last."""
+    unsent: bool = False
+    """``due`` is of bytes that wait for the socket, which takes none."""
+    queued: bool = False
+    """Bytes of ours wait, and the peer's TCP acknowledges."""
 
-    def _waiting_until(self, now: float) -> float:
-        until = max(self._outbox.moved_at, self._intake.received_at) + self._idle_deadline
-        if now >= until:
-            raise Disconnected(f"the server takes nothing for {self._idle_deadline:g} s")
-        return min(until, now + self._often)
 
-    def _due_until(self, due: Pending, now: float) -> float:
-        if self.answered - due.since >= _PASSED_OVER * self._idle_deadline:
-            raise Disconnected(f"a {due.request.command.name} was passed over")
-        silent_since = max(due.since, self._intake.received_at)
-        silence = now - silent_since
-        if silence >= self._idle_deadline:
-            raise Disconnected(f"no word from the server for {self._idle_deadline:g} s")
-        warning = self._idle_deadline / 2
-        if silence >= warning:
-            self._intake.wake_on_any_byte()
-            warning = self._idle_deadline
-        return silent_since + warning
+class Diagnosis(NamedTuple):
+    """What follows. ``echo``: send one, and look again at once. ``wake``: count single bytes.
+    ``until``: when to look again if nothing else happens. ``silent_since``: the beginning of the
+    silence that ``pulse`` is judged by. ``dead``: why the connection is to be given up, or "".
+    """
+
+    pulse: Pulse
+    until: float
+    silent_since: float
+    echo: bool = False
+    wake: bool = False
+    dead: str = ""
+
+
+def judge(facts: Facts, patience: Patience, now: float) -> Diagnosis:
+    """What to think and to do of a connection that looks like ``facts``."""
+    heard = max(facts.heard_at, facts.taken_at)
+    marks = [_echo_at(facts, patience, heard)]
+    echo = now >= marks[0]
+    pulse, silent_since, wake = Pulse.LIVE, heard, False
+    for since, grace in ((facts.due, patience.overdue), (facts.echo, 0.0)):
+        if since is None:
+            continue
+        begun = max(since, heard)
+        suspect_at = begun + grace + patience.suspect
+        doubtful_at = suspect_at - patience.suspect / 2
+        if facts.queued:
+            suspect_at = max(suspect_at, begun + _STUCK)
+        dead_at = begun + patience.idle_deadline
+        if now >= dead_at:
+            words = "the server takes nothing" if facts.unsent else "no word from the server"
+            words = f"{words} for {patience.idle_deadline:g} s"
+            return Diagnosis(Pulse.SUSPECT, now, begun, dead=words)
+        if now >= suspect_at:
+            found = Pulse.SUSPECT
+        else:
+            found = Pulse.DOUBTFUL if now >= doubtful_at else Pulse.LIVE
+        if found.value >= pulse.value:
+            pulse, silent_since = found, begun
+        wake = wake or now >= begun + _WAKE
+        marks += (begun + _WAKE, doubtful_at, suspect_at, dead_at)
+    if facts.due is not None and facts.echoed - facts.due >= patience.lost:
+        return Diagnosis(pulse, now, silent_since, dead="an answer was lost")
+    until = now if echo else min((mark for mark in marks if mark > now), default=math.inf)
+    return Diagnosis(pulse, until, silent_since, echo, wake)
+
+
+def _echo_at(facts: Facts, patience: Patience, heard: float) -> float:
+    """When an ECHO is due to be sent; inf while one is not answered."""
+    if facts.echo is not None:
+        return math.inf
+    times = [facts.heard_at + patience.echo_interval]
+    if facts.due is not None:
+        times.append(max(facts.due, heard) + patience.overdue)
+        times.append(facts.due + patience.lost)
+    if facts.delayed is not None:
+        times.append(max(facts.delayed, heard) + patience.overdue)
+    return min(times)

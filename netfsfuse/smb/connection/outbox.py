@@ -69,7 +69,8 @@ class _Frame:
 class Outbox:
     """``sock`` is non-blocking, and is the same socket as ``trio_sock``; both are the caller's.
     ``sealer`` encrypts what is sent, if there is one. ``moved_at``: when the socket last took some
-    of what waited, or something began to wait (trio clock)."""
+    of what waited, or something began to wait (trio clock). ``taken``: bytes of what waited
+    that it took so far."""
 
     def __init__(
         self,
@@ -79,6 +80,7 @@ class Outbox:
         stats: ServerStats,
     ) -> None:
         self.moved_at = trio.current_time()
+        self.taken = 0
         self._sock = sock
         self._trio_sock = trio_sock
         self._sealer = sealer
@@ -165,6 +167,7 @@ class Outbox:
                 frame = self._begun = self._begun or (self._small or self._large).popleft()
                 count = await self._trio_sock.sendmsg(frame.parts)
                 self.moved_at = trio.current_time()
+                self.taken += count
                 if frame.sent(count):
                     self._begun = None
                     frame.let_go()

@@ -68,6 +68,7 @@ class Receiver:
         self._sign_requests = established.sign_requests
         sealed = TRANSFORM_SIZE if established.sealer is not None else 0
         ahead = FRAME_SIZE + sealed + HEADER_SIZE
+        self.overhead = FRAME_SIZE + sealed  # bytes of each message that are not its own
         self.intake = Intake(established.sock, ahead, self._check_magic)
         self._pending = pending
         self._deliver = deliver

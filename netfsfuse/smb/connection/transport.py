@@ -33,7 +33,8 @@ from netfsfuse.smb.connection.credits import CREDIT_BYTES, CreditWindow
 from netfsfuse.smb.connection.exchange import Exchange, Pending, PendingNotify, Reply, Request
 from netfsfuse.smb.connection.handshake_result import HandshakeResult
 from netfsfuse.smb.connection.landing import Landings
-from netfsfuse.smb.connection.liveness import Liveness
+from netfsfuse.smb.connection.liveness import Patience
+from netfsfuse.smb.connection.lookout import Lookout
 from netfsfuse.smb.connection.outbox import Outbox
 from netfsfuse.smb.connection.pending import PendingTable
 from netfsfuse.smb.connection.receive import Receiver
@@ -49,7 +50,8 @@ _STANDING_SHARE = 4  # a fourth of the credits may stand with requests that are 
 
 class Transport:
     """One connection, requests out and replies in. ``run`` must be running for anything to be
-    answered. ``landings``: those of all connections that are given the same buffers.
+    answered. ``lookout`` tells whether the server seems to live. ``landings``: those of all
+    connections that are given the same buffers.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Transport:
         established: HandshakeResult,
         *,
         ceiling: int,
-        idle_deadline: float,
+        patience: Patience,
         stats: ServerStats,
         landings: Landings | None = None,
         on_break: Callable[[memoryview], None] = lambda _: None,
@@ -88,8 +90,14 @@ class Transport:
         self._receiver = Receiver(
             established, self._pending, self._deliver, stats, landings or Landings(), on_break
         )
-        self._liveness = Liveness(
-            self._pending, self._receiver.intake, self._outbox, idle_deadline, self._give_up
+        self.lookout = Lookout(
+            self._sock,
+            self._pending,
+            self._receiver.intake,
+            self._outbox,
+            patience,
+            self._send_echo,
+            self._give_up,
         )
         self._told_unasked = False
 
@@ -164,7 +172,7 @@ class Transport:
     ) -> list[int]:
         """Enter the requests into the pending table; returns their MessageIds."""
         ids = self._pending.enter(requests, exchange, first_id)
-        self._liveness.asked()
+        self.lookout.asked()
         return ids
 
     def _leave(self, requests: Sequence[Request], exchange: Exchange, ids: list[int]) -> None:
@@ -203,6 +211,9 @@ class Transport:
         for message_id in range(first_id, first_id + charge):
             self._send_unheard(Request(Command.ECHO, _ECHO), message_id)
 
+    def _send_echo(self) -> bool:
+        return self.post(Request(Command.ECHO, _ECHO))
+
     def _send_unheard(self, request: Request, message_id: int) -> None:
         """Send ``request``, whose answer no caller waits for."""
         ids = self._register([request], Exchange.of(1), message_id)
@@ -219,7 +230,7 @@ class Transport:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._outbox.run)
-                nursery.start_soon(self._liveness.run)
+                nursery.start_soon(self.lookout.run)
                 await self._receiver.run(nursery)
         except* (OSError, trio.ClosedResourceError, trio.BrokenResourceError) as failed:
             self.fail(Disconnected(f"connection lost: {failed.exceptions[0]}"))
@@ -256,6 +267,8 @@ class Transport:
         if header.command != entry.request.command:
             raise ProtocolError(f"{entry.request.command.name} was answered as something else")
         self._window.grant(header.credits)
+        if header.is_interim or header.command == Command.ECHO:
+            self.lookout.beside += len(reply.message) + self._receiver.overhead
         if header.is_interim:
             if header.credits:  # for those it cost: it stands for nothing from here on
                 self._pending.settle_credits(entry)
@@ -265,7 +278,7 @@ class Transport:
         else:
             self._pending.leave(header.message_id)
             self._accounting.answered(entry, reply)
-            self._liveness.heard(entry)
+            self.lookout.heard(entry)
             exchange = entry.exchange
             if exchange is None:
                 self._undo(entry.request, reply)

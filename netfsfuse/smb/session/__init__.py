@@ -5,7 +5,9 @@
     session              the connection that is live now; makes it again when it was lost
     replay               sends once more what reads, when a connection was lost; nothing else
     lifecycle            PURE: when a connection is made, and what is told meanwhile: a table
-    connector            one attempt to connect at a time, which all requests wait for
+    connector            one task that dials, which all requests wait for
+    race                 several addresses tried side by side; the first that answers wins
+    addresses            the one that was good last, and what a name server tells
     reachability         what the layers above are told of all that
     dialler              what all connections of one mount have in common: the way to the server
     channels             further connections for reads, opened when the session's own is saturated

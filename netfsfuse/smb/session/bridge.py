@@ -17,6 +17,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from smbprotocol.connection import Capabilities
@@ -60,6 +61,7 @@ class Handshake:
     ``client_guid``: by which the server knows that connections are one client's.
     ``previous_session``: one that this is in place of, which the server ends; 0 for none.
     ``logins``: what to log in with; None for the configuration's credentials.
+    ``reach_timeout``: seconds for NEGOTIATE alone; None: the connect timeout is for all.
     """
 
     def __init__(
@@ -70,14 +72,18 @@ class Handshake:
         client_guid: uuid.UUID | None = None,
         previous_session: int = 0,
         logins: Logins | None = None,
+        reach_timeout: float | None = None,
     ) -> None:
         self._config = config
+        self._reach_timeout = reach_timeout
+        self._go = threading.Event()
         self._logins = logins or Logins(config.credentials)
         self._client_guid = client_guid or uuid.uuid4()
         self._previous_session = previous_session
         self._least = least or Protection()
         self._seal = config.seal or self._least.sealed
-        self._transport = HandshakeTransport(time.monotonic() + config.connect_timeout)
+        deadline = time.monotonic() + (reach_timeout or config.connect_timeout)
+        self._transport = HandshakeTransport(deadline)
         self._lock = threading.Lock()
         self._done = False
         self._unwanted = False
@@ -88,22 +94,27 @@ class Handshake:
         connection that it has made. From any thread, at any time."""
         with self._lock:
             self._unwanted = True
+            self._go.set()
             if not self._done:
                 self._transport.abort()
             elif self._transport.sock is not None:
                 self._transport.sock.close()
 
-    def run(self) -> HandshakeResult:
-        """Connect, log in, connect the tree.
+    def go_on(self) -> None:
+        """Log in, once the server was reached. From any thread."""
+        self._go.set()
+
+    def run(self, reached: Callable[[], None] | None = None) -> HandshakeResult:
+        """Connect, log in, connect the tree. With ``reached``, which is called when the server has
+        answered NEGOTIATE, it waits for :meth:`go_on` before the login.
 
         Raises MountError, one line for the user: LoginRefused or Refused where asking again is no
         use. Closes the socket unless it returns.
         """
-        config = self._config
-        keep = False
+        keep, config = False, self._config
         try:
             self._transport.open(config.address or config.host, config.port, config.host)
-            established = self._establish()
+            established = self._establish(reached)
             keep = not self._transport.aborted
             return established
         except SMBResponseException as refused:
@@ -127,6 +138,8 @@ class Handshake:
             status.Refusal.PERMANENT: Refused,
             status.Refusal.LOGIN: LoginRefused,
         }[status.refusal_of(code, at_login=at_login)]
+        if self._least.dialect and not status.is_told_of_accounts(code):
+            kind = MountError  # it let us in before: a line that alters messages brings such
         if code == status.BAD_NETWORK_NAME:
             return kind(f"there is no share {config.share!r} on {config.host}")
         if self._stage is Command.NEGOTIATE and code == status.NOT_SUPPORTED:
@@ -161,17 +174,15 @@ class Handshake:
         dialect = b"\x02NT LM 0.12\0"
         header = MAGIC_SMB1 + b"\x72" + bytes(4) + b"\x18\x01\x28" + bytes(12) + bytes(8)
         body = b"\0" + len(dialect).to_bytes(2, "little") + dialect
-        config = self._config
+        where = (self._config.address or self._config.host, self._config.port)
         try:
-            with socket.create_connection(
-                (config.address or config.host, config.port), timeout=2.0
-            ) as probe:
+            with socket.create_connection(where, timeout=2.0) as probe:
                 probe.sendall((len(header) + len(body)).to_bytes(4, "big") + header + body)
                 return probe.recv(8)[4:8] == MAGIC_SMB1
         except OSError:
             return False
 
-    def _establish(self) -> HandshakeResult:
+    def _establish(self, reached: Callable[[], None] | None) -> HandshakeResult:
         config = self._config
         connection = NegotiatedConnection(
             self._transport,
@@ -185,6 +196,9 @@ class Handshake:
         try:
             # The transport's deadline comes first.
             connection.negotiate(self._transport.remaining() + 5.0)
+            if reached is not None:
+                reached()
+                self._wait_wanted()
             self._stage = Command.SESSION_SETUP
             session = self._login(connection)
         finally:
@@ -196,6 +210,13 @@ class Handshake:
         self._stage = Command.TREE_CONNECT
         tree = self._connect_tree(connection, session, line)
         return self._hand_over(connection, session, line, tree)
+
+    def _wait_wanted(self) -> None:
+        self._go.wait(self._config.connect_timeout)
+        if self._unwanted or not self._go.is_set():
+            raise Disconnected("the connection is not needed")
+        if self._reach_timeout is not None:
+            self._transport.extend(time.monotonic() + self._config.connect_timeout)
 
     def _offer(self) -> list[int]:
         """The dialects that are good enough."""

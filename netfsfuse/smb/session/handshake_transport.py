@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import time
@@ -13,6 +14,18 @@ from netfsfuse.smb.wire.header import MAGIC_PLAIN, MAGIC_SMB1, MAGIC_TRANSFORM
 _SHORTEST, _LONGEST = 32, 128 * 1024
 """Bytes a message of a handshake can have: an SMB1 header to a login token, the length of which has
 16 bits, with all the negotiate contexts there are."""
+
+
+_SHORTEST_WAIT = 0.001
+
+_UNTAKEN = 30_000
+"""Milliseconds for which the peer's TCP may take nothing of what was sent: as long as any call on
+the mount waits."""
+
+_RTO_MAX, _RESENT = 44, 1000
+"""Milliseconds after which what was lost is sent again at the latest (TCP_RTO_MAX_MS, which Python
+does not name): the kernel's own doubling reaches 16 s in an outage of 28 s, and is then as late
+when it is over."""
 
 
 class HandshakeTransport:
@@ -36,7 +49,11 @@ class HandshakeTransport:
 
     def remaining(self) -> float:
         """Seconds to the deadline, at least a millisecond."""
-        return max(self._deadline - time.monotonic(), 0.001)
+        return max(self._deadline - time.monotonic(), _SHORTEST_WAIT)
+
+    def extend(self, deadline: float) -> None:
+        """All waits, also those that have begun, end at ``deadline`` from now on."""
+        self._deadline = deadline
 
     def open(self, address: str, port: int, shown: str) -> None:
         """Connect. Raises MountError in words for the user."""
@@ -53,6 +70,9 @@ class HandshakeTransport:
             words = (failed.strerror or str(failed)).lower()
             raise MountError(f"cannot connect to {self._peer}: {words}") from None
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for option, milliseconds in ((socket.TCP_USER_TIMEOUT, _UNTAKEN), (_RTO_MAX, _RESENT)):
+            with contextlib.suppress(OSError):  # the second one since Linux 6.15
+                self.sock.setsockopt(socket.IPPROTO_TCP, option, milliseconds)
         self.connected = not self.aborted
 
     def connect(self) -> None:
@@ -103,6 +123,8 @@ class HandshakeTransport:
             if self._wake_read.fileno() in ready:
                 return b""
             if not ready:
+                if self.remaining() > _SHORTEST_WAIT:
+                    continue
                 return self._fail("does not answer")
             try:
                 part = self.sock.recv(length - len(parts))

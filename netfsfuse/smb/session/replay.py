@@ -35,6 +35,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import trio
+
 from netfsfuse.errors import Disconnected, ProtocolError
 from netfsfuse.netfs.demand import Demand
 from netfsfuse.smb.connection.credit_gate import Unaffordable
@@ -46,7 +48,8 @@ from netfsfuse.smb.wire.query import only_reads
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 2
+BROKEN = 2
+"""Attempts at what a server answers in a way that is none: the fault is not the line's."""
 
 Build = Callable[[Transport], Sequence[Request]]
 """Makes the requests of one attempt, for the connection as it is then."""
@@ -111,6 +114,11 @@ class Connected(Protocol):
         """Whether ``reply`` says that session or tree are gone; ends the connection if so."""
         ...
 
+    def may_ask_again(self, begun: float, attempts: int) -> bool:
+        """Whether what reads, and was first asked at ``begun`` (trio clock), may be asked again
+        after so many ``attempts``."""
+        ...
+
 
 def may_repeat(requests: Sequence[Request]) -> bool:
     """Whether all of ``requests`` read only: done twice they do no harm."""
@@ -155,8 +163,8 @@ async def run(
     demand: Demand | None = None,
     resizes: bool = False,
 ) -> Outcome:
-    """Send what ``build`` makes; once more, on a new connection, if that one was lost and the
-    requests only read.
+    """Send what ``build`` makes; again, on a new connection, if that one was lost and the requests
+    only read, for as long as the session lets it. A broken or unexpected answer is asked for twice.
 
     ``ready`` gives the connection in place of the session's own. ``judge`` may have replies asked
     for again. ``resizes``: ``build`` makes the requests to the measure of the credits held, and is
@@ -164,31 +172,33 @@ async def run(
     or ProtocolError when the last attempt failed; replies which say that the session is gone are
     returned after it.
     """
-    attempts = ATTEMPTS
+    attempts, broken, begun = 0, 0, trio.current_time()
     while True:
         transport = await (session.transport() if ready is None else ready())
         requests = build(transport)
-        attempts -= 1
+        attempts += 1
         try:
             replies = await once(session, transport, requests, demand)
         except Unaffordable:
             if not resizes:
                 raise
-            attempts += 1
+            attempts -= 1
             continue
-        last = not attempts
+        broken += isinstance(replies, (ProtocolError, list))
+        last = broken >= BROKEN or not session.may_ask_again(begun, attempts)
         if isinstance(replies, Gone):
             if last or not may_repeat(requests):
                 return Outcome(transport, requests, replies.replies)
         elif isinstance(replies, (Disconnected, ProtocolError)):
             if last or not may_repeat(requests):
                 raise replies
-            log.info("request failed (%s), trying once more", replies)
+            log.debug("request failed (%s), trying again", replies)
         else:
             verdict = Verdict.FINAL if judge is None else judge(replies)
             if verdict is Verdict.FINAL or not may_repeat(requests):
                 return Outcome(transport, requests, replies)
             if verdict is Verdict.RENEWED:
-                attempts += 1
+                attempts -= 1
+                broken -= 1
             elif last:
                 return Outcome(transport, requests, replies)

@@ -9,6 +9,7 @@ handle that was opened on an earlier one must be opened again (``file.py``).
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 import trio
@@ -17,6 +18,7 @@ from netfsfuse.errors import Disconnected, NetfsError, ProtocolError
 from netfsfuse.smb.connection.credits import CREDIT_BYTES
 from netfsfuse.smb.connection.exchange import Reply, Request
 from netfsfuse.smb.connection.handshake_result import HandshakeResult
+from netfsfuse.smb.connection.liveness import Pulse
 from netfsfuse.smb.connection.transport import Transport
 from netfsfuse.smb.session import replay
 from netfsfuse.smb.session.channels import Channels
@@ -25,12 +27,14 @@ from netfsfuse.smb.session.dialler import SMALLEST, Dialler
 from netfsfuse.smb.session.fileids import FileIds
 from netfsfuse.smb.session.followed import Followed
 from netfsfuse.smb.session.lease import Leases
+from netfsfuse.smb.session.lifecycle import State
 from netfsfuse.smb.session.odd_names import OddNames
 from netfsfuse.smb.session.reachability import ServerReach
 from netfsfuse.smb.session.scarcity import Scarcity
 from netfsfuse.smb.status import SHORT_OF_HANDLES, error_of, is_end_of_session
 from netfsfuse.smb.wire.create import pack_close
 from netfsfuse.smb.wire.header import Command
+from netfsfuse.surroundings import Sleep
 from netfsfuse.tasks import ServiceNursery
 from netfsfuse.types import Reach
 
@@ -38,6 +42,14 @@ log = logging.getLogger(__name__)
 
 _TEARDOWN_BODY = b"\x04\0\0\0"
 _TEARDOWN_TIMEOUT = 2.0
+
+_REACH = {State.UP: Reach.UP, State.SUSPECT: Reach.SUSPECT, State.REFUSED: Reach.REFUSED}
+
+_PROBED = 1.0
+"""Seconds of silence after which a server is asked for a word before its watches are believed."""
+
+_ANSWERED = 3.0
+"""Seconds that an ECHO of an idle connection may take until its silence counts."""
 
 _SMB3 = 0x0300
 _MAX_WAITING = 64
@@ -60,12 +72,16 @@ class Session:
         self.followed = Followed(self)
         self.leases = Leases(self.spawn)
         self.scarcity = Scarcity()
-        self.reachability = ServerReach()
+        self.reachability = ServerReach(self._vouch, self._progress)
         self._dialler = dialler
         self._nursery = nursery
         self._stats = dialler.stats
         self._transport: Transport | None = None
-        self._connector = Connector(dialler, self._dial, nursery)
+        self._connector = Connector(dialler, self._adopt, self._has_spoken, self.review, nursery)
+        self._ready: Transport | None = None  # to be asked
+        self._lost: Transport | None = None  # whose end is reported
+        self._sleep = Sleep()
+        self._doubted_at = -math.inf
         self._acknowledging = 0
         self._lasting = lasting
         most = self.config.max_channels if lasting else 1
@@ -112,31 +128,36 @@ class Session:
         return self._transport.established
 
     async def transport(self) -> Transport:
-        """The live connection, made anew if need be.
+        """The live connection, made anew if need be, and not one that owes an answer.
 
-        Raises Disconnected when that fails, Barred when the server refuses us.
+        Raises HostDown when that takes too long, Barred when the server refuses us, Disconnected
+        when the mount goes away.
         """
-        if (current := self.live) is not None:
-            return current
-        if not self._lasting:
-            raise Disconnected("the connection is gone")
-        await self._connector.connect()
-        if (current := self.live) is None:
-            raise Disconnected("the connection was lost again")
-        return current
+        while True:
+            if (ready := self._ready) is not None and ready.error is None:
+                return ready
+            if not self._lasting:
+                raise Disconnected("the connection is gone")
+            if (current := self._transport) is not None and current.error is not None:
+                self._lose(current)
+            await self._connector.wait_up()
+            await trio.lowlevel.checkpoint()
 
-    async def _dial(self) -> None:
-        """One attempt at the mount's own connection. Raises MountError."""
-        self.channels.drop()
-        self._adopt(await self._dialler.dial())
-        if self.number > 1:
-            self._stats.reconnects += 1
+    def may_ask_again(self, begun: float, attempts: int) -> bool:
+        """Whether what reads, and was first asked at ``begun`` (trio clock), may be asked again
+        after so many ``attempts``."""
+        retrans = self.config.retrans
+        if retrans is not None and attempts > retrans and not self.config.hard:
+            return False
+        return self._dialler.life.may_ask_again(begun, trio.current_time())
 
     def _adopt(self, established: HandshakeResult) -> None:
         """The connection is this one from now on."""
+        before = self._transport
         transport = self._dialler.transport(
             established, lambda message: self.leases.take_break(message, self._acknowledge)
         )
+        transport.lookout.tell = self.review
         self.leases.end_all()
         # Samba sends breaks in plain, which an encrypted session must not take.
         sealed = established.sealer is not None
@@ -145,15 +166,92 @@ class Session:
         self._nursery.start_soon(self._run, transport)
         self._transport = transport
         self.number += 1
-        self.reachability.become(Reach.UP)
+        if not self._lasting:
+            self._ready = transport
+        elif before is not None:
+            self._stats.reconnects += 1
+            if before.error is None:
+                self.channels.drop()
+                before.fail(Disconnected("another connection has taken its place"))
+                self.reachability.doubt()
 
     async def _run(self, transport: Transport) -> None:
         try:
             await transport.run()
         finally:
-            if self._transport is transport:
-                self.reachability.become(Reach.DOWN)
-                self.reachability.doubt()
+            self._lose(transport)
+
+    def _lose(self, transport: Transport) -> None:
+        """``transport`` has ended, or is ending. Idempotent."""
+        if self._transport is not transport or self._lost is transport or not self._lasting:
+            return
+        self._lost = transport
+        self.channels.drop()
+        self._connector.lost(was_of_use=transport.lookout.progress > 0)
+        self.reachability.doubt()
+
+    def review(self) -> None:
+        """Something has changed in what is known of the server: act on it, and say so."""
+        live = self.live
+        is_suspect = live is not None and live.lookout.pulse is Pulse.SUSPECT
+        if not self._lasting:
+            if live is not None and is_suspect:
+                live.fail(Disconnected("it does not answer"))
+            return
+        if live is not None and is_suspect:
+            self._connector.suspected(live.lookout.silent_since)
+        elif live is not None:
+            self._connector.recovered()
+        life = self._dialler.life
+        is_up = life.state is State.UP
+        self._ready = live if is_up else None
+        reach, since = _REACH.get(life.state, Reach.DOWN), life.outage_began
+        if is_up and live is not None and live.lookout.pulse is not Pulse.LIVE:
+            reach, since = Reach.SUSPECT, live.lookout.silent_since
+        self.reachability.become(reach, since, life.waits_until())
+
+    def _has_spoken(self) -> bool:
+        live = self.live
+        return live is not None and live.lookout.heard_at > self._dialler.life.outage_began
+
+    # -- what watches and leases vouch for -------------------------------------------------------
+
+    def _vouch(self) -> bool:
+        """Whether the server would have told by now of what it is to tell by itself."""
+        live, now = self.live, trio.current_time()
+        if live is None:
+            return False
+        self.look_for_sleep()
+        silence = now - live.lookout.heard_at
+        is_doubted = self._doubted_at >= live.lookout.heard_at
+        if is_doubted or silence > _PROBED:
+            live.lookout.probe()
+        return not is_doubted and silence < self.config.echo_interval + _ANSWERED
+
+    def _progress(self) -> object:
+        live = self.live
+        return None if live is None else (self.number, live.lookout.progress)
+
+    def look_for_sleep(self) -> None:
+        """Where the machine has slept, all that was vouched for is in doubt, and the connection is
+        to prove that it lives."""
+        if self._sleep.is_over():
+            log.info("the machine has slept")
+            self.network_changed()
+            self.reachability.doubt()
+
+    def network_changed(self) -> None:
+        """Links or addresses came or went: the connection is to prove that it lives, and one that
+        could not be made may be by now."""
+        self._doubted_at = trio.current_time()
+        self.reachability.vouch_anew()
+        if self.live is not None:
+            self.live.lookout.probe()
+        self._connector.reset()
+
+    def credentials_changed(self) -> None:
+        """A login that was refused may be let in by now."""
+        self._connector.reset(forgive=True)
 
     async def exchange(self, requests: Callable[[Transport], Sequence[Request]]) -> list[Reply]:
         """The replies to what ``requests`` makes for the live connection; once more on a new one if
