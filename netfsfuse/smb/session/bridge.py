@@ -138,7 +138,7 @@ class Handshake:
             status.Refusal.PERMANENT: Refused,
             status.Refusal.LOGIN: LoginRefused,
         }[status.refusal_of(code, at_login=at_login)]
-        if self._least.dialect and not status.is_told_of_accounts(code):
+        if at_login and self._least.dialect and not status.is_told_of_accounts(code):
             kind = MountError  # it let us in before: a line that alters messages brings such
         if code == status.BAD_NETWORK_NAME:
             return kind(f"there is no share {config.share!r} on {config.host}")
