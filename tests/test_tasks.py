@@ -26,6 +26,7 @@ NURSERIES = {
     "fuse/notifier.py": "one guarded task's",
     "fuse/workers.py": "one session's: what is raised ends it",
     "smb/connection/transport.py": "one connection's: what is raised ends the connection",
+    "smb/session/race.py": "the attempts at the addresses of one server, ended before it returns",
     "smb/session/channels.py": "ends with the call",
     "smb/session/lease.py": "one guarded task's",
     "smb/share/siblings.py": "ends with the call",
@@ -41,6 +42,7 @@ HANDED_ON = {
     "fuse/workers.py",
     "smb/connection/proving.py",
     "smb/connection/receive.py",
+    "smb/session/race.py",
     "vfs/feed/treewatch.py",
 }
 """Where a bare nursery is handed on: no service nursery, but one of those above."""
