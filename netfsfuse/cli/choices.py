@@ -51,6 +51,8 @@ class Choices:
     max_credits: int = ServerConfig("", "").max_credits
     max_channels: int = ServerConfig("", "").max_channels
     leases: bool = True
+    echo_interval: float = ServerConfig("", "").echo_interval
+    retrans: int | None = None
     closetimeo: float = ServerConfig("", "").closetimeo
     # reading and cache
     rsize: int | None = None
@@ -167,6 +169,8 @@ def _server(choices: Choices, source: Source, credentials: Credentials) -> Serve
         seal=choices.seal,
         max_credits=choices.max_credits,
         max_channels=choices.max_channels,
+        echo_interval=choices.echo_interval,
+        retrans=choices.retrans,
         leases=choices.leases and choices.mode != "none",
         closetimeo=choices.closetimeo,
     )

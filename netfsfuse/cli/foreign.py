@@ -32,7 +32,7 @@ ALREADY_SO = _words(
 """mount.cifs's names for what we do in any case."""
 
 NOT_TUNED_YET = _words(
-    "bsize esize min_enc_offload echo_interval handletimeout retrans "
+    "bsize esize min_enc_offload handletimeout "
     "max_cached_dirs handlecache noblocksend noautotune tcpnodelay nosparse rwpidforward intr "
     "netbiosname servern"
 )

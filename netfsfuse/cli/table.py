@@ -187,6 +187,14 @@ def _credits(name: str, text: str) -> int:
     return values.whole_number(name, text, 20, 60000)
 
 
+def _echo_interval(name: str, text: str) -> float:
+    return values.whole_number(name, text, 1, 600)
+
+
+def _retrans(name: str, text: str) -> int:
+    return values.whole_number(name, text, 0, 1000)
+
+
 LOGIN = (
     Option(("user", "username"), "[DOMAIN/]NAME", _user, "log in as NAME (default: $USER)"),
     _valued("pass password", "PASSWORD", "password", "password; better in a file or PASSWD"),
@@ -205,6 +213,14 @@ SERVER = (
     _flag("seal", "demand encryption", seal=True),
     _valued("max_credits", "N", "max_credits", "ask for at most N credits (20-60000)", _credits),
     _valued("max_channels", "N", "max_channels", "at most N connections (1-16)", _channels),
+    _valued(
+        "echo_interval",
+        "SECONDS",
+        "echo_interval",
+        "try an idle connection so often (1-600, default: 10)",
+        _echo_interval,
+    ),
+    _valued("retrans", "N", "retrans", "ask again N times (default: as 30 s allow)", _retrans),
     _flag("nolease", "no leases; every open asks the server", leases=False),
     _flag("lease", "ask for leases (default)", leases=True),
     _valued(
