@@ -328,6 +328,7 @@ class Handshake:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._unwanted = False
+        self._made: socket.socket | None = None
 
     def go_on(self) -> None:
         """It does not wait for that."""
@@ -345,6 +346,11 @@ class Handshake:
             raise MountError("nobody wants it any more")
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
+        self._made = ours
+        if self._unwanted:
+            ours.close()
+            theirs.close()
+            raise MountError("nobody wants it any more")
         trio.from_thread.run_sync(server.accept, theirs)
         return established(
             ours,
@@ -357,6 +363,8 @@ class Handshake:
     def abandon(self) -> None:
         """Whoever asked has gone."""
         self._unwanted = True
+        if self._made is not None:
+            self._made.close()
 
 
 async def settled(session: Session) -> None:

@@ -202,7 +202,6 @@ _EIO = frozenset({"EIO"})
 _AWAY = frozenset({"EIO", "EHOSTDOWN", "ETIMEDOUT"})
 _REPLAY = "what was lost is asked for again once, not as long as the server comes back"
 _FEW = ("look", "df", "idle")
-_SESSION = "the connection is not asked for signs of life yet"
 
 SCENARIOS: Mapping[str, Scenario] = {
     "connections-end": Scenario(one_after_the_other(reset, half_closed, closed), 10, short=True),
@@ -228,7 +227,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "server-killed": Scenario(killed, 10, short=True),
     "refused-2s": Scenario(refused(2), 10, short=True),
-    "old-connection-dead": Scenario(silent, 5, tardy=_SESSION),
+    "old-connection-dead": Scenario(silent, 5),
     "reset": Scenario(reset, 8),
     "closed": Scenario(closed, 8),
     "half-closed": Scenario(half_closed, 8),
@@ -238,20 +237,18 @@ SCENARIOS: Mapping[str, Scenario] = {
     "stall-1": Scenario(paused(1), 8, lasting=True),
     "stall-5": Scenario(paused(5), 12, lasting=True),
     "stall-15": Scenario(paused(15), 22, lasting=True),
-    "stall-28": Scenario(paused(28), 40, lasting=True, tardy=_SESSION),
+    "stall-28": Scenario(paused(28), 40, lasting=True),
     "replies-stalled-5": Scenario(one_way(5, True), 12, lasting=True),
     "requests-stalled-5": Scenario(one_way(5, False), 12, lasting=True),
-    "refused-20s": Scenario(refused(20), 30, tardy=_SESSION),
+    "refused-20s": Scenario(refused(20), 30),
     "refused-60s": Scenario(refused(60), 45, _AWAY),
     "syn-dropped-60s": Scenario(ignored(60), 45, _AWAY),
     "server-stopped-5s": Scenario(stopped(5), 14, lasting=True),
     "server-stopped-60s": Scenario(stopped(60), 45, _AWAY),
     "password-changed": Scenario(password_changed, 20, _AWAY | {"EACCES"}),
-    "syn-dropped-5s": Scenario(ignored(5), 14, tardy=_SESSION),
-    "lost-reply": Scenario(changed(once(messages.lost)), 15, tardy=_SESSION),
-    "lost-answer-to-an-open": Scenario(
-        changed(once(messages.lost, Command.CREATE)), 15, tardy=_SESSION
-    ),
+    "syn-dropped-5s": Scenario(ignored(5), 14),
+    "lost-reply": Scenario(changed(once(messages.lost)), 15),
+    "lost-answer-to-an-open": Scenario(changed(once(messages.lost, Command.CREATE)), 15),
     "throttle-20k": Scenario(slowed(20_000, 20), 60, loads=_FEW),
     "throttle-1m": Scenario(slowed(1_000_000, 10), 40, lasting=True),
     "drip": Scenario(slowed(2_000, 5, piece=1), 30, loads=_FEW),

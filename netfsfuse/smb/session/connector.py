@@ -99,10 +99,11 @@ class Connector:
 
     # -- what the session reports ----------------------------------------------------------------
 
-    def suspected(self, since: float) -> None:
-        """The connection was silent ``since`` then, and owes an answer."""
+    def suspected(self, since: float, *, was_of_use: bool) -> None:
+        """The connection was silent ``since`` then, and owes an answer. ``was_of_use``: something
+        was answered on it."""
         if self._life.state is State.UP:
-            self._life.suspected(since, trio.current_time())
+            self._life.suspected(since, trio.current_time(), was_of_use=was_of_use)
             log.warning("%s does not answer", self._dialler.shown)
             self._attempts, self._said_at = 0, trio.current_time()
             self._go_on()

@@ -79,8 +79,8 @@ LASTING = 2.0
 """Seconds for which a connection lives that is not counted among the failures."""
 
 BARREN, LONGEST_BARREN = 10.0, 20.0
-"""A connection that is SUSPECT within so many seconds has brought nothing; and for how long at most
-no rival is dialled then."""
+"""A connection that is SUSPECT within so many seconds, and on which nothing was answered, has
+brought nothing; and for how long at most no rival is dialled then."""
 
 REFUSAL_FIRST = 5.0
 _REFUSALS = (REFUSAL_FIRST, 10.0, 10.0, 10.0, 30.0)
@@ -215,13 +215,14 @@ class Lifecycle:
             self._connected_at = now
             self._let_in()
 
-    def suspected(self, since: float, now: float) -> None:
-        """The server owes an answer, and was silent ``since`` then."""
+    def suspected(self, since: float, now: float, *, was_of_use: bool = False) -> None:
+        """The server owes an answer, and was silent ``since`` then. ``was_of_use``: something was
+        answered on the connection."""
         if not self._move({State.UP: State.SUSPECT}):
             return
         self._begin_outage(since, now)
         self._dial_at = now
-        if now - self._connected_at < BARREN:
+        if now - self._connected_at < BARREN and not was_of_use:
             self._barren += 1
             self._dial_at += min(2.0**self._barren, LONGEST_BARREN)
         else:

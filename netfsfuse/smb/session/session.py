@@ -199,7 +199,9 @@ class Session:
                 live.fail(Disconnected("it does not answer"))
             return
         if live is not None and is_suspect:
-            self._connector.suspected(live.lookout.silent_since)
+            self._connector.suspected(
+                live.lookout.silent_since, was_of_use=live.lookout.progress > 0
+            )
         elif live is not None:
             self._connector.recovered()
         life = self._dialler.life
