@@ -233,15 +233,21 @@ class PrivateProxy:
                 async with trio.open_nursery() as nursery:
                     while True:
                         await self._accepting.wait()
-                        with contextlib.suppress(trio.ClosedResourceError):
-                            await self._accept_all(nursery)
+                        listening = self._listening
+                        if listening is not None and self._accepting.is_set():
+                            await self._accept_all(listening, nursery)
         finally:
             self._stop_listening()
 
-    async def _accept_all(self, nursery: trio.Nursery) -> None:
+    async def _accept_all(self, listening: trio.socket.SocketType, nursery: trio.Nursery) -> None:
         """Accept until the listener is closed."""
-        while self._listening is not None:
-            client, _ = await self._listening.accept()
+        while True:
+            try:
+                client, _ = await listening.accept()
+            except (trio.ClosedResourceError, OSError):  # EBADF: closed between wake-up and accept
+                if listening is self._listening:
+                    raise
+                return
             self.connections += 1
             nursery.start_soon(self._connection, client)
 

@@ -192,6 +192,8 @@ def test_an_old_connection_falls_silent_and_new_ones_do_not(proxy, echo_port: in
 def test_connections_are_refused_ignored_and_accepted_again(proxy, echo_port: int) -> None:
     relay: PrivateProxy = proxy(echo_port)
     with dial(relay) as open_one:
+        open_one.sendall(b"old")  # it is accepted when the echo is here
+        assert read_exactly(open_one, 6) == b"oldold"
         for _ in range(2):
             relay.refuse()
             with pytest.raises(ConnectionRefusedError):
