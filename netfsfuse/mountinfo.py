@@ -11,19 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FSTYPE = "fuse.netfsfuse"
+_USER = re.compile(r"(?:^|,)user_id=(\d+),group_id=(\d+)(?:,|$)")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One line: where it is, what it is, what the mounter called it, its MAJOR:MINOR, and its id,
-    which no other mount has as long as it is there."""
+    """One line: where it is, what it is, what the mounter called it, its MAJOR:MINOR, its id,
+    which no other mount has as long as it is there, and, of a FUSE mount, uid and gid of its user,
+    who alone may enter it if not all may."""
 
     path: str
     fstype: str
     source: str
     device: str
     id: int = 0
+    user: tuple[int, int] | None = None
 
     @property
     def is_ours(self) -> bool:
@@ -40,7 +43,9 @@ def parse_mountinfo(text: str) -> list[Mount]:
         fields, tail = before.split(" "), after.split(" ")
         if separator and len(fields) >= 6 and len(tail) >= 2:
             path, source = _unescape(fields[4]), _unescape(tail[1])
-            mounts.append(Mount(path, tail[0], source, fields[2], int(fields[0])))
+            found = _USER.search(tail[2]) if len(tail) > 2 else None
+            user = (int(found[1]), int(found[2])) if found else None
+            mounts.append(Mount(path, tail[0], source, fields[2], int(fields[0]), user))
     return mounts
 
 

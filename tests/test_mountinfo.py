@@ -6,7 +6,7 @@ from netfsfuse.mountinfo import Mount, mount_at, mount_holding, parse_mountinfo,
 
 TEXT = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-40 22 0:45 / /mnt/a\\040b rw,nosuid - fuse.netfsfuse //nas/my\\040films rw,user_id=0
+40 22 0:45 / /mnt/a\\040b rw,nosuid - fuse.netfsfuse //nas/my\\040films rw,user_id=0,group_id=5
 41 22 0:46 / /mnt/a\\134b rw master:2 shared:3 - fuse.sshfs host: rw
 42 22 0:47 / /mnt/x rw - fuse.netfsfuse //nas/one rw
 43 42 0:48 / /mnt/x rw - tmpfs none rw
@@ -16,7 +16,8 @@ a broken line
 
 def test_parse():
     mounts = parse_mountinfo(TEXT)
-    assert mounts[1] == Mount("/mnt/a b", "fuse.netfsfuse", "//nas/my films", "0:45", 40)
+    assert mounts[1] == Mount("/mnt/a b", "fuse.netfsfuse", "//nas/my films", "0:45", 40, (0, 5))
+    assert mounts[3].user is None
     assert mounts[2] == Mount("/mnt/a\\b", "fuse.sshfs", "host:", "0:46", 41)
     assert [mount.is_ours for mount in mounts] == [False, True, False, True, False]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from netfsfuse.cli.choices import Invoker
 from netfsfuse.cli.detach import detach
 from netfsfuse.cli.place import resolved
-from netfsfuse.cli.probe import Answer, probe
+from netfsfuse.cli.probe import Answer, probe, probe_mount
 from netfsfuse.cli.programs import find_program
 from netfsfuse.errors import MountError
 from netfsfuse.mountinfo import Mount, mount_at, mount_holding, read_mounts
@@ -38,7 +38,7 @@ def ready_mountpoint(path: str, invoker: Invoker) -> Path:
         if mount is not None and mount.is_ours:
             # The kernel answers a stat from its cache for actimeo seconds after the daemon's
             # death, an xattr never.
-            if not _ask(place, mount.path, STATS_XATTR).is_dead:
+            if not _ask(place, mount.path, mount).is_dead:
                 raise MountError(f"{place} is already mounted ({mount.source})")
             detach(place, lazy=True)
             continue
@@ -56,8 +56,11 @@ def _mount_point_of(place: str, mounts: list[Mount]) -> str:
     return place if holding is None else holding.path
 
 
-def _ask(place: str, mounted: str, xattr: str = "") -> Answer:
-    answer = probe(place, xattr, timeout=STAT_TIMEOUT)
+def _ask(place: str, mounted: str, ours: Mount | None = None) -> Answer:
+    if ours is None:
+        answer = probe(place, timeout=STAT_TIMEOUT)
+    else:
+        answer = probe_mount(ours, STATS_XATTR, timeout=STAT_TIMEOUT, path=place)
     if answer is None:
         raise MountError(
             f"mount point {place} does not answer; `netfsfuse umount --force {mounted}` "

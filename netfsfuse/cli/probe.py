@@ -50,13 +50,19 @@ class Answer:
         return self.errno in (errno.ENOTCONN, errno.ECONNABORTED)
 
 
-def probe(path: str, xattr: str = "", *, timeout: float) -> Answer | None:
-    """Resolve and stat ``path``, and read ``xattr`` if one is named; None after ``timeout`` s."""
+def probe(
+    path: str, xattr: str = "", *, timeout: float, user: tuple[int, int] | None = None
+) -> Answer | None:
+    """Resolve and stat ``path``, and read ``xattr`` if one is named; None after ``timeout`` s.
+    ``user``: uid and gid as which to ask, which root may choose."""
     child = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _CHILD, path, xattr],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        user=None if user is None else user[0],
+        group=None if user is None else user[1],
+        extra_groups=None if user is None else (),
     )
     try:
         output, _ = child.communicate(timeout=timeout)
@@ -74,6 +80,17 @@ def probe(path: str, xattr: str = "", *, timeout: float) -> Answer | None:
             child.wait(_AFTER_KILL)
         if child.stdout is not None:
             child.stdout.close()
+
+
+def probe_mount(mount: Mount, xattr: str, *, timeout: float, path: str = "") -> Answer | None:
+    """As :func:`probe`, of ``mount``, asked by ``path`` or else where it is. One that its user
+    alone may enter, not even root, is asked as that user."""
+    place = path or mount.path
+    answer = probe(place, xattr, timeout=timeout)
+    locked = answer is not None and answer.errno == errno.EACCES
+    if locked and mount.user is not None and os.geteuid() == 0:
+        return probe(place, xattr, timeout=timeout, user=mount.user)
+    return answer
 
 
 def real_on_mount(path: str) -> str:

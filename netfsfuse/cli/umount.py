@@ -22,17 +22,19 @@ import click
 from netfsfuse.cli.arguments import mountpoint_argument
 from netfsfuse.cli.detach import abandon, detach
 from netfsfuse.cli.place import resolved
-from netfsfuse.cli.probe import probe
+from netfsfuse.cli.probe import probe_mount
 from netfsfuse.cli.say import say
-from netfsfuse.cli.unsent import wait_sent
+from netfsfuse.cli.sizes import format_size
+from netfsfuse.cli.unsent import wait_sent, written
 from netfsfuse.errors import MountError
 from netfsfuse.mountinfo import Mount, mount_at, read_mounts
 from netfsfuse.stats import STATS_XATTR
 
-_ASK_TIMEOUT = 1.5  # seconds for the mount to tell its pid
+_ASK_TIMEOUT = 1.2  # seconds for the mount to tell its pid, and half of one more if it does not
 _GONE_TIMEOUT = 60.0  # seconds for stores to be flushed
 _SAID_AFTER = 3.0  # seconds of that after which the user is told what it waits for
-_SOON_TIMEOUT = 1.5  # seconds: with files still open, or hung, the daemon lives on, rightly
+_SOON_TIMEOUT = 1.5  # seconds: with files still open the daemon lives on, rightly
+_HUNG_TIMEOUT = 0.5  # seconds: and so it does where it hangs; a command answers within 3
 _STEP = 0.2
 _FOREGROUND = re.compile(r"-[a-z]*f|--foreground")
 
@@ -47,7 +49,7 @@ def umount_command(mountpoint: str, lazy: bool, force: bool) -> None:
     """Unmount, and return when the daemon is gone."""
     mount = _our_mount(mountpoint)
     path = mount.path
-    answer = None if force else probe(path, STATS_XATTR, timeout=_ASK_TIMEOUT)
+    answer = probe_mount(mount, STATS_XATTR, timeout=_ASK_TIMEOUT)
     hung = answer is None
     dead = answer is not None and answer.is_dead
     with contextlib.ExitStack() as stack:
@@ -62,11 +64,12 @@ def umount_command(mountpoint: str, lazy: bool, force: bool) -> None:
             dirty = wait_sent(path, answer.value if answer else None)
         if force:
             abandon(mount)
+            _say_given_up(path, written(answer.value if answer else None).dirty)
         else:
             detach(path, lazy=lazy or dead)
         for pid, pidfd in daemons:
-            if hung or lazy:
-                _look_gone(path, pid, pidfd, told=hung)
+            if hung or lazy or force:
+                _look_gone(path, pid, pidfd, hung=hung)
             else:
                 _wait_gone(path, pid, pidfd, limit=math.inf if dirty else _GONE_TIMEOUT)
 
@@ -149,8 +152,14 @@ def _wait_gone(path: str, pid: int, pidfd: int, *, limit: float) -> None:
         )
 
 
-def _look_gone(path: str, pid: int, pidfd: int, *, told: bool) -> None:
-    if not _has_ended(pid, pidfd, _SOON_TIMEOUT) and told:
+def _say_given_up(path: str, dirty: int) -> None:
+    if dirty:
+        what = f"{path}: {format_size(dirty)} were not on the server yet"
+        say(f"netfsfuse: {what}; the log names what is lost of them", err=True)
+
+
+def _look_gone(path: str, pid: int, pidfd: int, *, hung: bool) -> None:
+    if not _has_ended(pid, pidfd, _HUNG_TIMEOUT if hung else _SOON_TIMEOUT) and hung:
         say(
             f"netfsfuse: {path} is unmounted; its daemon (pid {pid}) did not answer and is still "
             "there: kill it if it does not end",
