@@ -69,6 +69,7 @@ class FakeMounts:
         self.states = list(states)
         monkeypatch.setattr(checks, "read_mounts", self.read)
         monkeypatch.setattr(checks, "probe", self.probe)
+        monkeypatch.setattr("netfsfuse.cli.probe.probe", self.probe)
         monkeypatch.setattr(checks, "detach", self.detach)
 
     def read(self) -> list[Mount]:
