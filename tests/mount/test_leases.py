@@ -41,8 +41,7 @@ def client(samba: PrivateSamba) -> Iterator[SecondClient]:
 
 
 def messages(mounted: Mounted) -> dict[str, int]:
-    sent: dict[str, int] = mounted.stats()["server"]["messages"]
-    return sent
+    return mounted.messages()
 
 
 def sent_by(mounted: Mounted, action: Callable[[], object]) -> dict[str, int]:

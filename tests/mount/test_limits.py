@@ -53,8 +53,7 @@ def resident(mounted: Mounted) -> int:
 
 def messages(mounted: Mounted) -> dict[str, int]:
     """Requests sent to the server so far, by command."""
-    counted: dict[str, int] = mounted.stats()["server"]["messages"]
-    return counted
+    return mounted.messages()
 
 
 def test_middle_of_a_huge_hole(samba: PrivateSamba, folder: Path, mount) -> None:

@@ -110,6 +110,12 @@ class Mounted:
         counters: dict[str, Any] = json.loads(result.stdout)
         return counters
 
+    def messages(self) -> dict[str, int]:
+        """Requests sent to the server so far, by command; but ECHO, which a clock sends."""
+        sent: dict[str, int] = self.stats()["server"]["messages"]
+        sent.pop("echo", None)
+        return sent
+
     @property
     def pid(self) -> int:
         """The daemon."""
