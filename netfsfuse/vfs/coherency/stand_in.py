@@ -7,8 +7,8 @@ was told (a server restarted, a line cut), until ``GRACE`` seconds after the fir
 outage: most are over by then, and no program has seen anything old. From then on until the server
 is back it is answered from memory at once, however old that is. Each such answer is counted.
 
-Absence is never answered so, nor an open but of a file that was opened before (``opening.py``), nor
-anything that changes the server: those wait, and fail, as the server's reach says.
+Absence is never answered so, nor an open, nor anything that changes the server: those wait, and
+fail, as the server's reach says. What was opened before is read as far as it is cached.
 
 One task watches all questions that are under way, which costs each of them an entry in a dict.
 """
