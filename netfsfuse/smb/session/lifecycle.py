@@ -221,7 +221,7 @@ class Lifecycle:
         if not self._move({State.UP: State.SUSPECT}):
             return
         self._begin_outage(since, now)
-        self._dial_at = now
+        self._dial_at = max(now, self._refused_until)  # each dial is a login
         if now - self._connected_at < BARREN and not was_of_use:
             self._barren += 1
             self._dial_at += min(2.0**self._barren, LONGEST_BARREN)
