@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from netfsfuse.errors import ProtocolError
 from netfsfuse.smb.session.lease import Leases
+from netfsfuse.smb.share.file import SmbFile
 from netfsfuse.smb.share.leased import PARKED_MAX
 from netfsfuse.smb.share.openfiles import OpenFiles
 from netfsfuse.smb.wire.header import Command
@@ -98,6 +99,31 @@ async def test_what_is_not_granted_is_not_used(state: int) -> None:
         await settled(session)
         assert counts(server) == (2, 2, 0)
         assert len(session.leases) == 0
+
+
+async def test_what_is_parked_while_another_open_is_under_way_gives_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else no name would lead to it, and it would stand in the way of a rename for a second."""
+    server = leasing()
+    async with serving(server, closetimeo=60) as session:
+        files = OpenFiles(session, trust=60)
+        first = await files.open("f")
+        really_open = SmbFile.open
+
+        async def opened_meanwhile(*arguments: object, **more: object) -> SmbFile:
+            second = await really_open(*arguments, **more)  # type: ignore[arg-type]
+            await first.aclose()
+            assert len(files._parked) == 1
+            return second
+
+        monkeypatch.setattr(SmbFile, "open", opened_meanwhile)
+        second = await files.open("f")
+        await second.aclose()
+        assert [handle.name for handle in files._parked] == ["f"]
+        files.give_way("f")
+        await settled(session)
+        assert not server.handles
 
 
 async def test_a_small_file_is_not_parked() -> None:

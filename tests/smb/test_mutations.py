@@ -179,25 +179,6 @@ async def test_a_parked_handle_gives_way(any_samba: PrivateSamba, folder: Path) 
         await names.make_directory(f"{path}/b")
 
 
-async def test_a_file_that_is_just_being_closed_is_replaced(
-    any_samba: PrivateSamba, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The server refuses a rename over a file whose CLOSE is still to come, or waits."""
-    (folder / "new").write_bytes(b"new")
-    (folder / "old").write_bytes(b"old")
-    async with names_of(any_samba) as names:
-        file, _ = await names.open(f"{folder.name}/old")
-        refused = names._mutations._make_room
-
-        async def close_meanwhile(name: str, to: str) -> bool:
-            await file.aclose()
-            return await refused(name, to)
-
-        monkeypatch.setattr(names._mutations, "_make_room", close_meanwhile)
-        await names.rename(f"{folder.name}/new", f"{folder.name}/old", replace=True)
-    assert tree_of(folder) == [("old", b"new")]
-
-
 async def test_a_name_that_the_server_cannot_hold(any_samba: PrivateSamba, folder: Path) -> None:
     (folder / "f").write_bytes(b"")
     path = folder.name

@@ -79,6 +79,7 @@ class LeasedHandles:
     def _note_lease(self, handle: ServerHandle, on_break: Callable[[], None] | None) -> None:
         if handle.is_leased:
             if not handle.may_write:
+                self.give_way(handle.name)  # an older one that was parked while this was opened
                 self._leased[handle.name] = handle
             if on_break is not None:
                 self._hooks[handle] = on_break

@@ -9,7 +9,7 @@ tell, the caller gets Disconnected.
 
 A file that we have open stands in the way: Samba answers ACCESS_DENIED to a rename over it, and to
 a rename of a folder with a handle of ours anywhere below. So handles that only wait for a next open
-are closed before; the caller ends its watches. What is just being closed is waited for.
+are closed before; the caller ends its watches.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
-
-import trio
 
 from netfsfuse.errors import (
     AccessDenied,
@@ -65,10 +63,6 @@ from netfsfuse.types import FileAttr
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_REFUSED_PAUSES = (0.02, 0.1, 0.4)
-"""Seconds before a rename over a file that met ACCESS_DENIED is asked for again: servers let our
-CLOSE of that file wait for reads under way. Want of permission is told that much later."""
 
 _CANNOT_DELETE = 0xC0000121
 _CLOSE = Request(Command.CLOSE, pack_close(RELATED_FILE_ID, postquery=True))
@@ -167,18 +161,11 @@ class SmbMutations:
         for each in (name, to):
             self._files.give_way(each)
             self._files.give_way_in(each)
-        for pause in _REFUSED_PAUSES:
-            try:
-                return await self._rename(name, to, replace=replace, known=known)
-            except (AccessDenied, AlreadyExists) as refused:
-                if not replace:
-                    raise
-                if await self._make_room(name, to):
-                    continue
-                there = await self._look(to)
-                if isinstance(refused, AlreadyExists) or there is None or there.is_directory:
-                    raise
-            await trio.sleep(pause)
+        try:
+            return await self._rename(name, to, replace=replace, known=known)
+        except (AccessDenied, AlreadyExists):
+            if not replace or not await self._make_room(name, to):
+                raise
         return await self._rename(name, to, replace=replace, known=known)
 
     async def _rename(
