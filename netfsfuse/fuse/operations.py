@@ -57,8 +57,7 @@ class Operations(NameChanges):
     ) -> None:
         super().__init__()
         self.stats = stats
-        server = stats.server
-        self.deadlines = Deadlines(DEADLINE, lambda: (server.bytes, server.bytes_written))
+        self.deadlines = Deadlines(DEADLINE, filesystem.progress)
         self.backlog = Backlog()
         self._filesystem = filesystem
         self._shown = shown

@@ -66,9 +66,9 @@ class FileSystem:
         self._kernel = kernel
         self._stats = stats.vfs
         keeping = trust.mode != "none"
-        reachability = namespace.reachability
+        reachability, knock = namespace.reachability, partial(namespace.stat, "")
+        self.progress = reachability.progress  # keeps its contract
         judge = Judge(trust, stats.trust, is_heard=reachability.is_heard)
-        knock = partial(namespace.stat, "")
         stand_in = self._stand_in = StandIn(reachability, nursery, stats.vfs, knock)
         most = WATCHES_MAX if judge.watches else 0
         watches = Watches(namespace, nursery, stats.vfs, self._on_changes, most=most)
@@ -80,8 +80,8 @@ class FileSystem:
         listings = self._listings = Listings(
             namespace, inodes, watches, judge, names.learn, stand_in
         )
-        is_gone = listings.recent.is_gone
-        self._lookups = Lookups(namespace, inodes, judge, names, stand_in, is_gone)
+        recent = listings.recent
+        self._lookups = Lookups(namespace, inodes, judge, names, stand_in, recent.is_gone)
         self._attributes = Attributes(
             namespace, inodes, judge, names, handles.files_of, listings.relist, stand_in
         )
