@@ -155,6 +155,18 @@ async def test_an_answer_fits_into_an_attribute(autojump_clock: Clock, letter: s
         await end(vfs)
 
 
+async def test_each_doubt_is_told(autojump_clock: Clock) -> None:
+    """The machine has slept, twice: each time something may not have been told."""
+    async with mounted(tree(), watching=True) as vfs:
+        number, last = await begun(vfs)
+        for _ in range(2):
+            for doubt in vfs.names.reachability.doubts:
+                doubt()
+            last, told = await read(vfs, number, last)
+            assert told == [("lost", "", "")]
+        await end(vfs)
+
+
 async def test_a_path_that_nobody_could_use_is_told_as_lost(autojump_clock: Clock) -> None:
     async with mounted(tree(), watching=True) as vfs:
         number, last = await begun(vfs)

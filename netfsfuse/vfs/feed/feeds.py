@@ -2,7 +2,8 @@
 
 A feed is a watch of a tree (``treewatch.py``) and the last changes that it told. It lives as long
 as a reader asks for it, and ``IDLE`` longer. A reader says up to which change it has read; one that
-is too slow is told that changes were lost, and so is every reader after an outage.
+is too slow is told that changes were lost, and so is every reader after an outage, and where what
+the server told is in doubt: the machine has slept, the network has changed.
 """
 
 from __future__ import annotations
@@ -87,9 +88,13 @@ class _Feed:
 
     def begin(self) -> None:
         """The server tells from now on, for the first time or after an outage."""
+        self.doubt()
+        self.begun = True
+
+    def doubt(self) -> None:
+        """Some changes may not have been told: again, if it said so before."""
         if self.begun:
             self.add(ChangeEvent(time.time(), _LOST))
-        self.begun = True
 
     def add(self, *events: ChangeEvent) -> None:
         """The newest."""
@@ -105,6 +110,11 @@ class Feeds:
         self._namespace = namespace
         self._nursery = nursery
         self._feeds: dict[Inode, _Feed] = {}
+        namespace.reachability.on_doubt(self._doubt)
+
+    def _doubt(self) -> None:
+        for feed in self._feeds.values():
+            feed.doubt()
 
     def page(self, inode: Inode, after: int) -> Page:
         """What happened after change ``after``; with -1 where to begin, which is -1 until the
