@@ -223,8 +223,7 @@ def test_force_says_what_it_drops(mounted: Mounted, line: PrivateProxy) -> None:
 
 def test_root_mounts_over_a_dead_mount_of_a_user(samba: PrivateSamba, mount) -> None:
     """Which root may not enter, and so is not told that it is dead."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may")
+    assert os.geteuid() == 0, "only root mounts for another user"
     user = pwd.getpwnam("nobody").pw_uid
     mounted = mount(samba, now=False)
     for folder in [mounted.path, *mounted.path.parents]:
