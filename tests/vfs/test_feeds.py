@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from netfsfuse.errors import NotADirectory, NotSupported
-from netfsfuse.types import Change, ChangeKind
+from netfsfuse.types import Change, ChangeKind, Reach
 from netfsfuse.vfs.feed.feeds import FEEDS_MAX, IDLE, PAGE, PATH_MAX, REMEMBERED
 from tests.vfs.fakes import Node, Vfs, dir_attr, file_attr, mounted
 
@@ -164,6 +164,11 @@ async def test_each_doubt_is_told(autojump_clock: Clock) -> None:
                 doubt()
             last, told = await read(vfs, number, last)
             assert told == [("lost", "", "")]
+        vfs.names.reachability.become(Reach.DOWN)
+        for doubt in vfs.names.reachability.doubts:
+            doubt()
+        assert await read(vfs, number, last) == (last, [])  # but when it is watched again
+        vfs.names.reachability.become(Reach.UP)
         await end(vfs)
 
 

@@ -19,7 +19,7 @@ import trio
 
 from netfsfuse.errors import NetfsError, NotADirectory, NotSupported
 from netfsfuse.tasks import ServiceNursery
-from netfsfuse.types import Change, ChangeKind
+from netfsfuse.types import Change, ChangeKind, Reach
 from netfsfuse.vfs.feed.treewatch import TreeWatch
 from netfsfuse.vfs.inodes.inodes import Inode
 from netfsfuse.vfs.ops import Namespace
@@ -113,8 +113,11 @@ class Feeds:
         namespace.reachability.on_doubt(self._doubt)
 
     def _doubt(self) -> None:
-        for feed in self._feeds.values():
-            feed.doubt()
+        """Watches that go on may have missed something. Those that are made anew say so then: what
+        is told behind a loss is complete."""
+        if self._namespace.reachability.reach is Reach.UP:
+            for feed in self._feeds.values():
+                feed.doubt()
 
     def page(self, inode: Inode, after: int) -> Page:
         """What happened after change ``after``; with -1 where to begin, which is -1 until the
